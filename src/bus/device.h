@@ -1,0 +1,71 @@
+// What the rooms above the bus and the devices agree on: devices, the handlers of their registers, interrupt
+// lines, and the outputs that leave the machine.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/strong.h"
+#include "record/entry.h"
+
+namespace lockstep::bus {
+
+/// Reads and writes of a device's registers, by ports or by memory. `offset` counts from the start of the
+/// range that the handler was registered for; `size` is 1, 2, 4 or 8.
+class RegisterHandler {
+  public:
+    virtual ~RegisterHandler() = default;
+    virtual uint64_t read_register(uint64_t offset, unsigned size) = 0;
+    virtual void write_register(uint64_t offset, unsigned size, uint64_t value) = 0;
+};
+
+/// A level-sensitive interrupt line.
+class InterruptLine {
+  public:
+    virtual ~InterruptLine() = default;
+    virtual void set_level(bool asserted) = 0;
+};
+
+/// Receives message-signalled interrupts (Intel SDM vol. 3, 11.11).
+class MessageInterrupts {
+  public:
+    virtual ~MessageInterrupts() = default;
+    virtual void deliver_message(uint64_t address, uint32_t data) = 0;
+};
+
+/// A device of the machine. All of its guest-visible state is saved, restored and hashed through save().
+class Device {
+  public:
+    virtual ~Device() = default;
+    virtual std::string_view name() const = 0;
+    /// The state after power-on.
+    virtual void reset() = 0;
+    virtual void save(ByteWriter& out) const = 0;
+    virtual Result<void> load(ByteReader& in) = 0;
+    /// Applies an input of the log that names this device.
+    virtual void input(const record::Entry& entry) { (void)entry; }
+};
+
+enum class OutputKind : uint8_t {
+    kPackets,       ///< packets to send; payload: count, then each as a blob
+    kDiskRequest,   ///< a disk request; payload as devices/virtio/block/request.h says
+    kConsoleBytes,  ///< bytes for a console or serial port
+    kRandomRequest, ///< the guest wants random bytes; payload: request number, count
+};
+
+/// What leaves the machine, in order, on the primary and on the backup alike.
+struct Output {
+    OutputKind kind;
+    uint16_t device;
+    Bytes payload;
+};
+
+class OutputSink {
+  public:
+    virtual ~OutputSink() = default;
+    virtual void output(Output output) = 0;
+};
+
+}  // namespace lockstep::bus

@@ -1,0 +1,95 @@
+// The architectural state of the vCPU, as plain data.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/strong.h"
+
+namespace lockstep::cpu {
+
+enum Gpr : uint8_t { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15 };
+enum Segment : uint8_t { kEs, kCs, kSs, kDs, kFs, kGs };
+
+/// A segment register with its hidden part. `attributes` has the layout of bits 55:40 of a descriptor
+/// (type, S, DPL, P, limit 19:16 as zero, AVL, L, D/B, G; Intel SDM vol. 3, 3.4.5); `limit` is in bytes.
+struct SegmentRegister {
+    uint16_t selector = 0;
+    uint16_t attributes = 0;
+    uint32_t limit = 0;
+    uint64_t base = 0;
+};
+
+/// GDTR, IDTR.
+struct TableRegister {
+    uint64_t base = 0;
+    uint64_t limit = 0;
+};
+
+/// The legacy region of FXSAVE (Intel SDM vol. 1, 10.5), 64-bit form. FOP, FIP and FDP are always zero in it.
+struct alignas(64) FxState {
+    std::array<uint8_t, 512> bytes{};
+};
+
+/// Everything that hash and snapshot cover. Translated code reaches it at fixed offsets.
+struct CpuState {
+    std::array<uint64_t, 16> gpr{};
+    uint64_t rip = 0;
+    uint64_t rflags = 2;
+    std::array<SegmentRegister, 6> segments{};
+    SegmentRegister ldtr{};
+    SegmentRegister tr{};
+    TableRegister gdtr{};
+    TableRegister idtr{};
+    uint64_t cr0 = 0;
+    uint64_t cr2 = 0;
+    uint64_t cr3 = 0;
+    uint64_t cr4 = 0;
+    std::array<uint64_t, 8> dr{0, 0, 0, 0, 0, 0, 0xffff0ff0, 0x400};
+    uint64_t efer = 0;
+    uint64_t star = 0;
+    uint64_t lstar = 0;
+    uint64_t cstar = 0;
+    uint64_t sfmask = 0;
+    uint64_t kernel_gs_base = 0;
+    uint64_t sysenter_cs = 0;
+    uint64_t sysenter_esp = 0;
+    uint64_t sysenter_eip = 0;
+    uint64_t pat = 0x0007040600070406;
+    uint64_t tsc_aux = 0;
+    uint64_t spec_ctrl = 0;
+    uint64_t misc_enable = 1;
+    uint64_t mtrr_def_type = 0x806;
+    Icount icount;
+    uint8_t halted = 0;            ///< HLT was executed and no interrupt has come since
+    uint8_t interrupt_shadow = 0;  ///< the next instruction is covered by STI or MOV SS
+    uint8_t reserved[6] = {};
+    FxState fx;  ///< x87, MMX, SSE; valid while translated code isn't running
+
+    unsigned cpl() const { return segments[kSs].attributes >> 5 & 3; }
+    bool long_mode() const { return efer >> 10 & 1; }
+    /// 64-bit code is running (long mode and CS.L).
+    bool code64() const { return long_mode() && (segments[kCs].attributes >> 13 & 1); }
+};
+static_assert(std::is_standard_layout_v<CpuState>);
+
+// RFLAGS
+inline constexpr uint64_t kFlagCf = 1 << 0, kFlagPf = 1 << 2, kFlagAf = 1 << 4, kFlagZf = 1 << 6, kFlagSf = 1 << 7,
+                          kFlagTf = 1 << 8, kFlagIf = 1 << 9, kFlagDf = 1 << 10, kFlagOf = 1 << 11,
+                          kFlagIopl = 3 << 12, kFlagNt = 1 << 14, kFlagRf = 1 << 16, kFlagVm = 1 << 17,
+                          kFlagAc = 1 << 18, kFlagVif = 1 << 19, kFlagVip = 1 << 20, kFlagId = 1 << 21;
+inline constexpr uint64_t kArithmeticFlags = kFlagCf | kFlagPf | kFlagAf | kFlagZf | kFlagSf | kFlagOf;
+
+/// An exception to deliver (Intel SDM vol. 3, 6.15).
+struct Exception {
+    uint8_t vector = 0;
+    bool has_error_code = false;
+    uint32_t error_code = 0;
+    uint64_t cr2 = 0;  ///< for page faults: the address
+};
+
+inline constexpr uint8_t kDe = 0, kDb = 1, kBp = 3, kOf = 4, kBr = 5, kUd = 6, kNm = 7, kDf = 8, kTs = 10, kNp = 11,
+                         kSs_ = 12, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kXm = 19;
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,97 @@
+// The MMU: page walks and the architectural TLB.
+//
+// The TLB here is part of the deterministic machine: it decides when accessed and dirty bits are written to
+// guest page tables and when a stale translation is still used. Its contents are therefore a function of guest
+// instructions alone: an entry is made by an architectural access (never by translation, look-ahead or a host's
+// whim), it has no capacity limit, and it goes only by INVLPG, INVPCID, MOV CR and a deterministic flush().
+// Faster caches (the shadow maps of translate/) hold subsets of it, may forget anything at any time, and
+// refill from here without a walk. They register as a TlbListener to hear what has become invalid.
+//
+// Address spaces. Entries of the lower half (bit 47 clear) belong to one of kSpaces spaces, each bound to a
+// PCID; with all in use the one bound first is flushed and bound anew. Entries of the upper half are shared
+// by all spaces; those that are not global are dropped at every load of CR3.
+// Pages larger than 4 KiB are entered in pieces of 4 KiB; INVLPG of any piece drops the whole large page.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/strong.h"
+#include "cpu/cpu_state.h"
+#include "memory/guest_memory.h"
+
+namespace lockstep::cpu {
+
+enum class Access : uint8_t { kRead, kWrite, kExecute };
+
+/// One 4 KiB translation.
+struct TlbEntry {
+    uint64_t page = 0;        ///< guest-physical address of the page
+    bool present : 1 = false;
+    bool writable : 1 = false;  ///< the page tables allow writing (R/W of all levels)
+    bool dirty : 1 = false;     ///< D has been set: a write needs no walk
+    bool user : 1 = false;
+    bool executable : 1 = false;
+    bool fetched : 1 = false;   ///< reached by an instruction fetch: the page may be run without a walk
+    bool accessed : 1 = false;  ///< reached by a read or write
+    bool global : 1 = false;
+    bool large : 1 = false;     ///< a piece of a 2 MiB or 1 GiB page
+};
+
+/// Hears which cached translations are no longer valid.
+class TlbListener {
+  public:
+    virtual ~TlbListener() = default;
+    /// One page, lower half of `space` or upper half (then `space` doesn't matter).
+    virtual void page_dropped(unsigned space, GuestVirt page) = 0;
+    /// All of the lower half of a space.
+    virtual void space_dropped(unsigned space) = 0;
+    /// All of the upper half.
+    virtual void upper_half_dropped() = 0;
+    /// The current space has changed to `space`.
+    virtual void space_entered(unsigned space) = 0;
+};
+
+inline constexpr unsigned kSpaces = 8;
+
+class Mmu {
+  public:
+    Mmu(CpuState& state, memory::GuestMemory& memory);
+    ~Mmu();
+
+    void set_listener(TlbListener* listener) { listener_ = listener; }
+
+    /// The translation of `at` for an access with the privilege of the present CPL (`user` true: CPL 3), or the
+    /// exception it raises: #PF with its error code, #GP for a non-canonical address. Walks and sets A and D
+    /// as needed. CR0.WP, SMEP/SMAP as far as the CPUID model shows them, NXE.
+    std::variant<const TlbEntry*, Exception> translate(GuestVirt at, Access access, bool user);
+    /// The same as far as no walk is needed; null otherwise. No side effects.
+    const TlbEntry* cached(GuestVirt at) const;
+    /// A walk without any side effect and without privilege checks: for the guest debugger and dumps.
+    std::optional<GuestPhys> peek(GuestVirt at) const;
+
+    unsigned space() const { return space_; }
+
+    /// MOV to CR3: `value` without bit 63; `keep` (bit 63): entries of the PCID are kept.
+    void load_cr3(uint64_t value, bool keep);
+    /// INVLPG.
+    void invalidate_page(GuestVirt at);
+    /// INVPCID types 0..3 (Intel SDM vol. 2); the caller has checked its operands.
+    void invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at);
+    /// After a change of CR0.PG/WP, CR4.PGE/PAE/PCIDE/SMEP, EFER.NXE, a restore or a snapshot: everything goes.
+    void flush();
+
+  private:
+    struct Impl;
+    CpuState& state_;
+    memory::GuestMemory& memory_;
+    TlbListener* listener_ = nullptr;
+    unsigned space_ = 0;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep::cpu

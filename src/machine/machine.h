@@ -1,0 +1,98 @@
+// The deterministic machine: vCPU + memory + devices.
+//
+// Its state after N instructions is a function of its first state and of the entries delivered at or before
+// N. It knows no host: what it wants done outside leaves through an OutputSink, what happens outside enters
+// through deliver(). Every device works in the same way on a primary, a backup and in a replay.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/strong.h"
+#include "bus/device.h"
+#include "record/entry.h"
+
+namespace lockstep::machine {
+
+struct DiskConfig {
+    uint64_t size_bytes = 0;
+    bool read_only = false;
+    std::string serial;  ///< at most 20 bytes, shown to the guest
+};
+
+struct NetworkConfig {
+    std::array<uint8_t, 6> mac{};
+};
+
+/// What the guest is made of. Two machines of equal configuration and equal inputs run alike.
+struct MachineConfig {
+    uint64_t memory_bytes = 0;
+    std::vector<DiskConfig> disks;
+    std::vector<NetworkConfig> networks;
+    bool console = true;  ///< a virtio console beside the serial port
+    Bytes kernel;         ///< bzImage
+    Bytes initrd;
+    std::string command_line;
+    uint64_t start_time_s = 0;  ///< the real-time clock at power-on, seconds since 1970
+
+    void save(ByteWriter& out) const;
+    static Result<MachineConfig> load(ByteReader& in);
+};
+
+/// How translated code is made; nothing here may be visible in the guest.
+struct EngineOptions {
+    uint64_t code_cache_bytes = 256ull << 20;
+    unsigned block_limit = 64;  ///< guest instructions in a block at most
+    bool chaining = true;
+};
+
+enum class Stop : uint8_t {
+    kReached,    ///< the icount that was asked for
+    kRequested,  ///< request_stop() was called
+    kHalted,     ///< the guest waits for an interrupt (HLT); time must be advanced or an input delivered
+    kPowerOff,   ///< the guest switched itself off
+    kReset,      ///< the guest asked for a reset, or a triple fault; the machine has not been reset yet
+};
+
+struct StateHash {
+    uint64_t registers = 0;
+    uint64_t memory = 0;
+    uint64_t devices = 0;
+    bool operator==(const StateHash&) const = default;
+};
+
+class Machine {
+  public:
+    virtual ~Machine() = default;
+
+    /// Runs until `until` at the latest. Any exception of time, device or interrupt inside is handled here.
+    virtual Stop run(Icount until) = 0;
+    /// Makes run() return soon. May be called from a signal handler or another thread.
+    virtual void request_stop() = 0;
+
+    virtual Icount icount() const = 0;
+    /// Guest time (ns, see bus/virtual_clock.h) now, and of the next timer; ~0 where none is armed.
+    virtual uint64_t guest_time_ns() const = 0;
+    virtual uint64_t next_timer_ns() const = 0;
+
+    /// Applies an input entry at the present icount, which must be the entry's.
+    virtual void deliver(const record::Entry& entry) = 0;
+
+    /// Power-on state, with kernel and initrd loaded again.
+    virtual void reset() = 0;
+    /// Everything, memory included. Deterministic: saving changes the machine only as far as a replay's
+    /// save at the same icount does (the TLB is flushed).
+    virtual void save(ByteWriter& out) = 0;
+    virtual Result<void> load(ByteReader& in) = 0;
+    virtual StateHash hash() = 0;
+    /// Registers and devices as text, for dumps.
+    virtual std::string describe() const = 0;
+
+    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, const EngineOptions& options,
+                                                   bus::OutputSink& sink);
+};
+
+}  // namespace lockstep::machine

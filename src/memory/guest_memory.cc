@@ -1,0 +1,112 @@
+#include "memory/guest_memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+
+namespace lockstep::memory {
+
+namespace {
+
+constexpr uint64_t kRamAlignment = 2ull << 20;
+
+bool map_ram(uint8_t* at, uint64_t size) {
+    if (size == 0) return true;
+    void* mapped = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (mapped == MAP_FAILED) return false;
+    madvise(at, size, MADV_HUGEPAGE);
+    return true;
+}
+
+bool is_zero(const uint8_t* page) {
+    uint64_t words[kPageSize / 8];
+    std::memcpy(words, page, kPageSize);
+    return std::all_of(std::begin(words), std::end(words), [](uint64_t word) { return word == 0; });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
+    if (ram_size == 0 || ram_size % kRamAlignment)
+        return error("guest memory of {} bytes: the size must be a multiple of 2 MiB", ram_size);
+    uint64_t reserved = kHighRamStart + ram_size;
+    void* space = mmap(nullptr, reserved + kRamAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED) return error("cannot reserve {} bytes of address space for the guest's memory", reserved);
+    uint64_t aligned = (reinterpret_cast<uint64_t>(space) + kRamAlignment - 1) & ~(kRamAlignment - 1);
+    std::unique_ptr<GuestMemory> memory(new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size));
+    if (!map_ram(memory->base_, memory->low_ram_size()) ||
+        !map_ram(memory->base_ + kHighRamStart, memory->high_ram_size()))
+        return error("cannot get {} MiB for the guest's memory; give the guest less, or free memory on this host",
+                     ram_size >> 20);
+    return memory;
+}
+
+GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size)
+    : base_(base), reserved_(reserved), ram_size_(ram_size), code_pages_(reserved / kPageSize) {}
+
+GuestMemory::~GuestMemory() { munmap(base_, reserved_); }
+
+bool GuestMemory::read(GuestPhys at, std::span<uint8_t> out) const {
+    if (!is_ram(at, out.size())) return false;
+    std::memcpy(out.data(), host(at), out.size());
+    return true;
+}
+
+bool GuestMemory::write(GuestPhys at, ByteSpan in) {
+    if (!is_ram(at, in.size())) return false;
+    if (in.empty()) return true;
+    uint64_t last = (at.value() + in.size() - 1) / kPageSize;
+    for (uint64_t page = at.value() / kPageSize; page <= last; ++page)
+        if (code_pages_[page]) code_listener_(GuestPhys(page * kPageSize));
+    std::memcpy(host(at), in.data(), in.size());
+    return true;
+}
+
+namespace {
+
+template <typename Visit>
+void each_ram_range(const GuestMemory& memory, Visit visit) {
+    visit(uint64_t{0}, memory.low_ram_size());
+    if (memory.high_ram_size()) visit(kHighRamStart, memory.high_ram_size());
+}
+
+}  // namespace
+
+uint64_t GuestMemory::hash() const {
+    uint64_t result = 0;
+    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
+        for (uint64_t at = start; at < start + size; at += kPageSize)
+            if (!is_zero(base_ + at)) result ^= hash64({base_ + at, kPageSize}, at + 1);
+    });
+    return result;
+}
+
+void GuestMemory::save(ByteWriter& out) const {
+    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
+        for (uint64_t at = start; at < start + size; at += kPageSize) {
+            if (is_zero(base_ + at)) continue;
+            out.varint(at / kPageSize + 1);
+            out.raw({base_ + at, kPageSize});
+        }
+    });
+    out.varint(0);
+}
+
+Result<void> GuestMemory::load(ByteReader& in) {
+    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
+        madvise(base_ + start, size, MADV_DONTNEED);
+        std::fill_n(code_pages_.begin() + static_cast<int64_t>(start / kPageSize), size / kPageSize, uint8_t{0});
+    });
+    while (uint64_t number = in.varint()) {
+        GuestPhys at((number - 1) * kPageSize);
+        ByteSpan page = in.raw(kPageSize);
+        if (!in.ok() || !is_ram(at, kPageSize)) return error("the saved memory is damaged at page {}", number - 1);
+        std::memcpy(host(at), page.data(), kPageSize);
+    }
+    if (!in.ok()) return error("the saved memory is cut short");
+    return {};
+}
+
+}  // namespace lockstep::memory
