@@ -32,6 +32,11 @@ class Platform {
 
     /// The time stamp counter at `now`.
     virtual uint64_t tsc(Icount now) const = 0;
+
+    /// The icount of the next timer; the vCPU stops there. Asked again after every call above that may change it.
+    virtual Icount next_event() const = 0;
+    /// True once the guest has switched itself off or asked for a reset: the vCPU stops before its next instruction.
+    virtual bool leave_requested() const = 0;
 };
 
 }  // namespace lockstep::cpu

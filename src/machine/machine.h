@@ -14,6 +14,7 @@
 #include "base/strong.h"
 #include "bus/device.h"
 #include "record/entry.h"
+#include "translate/engine_options.h"
 
 namespace lockstep::machine {
 
@@ -40,13 +41,6 @@ struct MachineConfig {
 
     void save(ByteWriter& out) const;
     static Result<MachineConfig> load(ByteReader& in);
-};
-
-/// How translated code is made; nothing here may be visible in the guest.
-struct EngineOptions {
-    uint64_t code_cache_bytes = 256ull << 20;
-    unsigned block_limit = 64;  ///< guest instructions in a block at most
-    bool chaining = true;
 };
 
 enum class Stop : uint8_t {
@@ -91,7 +85,7 @@ class Machine {
     /// Registers and devices as text, for dumps.
     virtual std::string describe() const = 0;
 
-    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, const EngineOptions& options,
+    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, const translate::EngineOptions& options,
                                                    bus::OutputSink& sink);
 };
 
