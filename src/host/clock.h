@@ -1,0 +1,18 @@
+// The host's clocks. Nothing below this room may read them.
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::host {
+
+inline constexpr uint64_t kNsPerMs = 1'000'000;
+inline constexpr uint64_t kNsPerSecond = 1'000'000'000;
+
+/// Nanoseconds of CLOCK_MONOTONIC: they never go back and don't follow corrections of the date. May be
+/// called from any thread.
+uint64_t monotonic_ns();
+
+/// Seconds since 1970 (UTC), for the guest's real-time clock at power-on.
+uint64_t wall_clock_s();
+
+}  // namespace lockstep::host

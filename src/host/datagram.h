@@ -1,0 +1,58 @@
+// Datagrams: the heartbeats, which travel beside the logging channel.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "host/address.h"
+#include "host/event_loop.h"
+#include "host/file_descriptor.h"
+
+namespace lockstep::host {
+
+/// A UDP socket. Datagrams may be lost, doubled or reordered, and may come from anyone: the receiver checks
+/// them.
+class DatagramSocket {
+  public:
+    using Receiver = std::function<void(ByteSpan datagram, const SocketAddress& from)>;
+    static constexpr size_t kLargest = 1400;
+
+    /// Fails with a sentence where the port is busy or the address isn't one of this host's.
+    static Result<std::unique_ptr<DatagramSocket>> create(EventLoop& loop, const SocketAddress& at,
+                                                          Receiver receiver);
+
+    /// Sends, or drops where the network doesn't take it.
+    void send(const SocketAddress& to, ByteSpan datagram);
+    SocketAddress address() const;
+
+  private:
+    DatagramSocket(EventLoop& loop, FileDescriptor socket, Receiver receiver);
+    void receive();
+
+    FileDescriptor socket_;
+    Receiver receiver_;
+    Watch watch_;
+};
+
+/// Sends a datagram to one peer every `interval_ns`, made by `content` each time.
+class HeartbeatSender {
+  public:
+    HeartbeatSender(EventLoop& loop, DatagramSocket& socket, const SocketAddress& to, uint64_t interval_ns,
+                    std::function<Bytes()> content);
+
+  private:
+    void beat();
+
+    EventLoop& loop_;
+    DatagramSocket& socket_;
+    SocketAddress to_;
+    uint64_t interval_ns_;
+    uint64_t next_ns_;
+    std::function<Bytes()> content_;
+    Timer timer_;
+};
+
+}  // namespace lockstep::host

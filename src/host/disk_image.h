@@ -1,0 +1,116 @@
+// The backend of a disk: a raw image file.
+//
+// Goals: requests that touch the same bytes take effect in the order of their submission, others run side by
+// side (host/interval_queue.h); a flush is honoured; an error of the host becomes a status for the guest;
+// after stop_issuing() no further write reaches the file.
+//
+// Life cycle of a request: submit() -> [waits for overlapping ones] -> issued to the kernel -> done(status).
+//
+// All calls and callbacks are on the loop's thread; a callback never comes from within submit().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "host/block_io.h"
+#include "host/event_loop.h"
+#include "host/interval_queue.h"
+
+namespace lockstep::host {
+
+inline constexpr uint64_t kSectorSize = 512;
+
+enum class DiskAction : uint8_t { kRead, kWrite, kFlush };
+
+enum class DiskStatus : uint8_t {
+    kOk,
+    kIoError,     ///< the host could not read or write, or the image ended too early
+    kNoSpace,     ///< the host's file system is full
+    kOutOfRange,  ///< not within the disk, or a write to a read-only disk
+    kStopped,     ///< not issued, because of stop_issuing(): what the file holds there is unchanged
+};
+
+struct DiskRequest {
+    /// `data` is what was read; empty for the other actions.
+    using Done = std::function<void(DiskStatus status, Bytes data)>;
+
+    DiskAction action = DiskAction::kRead;
+    uint64_t offset = 0;  ///< bytes
+    uint64_t size = 0;    ///< bytes to read; a write takes data.size()
+    Bytes data;           ///< of a write
+    Done done;
+};
+
+/// Who else may have the image open.
+enum class DiskSharing : uint8_t {
+    kExclusive,  ///< nobody: refused while another process has it open
+    kShared,     ///< others that also say kShared: the disk of a pair on shared storage
+};
+
+enum class DiskMode : uint8_t { kReadWrite, kReadOnly };
+
+struct DiskOptions {
+    std::string path;
+    DiskSharing sharing = DiskSharing::kExclusive;
+    DiskMode mode = DiskMode::kReadWrite;
+};
+
+class DiskImage {
+  public:
+    /// Fails with a sentence where the file is missing, may not be opened, is locked by another process, is
+    /// empty or isn't a multiple of 512 bytes.
+    static Result<std::unique_ptr<DiskImage>> create(EventLoop& loop, const DiskOptions& options);
+    /// The size in bytes of the image at `path`, with the same checks but without a lock.
+    static Result<uint64_t> size_of(const std::string& path);
+
+    DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode);
+    ~DiskImage();
+    DiskImage(const DiskImage&) = delete;
+    DiskImage& operator=(const DiskImage&) = delete;
+
+    uint64_t size() const { return size_; }
+    void submit(DiskRequest request);
+
+    /// The fence: requests that wait, and all that come later, end with kStopped. Those already issued to
+    /// the kernel go on and are reported as usual; drain() tells when the last has ended. There is no way
+    /// back.
+    void stop_issuing();
+    /// Calls `done` once nothing is under way.
+    void drain(Callback done);
+    /// Requests submitted and not ended.
+    size_t in_flight() const { return requests_.size(); }
+
+    struct Counters {
+        uint64_t reads = 0, writes = 0, flushes = 0, bytes_read = 0, bytes_written = 0, errors = 0;
+    };
+    const Counters& counters() const { return counters_; }
+
+  private:
+    struct Request;
+
+    void issue(uint64_t id);
+    void completed(uint64_t id, int result);
+    void finish(uint64_t id, DiskStatus status);
+    void report_later(DiskRequest request, DiskStatus status);
+    void check_drained();
+
+    EventLoop& loop_;
+    std::unique_ptr<BlockIo> io_;
+    uint64_t size_;
+    DiskMode mode_;
+    bool stopped_ = false;
+    uint64_t next_id_ = 0;
+    IntervalQueue order_;
+    std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;
+    std::vector<Callback> drain_callbacks_;
+    Counters counters_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted reports look at it
+};
+
+}  // namespace lockstep::host

@@ -1,0 +1,136 @@
+// The event loop: one thread that waits for descriptors, timers and work from other threads.
+//
+// Goals: nothing spins (the thread sleeps in epoll_wait until something is due); every backend of this room
+// calls back on this one thread, so that the backends need no locks; a callback may destroy any watch or
+// timer, its own included.
+//
+// Only post() and stop() may be called from other threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "host/clock.h"
+#include "host/file_descriptor.h"
+
+namespace lockstep::host {
+
+using Callback = std::function<void()>;
+
+/// What a watch waits for.
+enum class Interest : uint8_t { kNone, kRead, kWrite, kReadWrite };
+
+/// What a watched descriptor is ready for. A hang-up or an error sets both: the next call on it says which.
+struct Ready {
+    bool readable = false;
+    bool writable = false;
+};
+
+class EventLoop;
+
+/// A descriptor being watched; the watch ends with this object. The descriptor must stay open until then.
+class Watch {
+  public:
+    Watch() = default;
+    ~Watch() { reset(); }
+    Watch(Watch&& other) noexcept;
+    Watch& operator=(Watch&& other) noexcept;
+
+    explicit operator bool() const { return loop_ != nullptr; }
+    /// Changes what is waited for.
+    void set_interest(Interest interest);
+    /// Ends the watch.
+    void reset();
+
+  private:
+    friend class EventLoop;
+    Watch(EventLoop* loop, uint64_t id) : loop_(loop), id_(id) {}
+    EventLoop* loop_ = nullptr;
+    uint64_t id_ = 0;
+};
+
+/// A callback that is due once; destroying this object cancels it.
+class Timer {
+  public:
+    Timer() = default;
+    ~Timer() { reset(); }
+    Timer(Timer&& other) noexcept;
+    Timer& operator=(Timer&& other) noexcept;
+    /// Cancels; nothing happens where the timer has already fired.
+    void reset();
+
+  private:
+    friend class EventLoop;
+    Timer(EventLoop* loop, uint64_t deadline_ns, uint64_t id)
+        : loop_(loop), deadline_ns_(deadline_ns), id_(id) {}
+    EventLoop* loop_ = nullptr;
+    uint64_t deadline_ns_ = 0;
+    uint64_t id_ = 0;
+};
+
+class EventLoop {
+  public:
+    static Result<std::unique_ptr<EventLoop>> create();
+    ~EventLoop();
+    EventLoop(const EventLoop&) = delete;
+    EventLoop& operator=(const EventLoop&) = delete;
+
+    /// Calls back until stop() is called.
+    void run();
+    /// Waits at most `timeout_ns` for something to do and does it.
+    void run_once(uint64_t timeout_ns);
+    /// Makes run() return after the present callback. From any thread.
+    void stop();
+
+    /// Calls `work` on the loop's thread, in the order of the posts. From any thread.
+    void post(Callback work);
+
+    /// Calls `callback` whenever `fd` (not owned) is ready. Level-triggered.
+    Watch watch(int fd, Interest interest, std::function<void(Ready)> callback);
+    /// Calls back once, `delay_ns` from now or at a time of monotonic_ns().
+    [[nodiscard]] Timer call_after(uint64_t delay_ns, Callback callback);
+    [[nodiscard]] Timer call_at(uint64_t deadline_ns, Callback callback);
+
+    /// The loop's clock; the same as monotonic_ns().
+    uint64_t now_ns() const { return monotonic_ns(); }
+
+  private:
+    friend class Watch;
+    friend class Timer;
+
+    struct Watched {
+        int fd;
+        std::function<void(Ready)> callback;
+    };
+    using TimerKey = std::pair<uint64_t, uint64_t>;  // deadline, number
+
+    EventLoop() = default;
+    void wait_and_dispatch(uint64_t timeout_ns);
+    void run_posted();
+    void run_timers();
+    void arm_timer();
+    void change_interest(uint64_t id, Interest interest);
+    void unwatch(uint64_t id);
+    void cancel(uint64_t deadline_ns, uint64_t id);
+
+    FileDescriptor epoll_;
+    FileDescriptor wake_;   // eventfd
+    FileDescriptor timer_;  // timerfd, armed for the earliest of timers_
+    uint64_t armed_ns_ = 0;
+    uint64_t next_id_ = 1;
+    std::unordered_map<uint64_t, std::shared_ptr<Watched>> watches_;
+    std::map<TimerKey, Callback> timers_;
+
+    std::mutex mutex_;  // guards what follows
+    std::vector<Callback> posted_;
+    bool woken_ = false;
+    bool stopped_ = false;
+};
+
+}  // namespace lockstep::host

@@ -1,0 +1,26 @@
+// Whether this host can run a VM: memory, limits of the kernel, features of the CPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lockstep::host {
+
+struct HostNeeds {
+    uint64_t memory_bytes = 0;  ///< the guest's, plus what the engine takes
+    uint64_t mappings = 0;      ///< areas of address space (vm.max_map_count)
+};
+
+/// One sentence for each thing that is missing, with its remedy; empty: the host will do.
+std::vector<std::string> missing_on_host(const HostNeeds& needs);
+/// The same as one Error.
+Result<void> check_host(const HostNeeds& needs);
+
+/// Memory that could be had without swapping, in bytes (MemAvailable).
+uint64_t available_memory();
+uint64_t max_map_count();
+
+}  // namespace lockstep::host

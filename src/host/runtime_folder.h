@@ -1,0 +1,48 @@
+// The folder of a running VM: its lock, its process number, its sockets.
+//
+//     <base>/<vm>/pid       the process number; locked while the VM runs
+//     <base>/<vm>/control   the control socket
+//     <base>/<vm>/console   the console's socket or link
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "host/file_descriptor.h"
+
+namespace lockstep::host {
+
+/// $LOCKSTEP_RUNTIME, or /run/lockstep for root, or $XDG_RUNTIME_DIR/lockstep, or /tmp/lockstep-<user
+/// number>.
+std::string default_runtime_base();
+
+/// Letters, digits, '.', '_' and '-', at most 64 of them, not starting with '.' or '-'. The sentence says so.
+Result<void> check_vm_name(const std::string& name);
+
+class RuntimeFolder {
+  public:
+    /// Makes the folder and takes its lock; fails with a sentence where the VM already runs here.
+    static Result<RuntimeFolder> create(const std::string& base, const std::string& vm);
+    /// Removes what is in the folder, and the lock last.
+    ~RuntimeFolder();
+    RuntimeFolder(RuntimeFolder&&) noexcept = default;
+    RuntimeFolder& operator=(RuntimeFolder&&) = delete;
+
+    const std::string& path() const { return path_; }
+    std::string control_socket() const { return path_ + "/control"; }
+    std::string console() const { return path_ + "/console"; }
+
+    /// The VMs that run below `base`, by name, and the process of one (0: it doesn't run).
+    static std::vector<std::string> running(const std::string& base);
+    static pid_t process_of(const std::string& base, const std::string& vm);
+
+  private:
+    RuntimeFolder(std::string path, FileDescriptor lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+    std::string path_;
+    FileDescriptor lock_;
+};
+
+}  // namespace lockstep::host

@@ -1,0 +1,82 @@
+// The network backend: a TAP device of the host, and the announcement of a guest's MAC address.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "host/event_loop.h"
+#include "host/file_descriptor.h"
+
+namespace lockstep::host {
+
+using MacAddress = std::array<uint8_t, 6>;
+
+/// "52:54:00:12:34:56" and back.
+Result<MacAddress> parse_mac(const std::string& text);
+std::string mac_text(const MacAddress& mac);
+
+/// A broadcast reverse-ARP frame (RFC 903) from `mac`: every switch on the way learns the port behind which
+/// `mac` now is. It needs no knowledge of the guest's IP addresses.
+Bytes reverse_arp_announcement(const MacAddress& mac);
+/// A gratuitous ARP frame (RFC 5227) for an IPv4 address in network byte order.
+Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_t, 4>& address);
+
+struct TapOptions {
+    std::string name;    ///< at most 15 characters; attached to where it exists, otherwise created
+    std::string bridge;  ///< the bridge that it is made a port of; empty: left as it is
+};
+
+class TapDevice {
+  public:
+    /// Frames received, in order, at most kBatch of them.
+    using Receiver = std::function<void(std::vector<Bytes> frames)>;
+    static constexpr size_t kBatch = 64;
+    static constexpr size_t kLargestFrame = 65536;
+
+    /// Makes or attaches to the device and brings it up. Fails with a sentence where /dev/net/tun or the
+    /// right CAP_NET_ADMIN is missing, another process holds the device, or the name is no TAP device.
+    static Result<std::unique_ptr<TapDevice>> create(EventLoop& loop, const TapOptions& options);
+
+    const std::string& name() const { return name_; }
+
+    /// Starts receiving. Frames of the time before are thrown away by the kernel's bounded queue alone.
+    void set_receiver(Receiver receiver);
+    /// Back-pressure: while paused the frames wait in the kernel's queue, which drops what doesn't fit.
+    void pause_receiving();
+    void resume_receiving();
+
+    /// Sends frames in order. What the kernel can't take is dropped and counted, as on a wire.
+    void send(std::span<const Bytes> frames);
+    /// Sends the reverse-ARP announcement of `mac` now and `repeats` times more, with growing pauses
+    /// (50, 150, 250 ... ms), since a switch may miss the first.
+    void announce(const MacAddress& mac, unsigned repeats = 4);
+
+    struct Counters {
+        uint64_t frames_in = 0, frames_out = 0, bytes_in = 0, bytes_out = 0, dropped_out = 0;
+    };
+    const Counters& counters() const { return counters_; }
+
+  private:
+    TapDevice(EventLoop& loop, FileDescriptor tap, std::string name);
+    void receive();
+    void send_frame(const Bytes& frame);
+    void announce_again(Bytes frame, unsigned repeats, uint64_t pause_ns);
+
+    EventLoop& loop_;
+    FileDescriptor tap_;
+    std::string name_;
+    Receiver receiver_;
+    Bytes buffer_;
+    Counters counters_;
+    Watch watch_;
+    Timer announcement_;
+};
+
+}  // namespace lockstep::host
