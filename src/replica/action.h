@@ -1,0 +1,103 @@
+// What a replica wants done. The vmm carries actions out in order; the simulator does the same.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/strong.h"
+
+namespace lockstep::replica {
+
+/// Write these bytes (one whole message) to the channel.
+struct SendChannel {
+    Bytes bytes;
+};
+/// Send these bytes (one whole message) as a datagram to the peer; it may be lost.
+struct SendDatagram {
+    Bytes bytes;
+};
+/// Close the channel, after what was sent before has been handed to the system. No on_channel_closed() follows.
+struct CloseChannel {};
+/// Ask the arbiter, without blocking, for this term on behalf of Config::self; answer with on_arbiter().
+struct Claim {
+    Term term;
+};
+/// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a fresh
+/// clock, right before each write to a disk; on false keep it and all behind it: the action comes again.
+struct ReleaseOutputs {
+    LogPos up_to;
+};
+
+enum class StopReason : uint8_t {
+    kSynchronise,  ///< for the snapshot
+    kBufferFull,   ///< the backup is too far behind
+    kHandOver,     ///< the other side is to take over
+};
+/// Owner: stop the guest between two instructions, let disk requests that were issued end (append their
+/// completions), then call on_vm_stopped(). For kBufferFull requests need not end.
+struct StopVm {
+    StopReason reason;
+};
+/// Owner: let the guest run (again).
+struct StartVm {};
+/// Owner: let the guest run at this share of its speed.
+struct SetSpeed {
+    uint32_t permille;
+};
+/// Owner, the guest being stopped: save the machine, call on_snapshot(), then on_snapshot_part() until all is given.
+struct TakeSnapshot {};
+/// Backup: the parts of the machine's state, in order and without gaps. `first`: forget any earlier one.
+struct StoreSnapshot {
+    uint64_t offset;
+    Bytes bytes;
+};
+/// Backup: make a machine from `config`, load the stored state, then call on_loaded(). The log goes on from `position`.
+struct LoadSnapshot {
+    LogPos position;
+    Icount icount;
+    Bytes config;
+};
+/// Backup: replay these entries (as record/ encodes them) and run on to `complete` at the latest, before which no
+/// further entry can come. Report with on_replayed(). The last entry of the log is a kEnd if `ends`.
+struct ReplayLog {
+    LogPos first;
+    uint64_t count;
+    Icount complete;
+    bool ends;
+    Bytes entries;
+};
+/// Backup: the guest is ours. The log is consumed; issue the in-flight disk requests again, announce the MAC
+/// addresses, let inputs in and outputs out, append new entries from `position` on.
+struct GoLive {
+    Term term;
+    LogPos position;
+};
+/// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until then.
+struct AskForBackup {};
+
+enum class HaltReason : uint8_t {
+    kPoweredOff,  ///< the guest switched itself off, or was switched off
+    kHandedOver,  ///< the other side goes on, as it was told to
+    kLost,        ///< the other side owns the guest: let nothing out any more
+    kDismissed,   ///< a backup that isn't wanted any longer, or whose primary went before it was complete
+    kRefused,     ///< a backup that can't serve
+    kDiverged,    ///< a backup whose state differed
+};
+/// It is over: stop the guest at once, throw held outputs away, close the channel, end the process.
+struct Halt {
+    HaltReason reason;
+    std::string sentence;
+};
+/// A line for the process log.
+struct Say {
+    LogLevel level;
+    std::string sentence;
+};
+
+using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm, SetSpeed,
+                            TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, GoLive, AskForBackup, Halt, Say>;
+
+}  // namespace lockstep::replica

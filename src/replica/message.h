@@ -1,0 +1,156 @@
+// The messages between a primary and its backup: one table, from which structs, codec and dump are made.
+//
+// Every message begins with the same header (little-endian, 64 bytes):
+//
+//     offset  size  field
+//          0     8  checksum   hash64 of all that follows
+//          8     4  size       of the whole message, header included
+//         12     2  version    kProtocolVersion
+//         14     1  kind       number in the table
+//         15     1  reserved   zero
+//         16     8  vm         which VM's pair this is; another one's messages are refused
+//         24     8  term       the life of the pair that the sender is in; messages of another term are refused
+//         32     8  sender     the process that sent it
+//         40     8  receiver   the process that it is meant for; 0 where not known yet
+//         48     8  sent_ms    the sender's clock when it sent this
+//         56     8  echo_ms    the newest sent_ms that the sender has seen of the receiver; 0: none
+//
+// `sent_ms` and `echo_ms` carry the lease (see docs/adr/0001-who-may-act.md): a clock is only ever compared
+// with itself, so the two hosts' clocks need not agree.
+//
+// The fields follow in the table's order. Numbers are LEB128, byte strings and texts have their length before
+// them. Numbers of kinds are never changed or reused; a change of fields raises kProtocolVersion.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/strong.h"
+
+namespace lockstep::replica {
+
+inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr size_t kHeaderBytes = 64;
+/// No message is larger: a size beyond it is damage, not a long message.
+inline constexpr size_t kMaxMessageBytes = 64u << 20;
+
+enum class Direction : uint8_t { kToBackup, kToPrimary };
+/// The channel is a stream, in order and without loss. Datagrams may be lost, doubled and reordered.
+enum class Carrier : uint8_t { kChannel, kDatagram };
+
+// LOCKSTEP_MESSAGE(Name, number, direction, carrier, "what it says", FIELD(type, name)...)
+// clang-format off
+#define LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, FIELD)                                                      \
+    LOCKSTEP_MESSAGE(Hello, 1, kToBackup, kChannel, "who the primary is and what a backup must match",          \
+        FIELD(std::string, vm_name) FIELD(std::string, build) FIELD(std::string, cpu) FIELD(uint64_t, lease_ms)) \
+    LOCKSTEP_MESSAGE(Welcome, 2, kToPrimary, kChannel, "the backup is fit and ready for the snapshot",          \
+        FIELD(uint64_t, buffer_bytes))                                                                          \
+    LOCKSTEP_MESSAGE(Refuse, 3, kToPrimary, kChannel, "the backup can't serve, and why, in a sentence",         \
+        FIELD(std::string, sentence))                                                                           \
+    LOCKSTEP_MESSAGE(SnapshotStart, 4, kToBackup, kChannel, "the machine's configuration; its state follows",   \
+        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, state_bytes) FIELD(Bytes, config))        \
+    LOCKSTEP_MESSAGE(SnapshotPart, 5, kToBackup, kChannel, "a part of the machine's state, in order",           \
+        FIELD(uint64_t, offset) FIELD(Bytes, bytes))                                                            \
+    LOCKSTEP_MESSAGE(Loaded, 6, kToPrimary, kChannel, "the backup has loaded the snapshot",                     \
+        FIELD(LogPos, position))                                                                                \
+    LOCKSTEP_MESSAGE(Protect, 7, kToBackup, kChannel, "from here on outputs wait for the backup, which may take over", \
+        FIELD(LogPos, position))                                                                                \
+    LOCKSTEP_MESSAGE(Log, 8, kToBackup, kChannel, "log entries, and how far the log is complete",               \
+        FIELD(LogPos, first) FIELD(uint64_t, count) FIELD(Icount, complete) FIELD(uint8_t, ends) FIELD(Bytes, entries)) \
+    LOCKSTEP_MESSAGE(Ack, 9, kToPrimary, kChannel, "log received, and how far it has been replayed",            \
+        FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
+    LOCKSTEP_MESSAGE(PrimaryBeat, 10, kToBackup, kDatagram, "the primary lives",                                \
+        FIELD(LogPos, appended) FIELD(Icount, icount))                                                          \
+    LOCKSTEP_MESSAGE(BackupBeat, 11, kToPrimary, kDatagram, "the backup lives; also an acknowledgement",        \
+        FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
+    LOCKSTEP_MESSAGE(Diverged, 12, kToPrimary, kChannel, "the backup's state differs; it has halted itself",    \
+        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint8_t, parts))                                    \
+    LOCKSTEP_MESSAGE(HandOver, 13, kToBackup, kChannel, "the primary has stopped for good at this position: take over", \
+        FIELD(LogPos, position))                                                                                \
+    LOCKSTEP_MESSAGE(Live, 14, kToPrimary, kChannel, "the backup is the owner now, in the header's term",       \
+        FIELD(LogPos, position))                                                                                \
+    LOCKSTEP_MESSAGE(StandDown, 15, kToBackup, kChannel, "the backup is dismissed, and why",                    \
+        FIELD(std::string, sentence))                                                                           \
+    LOCKSTEP_MESSAGE(Gone, 16, kToPrimary, kChannel, "the backup has stopped and will never take over, and why", \
+        FIELD(std::string, sentence))
+// clang-format on
+
+#define LOCKSTEP_FIELD(type, name) type name{};
+#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields) \
+    struct Name {                                                        \
+        fields bool operator==(const Name&) const = default;             \
+    };
+LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, LOCKSTEP_FIELD)
+#undef LOCKSTEP_MESSAGE
+
+enum class MessageKind : uint8_t {
+#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields) k##Name = number,
+    LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, LOCKSTEP_FIELD)
+#undef LOCKSTEP_MESSAGE
+};
+#undef LOCKSTEP_FIELD
+
+/// A row of the table, without the fields.
+struct MessageInfo {
+    MessageKind kind;
+    std::string_view name;
+    Direction direction;
+    Carrier carrier;
+    std::string_view text;
+};
+
+using Message = std::variant<Hello, Welcome, Refuse, SnapshotStart, SnapshotPart, Loaded, Protect, Log, Ack, PrimaryBeat,
+                             BackupBeat, Diverged, HandOver, Live, StandDown, Gone>;
+
+/// All rows, in the order of the table (and of the alternatives of Message).
+std::span<const MessageInfo> message_table();
+const MessageInfo& info_of(const Message& message);
+
+struct Header {
+    uint64_t checksum = 0;
+    uint32_t size = 0;
+    uint16_t version = kProtocolVersion;
+    uint8_t kind = 0;
+    uint64_t vm = 0;
+    Term term;
+    uint64_t sender = 0;
+    uint64_t receiver = 0;
+    uint64_t sent_ms = 0;
+    uint64_t echo_ms = 0;
+
+    /// Why `bytes`, whose header this is, are not a whole, undamaged message of this version; empty: they are.
+    std::optional<Error> invalid(ByteSpan bytes) const;
+};
+
+struct Envelope {
+    Header header;
+    Message message;
+};
+
+/// The bytes of a message; checksum, size, version and kind of `header` are filled in here.
+Bytes encode(Header header, const Message& message);
+/// The message, or why the bytes are not one.
+Result<Envelope> decode(ByteSpan bytes);
+/// For logs and traces: name and fields, byte strings by their length.
+std::string describe(const Message& message);
+
+/// Cuts the channel's byte stream into messages.
+class MessageStream {
+  public:
+    /// Adds what was read from the channel.
+    void feed(ByteSpan bytes);
+    /// The bytes of the next whole message (valid until the next call of either function), empty if more must be
+    /// read, or an error if the stream is damaged: the channel is useless then.
+    Result<ByteSpan> next();
+
+  private:
+    Bytes buffer_;
+    size_t start_ = 0;
+};
+
+}  // namespace lockstep::replica

@@ -1,0 +1,175 @@
+// One side of a protected VM, as a pure state machine: primary, backup, and the way from one to the other.
+//
+// Goals
+//   - No output leaves the host before the backup holds the log entry that belongs to it (the output rule).
+//   - At no time can two hosts act for one guest (arbiter, terms, and the lease of docs/adr/0001-who-may-act.md).
+//   - Whoever survives goes on with exactly what the outside has seen, and gets a new backup without being asked.
+//
+// It has no clock, thread or socket. Every event is a call that says what time it is; what is to be done comes out
+// of take_actions() (action.h). The vmm and the simulator drive the same code:
+//
+//     replica.on_channel_message(now_ms(), bytes);
+//     for (Action& action : replica.take_actions()) carry_out(std::move(action));
+//
+// Terms
+//   position   number of entries before; entry n has position n. "Received r" means that entries 0 .. r-1 arrived.
+//   output     waits for the position of its kOutput entry: it may leave when that entry has been received.
+//   lease      until when a primary may release outputs on the strength of what its backup said.
+//   armed      a backup that may claim the guest (state kReplaying and after).
+//
+// Life cycle of the states: state.h. Decisions about roles: decisions.h. Messages: message.h.
+//
+// Duties of the caller
+//   - one thread; `now_ms` read from the clock for each call, from a clock that goes on while the process is stopped
+//     (CLOCK_BOOTTIME); on_time() at least every Timing::heartbeat_ms / 2.
+//   - actions in order, all of them, before the next event.
+//   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a channel that
+//     this side's system has closed as a proof that nothing leaves here any more.
+//   - outputs in one queue in order of position; for a write to a disk ask may_release() right before submitting it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/strong.h"
+#include "record/entry.h"
+#include "replica/action.h"
+#include "replica/decisions.h"
+#include "replica/hooks.h"
+#include "replica/lag_control.h"
+#include "replica/message.h"
+#include "replica/state.h"
+#include "replica/timing.h"
+
+namespace lockstep::replica {
+
+enum class Policy : uint8_t {
+    kProtect,  ///< a lost backup is replaced
+    kAlone,    ///< no backup is wanted
+};
+
+/// How the channel ended.
+enum class ChannelEnd : uint8_t {
+    kPeerClosed,  ///< end of file or reset: the peer's system says that its process has closed it or is gone
+    kBroken,      ///< anything else: timed out, no route, damaged bytes
+};
+
+/// Whether kPeerClosed may be taken for a proof that the peer's process lets nothing out any more. True of a direct
+/// link; a box between the hosts that sends resets on its own makes it false.
+enum class PeerClose : uint8_t { kProvesEnd, kProvesNothing };
+
+enum class ArbiterAnswer : uint8_t { kWon, kLost, kUnreachable };
+
+/// Parts of the state that differ, as bits.
+enum DivergedParts : uint8_t { kRegistersDiffer = 1, kMemoryDiffers = 2, kDevicesDiffer = 4 };
+
+struct Config {
+    uint64_t vm = 0;      ///< names this run of this guest, on both sides and at the arbiter
+    uint64_t self = 0;    ///< names this process, different for each process that ever serves the guest; not 0
+    std::string vm_name;  ///< for sentences
+    std::string build;    ///< must be equal on both sides
+    std::string cpu;      ///< what the guest can notice of the host's processor; must be equal on both sides
+    Policy policy = Policy::kProtect;
+    PeerClose peer_close = PeerClose::kProvesEnd;
+    /// Backup: how many bytes of log may wait to be replayed here.
+    uint64_t buffer_bytes = 64u << 20;
+    Timing timing;
+};
+
+/// What becomes of an output at the moment that the machine makes it.
+enum class OutputFate : uint8_t {
+    kRelease,  ///< let it out at once (nothing is held before it)
+    kHold,     ///< put it at the end of the queue; ReleaseOutputs will come
+    kDrop,     ///< a backup's: nothing leaves. Remember a disk request until its completion is replayed.
+};
+
+/// Figures for people and metrics.
+struct Status {
+    State state{};
+    Term term;
+    uint64_t peer = 0;
+    LogPos appended;         ///< owner: entries made; backup: entries received
+    LogPos acknowledged;     ///< owner: entries that the backup holds
+    LogPos replayed;         ///< entries that the backup has executed
+    uint64_t lag_ms = 0;     ///< how old the oldest entry is that the backup hasn't executed
+    uint64_t lag_icount = 0; ///< instructions that the backup is behind
+    uint64_t buffered_bytes = 0;  ///< log that the backup hasn't executed
+    uint32_t speed_permille = 1000;
+    std::string why;         ///< a sentence: why the state is what it is
+};
+
+class Replica {
+  public:
+    /// The owner of a guest in `term`, which it must have won; `position`: the number of entries already made.
+    static Replica solo(Config config, Term term, LogPos position, Hooks* hooks = nullptr);
+    /// A process that waits to be made a backup.
+    static Replica backup(Config config, Hooks* hooks = nullptr);
+
+    // --- Events of the host ---
+
+    void on_time(uint64_t now_ms);
+    /// The channel to the other side is connected (owner: to a would-be backup; backup: to its primary).
+    void on_channel_open(uint64_t now_ms);
+    void on_channel_closed(uint64_t now_ms, ChannelEnd end);
+    /// One whole message, as MessageStream cuts them.
+    void on_channel_message(uint64_t now_ms, ByteSpan bytes);
+    void on_datagram(uint64_t now_ms, ByteSpan bytes);
+    void on_arbiter(uint64_t now_ms, Term term, ArbiterAnswer answer);
+
+    // --- Events of an owner's VM ---
+
+    /// An entry was appended to the log, encoded as it goes to the backup. A kEnd says that the guest is off.
+    void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded);
+    /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before it. Call it
+    /// after a group of entries, and now and then while the guest runs without any.
+    void on_flush(uint64_t now_ms, Icount complete);
+    /// The machine made an output whose kOutput entry is `entry` (reported before; any value on a backup).
+    OutputFate on_output(uint64_t now_ms, LogPos entry);
+    /// The guest is stopped, as StopVm wanted it.
+    void on_vm_stopped(uint64_t now_ms, Icount icount);
+    /// Answers TakeSnapshot: the machine's configuration, and how many bytes of state will follow.
+    void on_snapshot(uint64_t now_ms, Bytes config, uint64_t state_bytes);
+    /// The next bytes of the state (1 MiB, say), as the channel can take them.
+    void on_snapshot_part(uint64_t now_ms, ByteSpan part);
+    /// No snapshot could be made, and why.
+    void on_snapshot_failed(uint64_t now_ms, const Error& why);
+    /// The guest has switched itself off; its kEnd entry has been reported.
+    void on_guest_off(uint64_t now_ms);
+
+    // --- Events of a backup's VM ---
+
+    void on_loaded(uint64_t now_ms, const Result<void>& result);
+    /// Entries before `position` have taken effect, and the machine is at `icount`.
+    void on_replayed(uint64_t now_ms, LogPos position, Icount icount);
+    /// A state hash differed at the entry `position`; `parts`: of DivergedParts.
+    void on_divergence(uint64_t now_ms, LogPos position, Icount icount, uint8_t parts);
+
+    // --- The operator ---
+
+    /// Planned fail-over: the backup takes over at the instruction at which this side stops.
+    Result<void> hand_over(uint64_t now_ms);
+    /// Dismisses the backup and wants no other (kAlone), or wants one (kProtect).
+    Result<void> set_policy(uint64_t now_ms, Policy policy);
+
+    // --- What the caller asks ---
+
+    /// What is to be done, in order; empties the list.
+    std::vector<Action> take_actions();
+    /// Whether an output whose kOutput entry is `entry` may leave the host at this very moment.
+    bool may_release(LogPos entry, uint64_t now_ms) const;
+    /// Whether entries must be reported (an owner alone need not encode them, only count).
+    bool wants_log() const;
+    State state() const { return state_; }
+    Term term() const { return term_; }
+    Status status(uint64_t now_ms) const;
+
+  private:
+    State state_ = State::kSolo;
+    Term term_;
+};
+
+}  // namespace lockstep::replica

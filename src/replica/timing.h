@@ -1,0 +1,46 @@
+// The bounds that a pair works by. All in milliseconds of a host's own clock, which must go on while the process or
+// the host is stopped (CLOCK_BOOTTIME).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/result.h"
+
+namespace lockstep::replica {
+
+struct Timing {
+    /// Between two heartbeats. on_time() must be called at least twice as often.
+    uint64_t heartbeat_ms = 50;
+    /// Silence that means failure.
+    uint64_t failure_ms = 500;
+    /// How long a sign of life from the backup allows the primary to release outputs, from the sending of the
+    /// heartbeat that it echoes.
+    uint64_t lease_ms = 300;
+    /// What the backup waits beyond the lease before it goes live: covers the drift of the clocks within the lease
+    /// and the time that a write once submitted may take to reach the disk.
+    uint64_t margin_ms = 200;
+    /// What the backup waits when the primary's system has closed the channel, so that the process is gone: the time
+    /// that its last writes may take to reach the disk.
+    uint64_t settle_ms = 50;
+    /// Between two attempts at an unreachable arbiter.
+    uint64_t claim_retry_ms = 100;
+    /// An entry that isn't acknowledged for so long, while heartbeats arrive, means that the channel has failed.
+    uint64_t ack_ms = 1000;
+    /// Silence that means failure while a snapshot is made, sent and loaded.
+    uint64_t synchronise_ms = 10'000;
+    /// Between two attempts to get a backup.
+    uint64_t ask_ms = 1000;
+    /// How long the other side may take to take over before the primary wants the guest back.
+    uint64_t hand_over_ms = 2000;
+    /// At most so often a running guest's icount is sent when there is no entry to send.
+    uint64_t progress_ms = 10;
+    /// The primary is slowed from this execution lag on, and most at the second.
+    uint64_t lag_slow_ms = 200;
+    uint64_t lag_most_ms = 1000;
+
+    /// Why these bounds can't work together; empty: they can.
+    std::optional<Error> invalid() const;
+};
+
+}  // namespace lockstep::replica
