@@ -28,6 +28,13 @@ struct NetworkConfig {
     std::array<uint8_t, 6> mac{};
 };
 
+/// The numbers by which entries and outputs name the devices that meet the host. Disk i is kFirstDisk + i.
+inline constexpr uint16_t kSerialDevice = 1;
+inline constexpr uint16_t kConsoleDevice = 2;
+inline constexpr uint16_t kRandomDevice = 3;
+inline constexpr uint16_t kFirstDisk = 16;
+inline constexpr uint16_t kFirstNetwork = 32;
+
 /// What the guest is made of. Two machines of equal configuration and equal inputs run alike.
 struct MachineConfig {
     uint64_t memory_bytes = 0;
@@ -82,6 +89,12 @@ class Machine {
     virtual void save(ByteWriter& out) = 0;
     virtual Result<void> load(ByteReader& in) = 0;
     virtual StateHash hash() = 0;
+    /// As hash(), but `memory` covers only `size` bytes of RAM from byte `start` of the RAM on (whole pages):
+    /// cheap enough for a running guest.
+    virtual StateHash hash_part(uint64_t start, uint64_t size) = 0;
+    /// Requests to the host (disks, random bytes) whose completion has not been delivered, in the order in which
+    /// the machine made them and as it made them: what going live issues again.
+    virtual std::vector<bus::Output> unanswered() const = 0;
     /// Registers and devices as text, for dumps.
     virtual std::string describe() const = 0;
 
