@@ -1,0 +1,49 @@
+#include "bus/pci_bus.h"
+
+#include "base/check.h"
+
+namespace lockstep::bus {
+
+namespace {
+constexpr uint32_t kEnable = 1u << 31;
+constexpr uint32_t kWritable = 0x80fffffc;
+}  // namespace
+
+void PciBus::attach(unsigned device, PciFunction& function) {
+    CHECK(device < kPciDevices && !functions_[device]);
+    functions_[device] = &function;
+}
+
+Result<void> PciBus::load(ByteReader& in) {
+    address_ = in.fixed<uint32_t>() & kWritable;
+    if (!in.ok()) return error("the saved state of {} is cut short", name());
+    return {};
+}
+
+uint64_t PciBus::AddressPort::read_register(uint64_t offset, unsigned size) {
+    return offset == 0 && size == 4 ? bus_.address_ : ~uint64_t{0};
+}
+
+void PciBus::AddressPort::write_register(uint64_t offset, unsigned size, uint64_t value) {
+    if (offset == 0 && size == 4) bus_.address_ = static_cast<uint32_t>(value) & kWritable;
+}
+
+// Bits of the address: 31 enable, 23:16 bus, 15:11 device, 10:8 function, 7:2 register.
+PciFunction* PciBus::selected(uint64_t offset, unsigned size) const {
+    if (!(address_ & kEnable) || (address_ & 0x00ff0700) || offset + size > 4) return nullptr;
+    return functions_[address_ >> 11 & 31];
+}
+
+uint64_t PciBus::DataPort::read_register(uint64_t offset, unsigned size) {
+    PciFunction* function = bus_.selected(offset, size);
+    if (!function) return ~uint64_t{0};
+    return function->read_config((bus_.address_ & 0xfc) + static_cast<unsigned>(offset), size);
+}
+
+void PciBus::DataPort::write_register(uint64_t offset, unsigned size, uint64_t value) {
+    if (PciFunction* function = bus_.selected(offset, size))
+        function->write_config((bus_.address_ & 0xfc) + static_cast<unsigned>(offset), size,
+                               static_cast<uint32_t>(value));
+}
+
+}  // namespace lockstep::bus

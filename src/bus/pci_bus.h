@@ -1,0 +1,66 @@
+// PCI configuration space by ports CF8 and CFC (PCI Local Bus Specification 3.0, 3.2.2.3.2): bus 0 only, one
+// function a device. Express' memory-mapped space isn't offered: everything of ours fits in 256 bytes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "bus/device.h"
+
+namespace lockstep::bus {
+
+/// The configuration space of one PCI function. `offset` is below 256; an access never crosses a 4-byte
+/// boundary.
+class PciFunction {
+  public:
+    virtual ~PciFunction() = default;
+    virtual uint32_t read_config(unsigned offset, unsigned size) = 0;
+    virtual void write_config(unsigned offset, unsigned size, uint32_t value) = 0;
+};
+
+inline constexpr uint16_t kPciAddressPort = 0xcf8;
+inline constexpr uint16_t kPciDataPort = 0xcfc;
+inline constexpr unsigned kPciDevices = 32;
+
+class PciBus : public Device {
+  public:
+    PciBus() : address_port_(*this), data_port_(*this) {}
+
+    /// `device`: its number on bus 0.
+    void attach(unsigned device, PciFunction& function);
+    RegisterHandler& address_port() { return address_port_; }  ///< 4 ports
+    RegisterHandler& data_port() { return data_port_; }        ///< 4 ports
+
+    std::string_view name() const override { return "pci_bus"; }
+    void reset() override { address_ = 0; }
+    void save(ByteWriter& out) const override { out.fixed(address_); }
+    Result<void> load(ByteReader& in) override;
+
+  private:
+    class AddressPort : public RegisterHandler {
+      public:
+        explicit AddressPort(PciBus& bus) : bus_(bus) {}
+        uint64_t read_register(uint64_t offset, unsigned size) override;
+        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
+
+      private:
+        PciBus& bus_;
+    };
+    class DataPort : public RegisterHandler {
+      public:
+        explicit DataPort(PciBus& bus) : bus_(bus) {}
+        uint64_t read_register(uint64_t offset, unsigned size) override;
+        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
+
+      private:
+        PciBus& bus_;
+    };
+    PciFunction* selected(uint64_t offset, unsigned size) const;
+
+    AddressPort address_port_;
+    DataPort data_port_;
+    std::array<PciFunction*, kPciDevices> functions_{};
+    uint32_t address_ = 0;
+};
+
+}  // namespace lockstep::bus

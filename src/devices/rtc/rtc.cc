@@ -1,0 +1,272 @@
+#include "devices/rtc/rtc.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace lockstep::devices {
+
+namespace {
+
+enum Register : uint8_t {
+    kSeconds,
+    kSecondsAlarm,
+    kMinutes,
+    kMinutesAlarm,
+    kHours,
+    kHoursAlarm,
+    kWeekday,
+    kDay,
+    kMonth,
+    kYear,
+    kA,
+    kB,
+    kC,
+    kD,
+    kCentury = 0x32,
+};
+constexpr uint8_t kClockRegisters[] = {kSeconds, kMinutes, kHours, kWeekday, kDay, kMonth, kYear, kCentury};
+
+constexpr uint8_t kSet = 0x80, kPeriodic = 0x40, kAlarm = 0x20, kUpdate = 0x10, kBinary = 4, k24Hours = 2;
+constexpr uint8_t kRequest = 0x80;       // register C
+constexpr uint8_t kOscillatorOn = 0x26;  // register A: 32768 Hz, 1024 periodic interrupts a second
+constexpr uint8_t kBatteryGood = 0x80;   // register D
+constexpr uint8_t kDontCare = 0xc0;
+constexpr uint64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kDayS = 86400;
+
+struct Civil {
+    unsigned second, minute, hour, weekday, day, month, year;
+};
+
+Civil civil(int64_t time_s) {
+    using namespace std::chrono;
+    sys_seconds time{seconds(time_s)};
+    sys_days midnight = floor<days>(time);
+    year_month_day date(midnight);
+    unsigned of_day = static_cast<unsigned>((time - midnight).count());
+    return {of_day % 60,
+            of_day / 60 % 60,
+            of_day / 3600,
+            weekday(midnight).c_encoding() + 1,
+            static_cast<unsigned>(date.day()),
+            static_cast<unsigned>(date.month()),
+            static_cast<unsigned>(static_cast<int>(date.year()))};
+}
+
+}  // namespace
+
+Rtc::Rtc(uint64_t start_time_s, bus::InterruptLine& line, bus::TimerQueue& timers)
+    : start_time_s_(static_cast<int64_t>(std::min<uint64_t>(start_time_s, uint64_t{1} << 36))),
+      line_(line),
+      timers_(timers),
+      timer_(timers.add([this] { timer_expired(); })) {
+    reset();
+}
+
+void Rtc::reset() {
+    state_ = {};
+    state_.memory[kA] = kOscillatorOn;
+    state_.memory[kB] = k24Hours;
+    state_.base_s = start_time_s_;
+    state_.seen_s = now_s();
+    timers_.disarm(timer_);
+    update_line();
+}
+
+Result<void> Rtc::loaded() {
+    constexpr int64_t kFarthest = int64_t{1} << 40;
+    if (state_.base_s < -kFarthest || state_.base_s > kFarthest || state_.index >= state_.memory.size())
+        return error("the saved state of {} is damaged", name());
+    timers_.arm(timer_, state_.timer_ns);
+    return {};
+}
+
+int64_t Rtc::now_s() const {
+    return state_.base_s + static_cast<int64_t>((timers_.now_ns() - state_.base_ns) / kSecondNs);
+}
+
+// ---- The form of a number: BCD or binary, hours to 12 or to 24
+
+uint8_t Rtc::encode(unsigned value) const {
+    if (state_.memory[kB] & kBinary) return static_cast<uint8_t>(value);
+    return static_cast<uint8_t>(value / 10 % 10 << 4 | value % 10);
+}
+
+unsigned Rtc::decode(uint8_t value) const {
+    return state_.memory[kB] & kBinary ? value : (value >> 4) * 10u + (value & 15u);
+}
+
+uint8_t Rtc::encode_hour(unsigned hour) const {
+    if (state_.memory[kB] & k24Hours) return encode(hour);
+    unsigned twelve = hour % 12 == 0 ? 12 : hour % 12;
+    return encode(twelve) | (hour >= 12 ? 0x80 : 0);
+}
+
+unsigned Rtc::decode_hour(uint8_t value) const {
+    if (state_.memory[kB] & k24Hours) return decode(value);
+    return decode(value & 0x7f) % 12 + (value & 0x80 ? 12 : 0);
+}
+
+uint8_t Rtc::read_time(uint8_t reg) const {
+    Civil now = civil(now_s());
+    switch (reg) {
+        case kSeconds:
+            return encode(now.second);
+        case kMinutes:
+            return encode(now.minute);
+        case kHours:
+            return encode_hour(now.hour);
+        case kWeekday:
+            return encode(now.weekday);
+        case kDay:
+            return encode(now.day);
+        case kMonth:
+            return encode(now.month);
+        case kYear:
+            return encode(now.year % 100);
+        default:
+            return encode(now.year / 100);
+    }
+}
+
+// ---- Setting the clock: while the SET bit is on, the registers are plain memory
+
+void Rtc::freeze() {
+    for (uint8_t reg : kClockRegisters) state_.memory[reg] = read_time(reg);
+}
+
+void Rtc::commit() {
+    using namespace std::chrono;
+    const auto& memory = state_.memory;
+    year_month_day date(year(static_cast<int>(decode(memory[kCentury]) * 100 + decode(memory[kYear]))),
+                        month(decode(memory[kMonth])), day(decode(memory[kDay])));
+    int64_t time =
+        decode_hour(memory[kHours]) * 3600ll + decode(memory[kMinutes]) * 60 + decode(memory[kSeconds]);
+    if (date.ok() && time < kDayS) {
+        state_.base_s = sys_days(date).time_since_epoch().count() * kDayS + time;
+        state_.base_ns = timers_.now_ns();
+    }
+    for (uint8_t reg : kClockRegisters) state_.memory[reg] = 0;
+    state_.seen_s = now_s();
+}
+
+// ---- Interrupts
+
+bool Rtc::alarm_matches(int64_t time_s) const {
+    Civil time = civil(time_s);
+    const auto& memory = state_.memory;
+    auto matches = [](uint8_t alarm, uint8_t value) { return alarm >= kDontCare || alarm == value; };
+    return matches(memory[kSecondsAlarm], encode(time.second)) &&
+           matches(memory[kMinutesAlarm], encode(time.minute)) &&
+           matches(memory[kHoursAlarm], encode_hour(time.hour));
+}
+
+// The next second, after now, that the alarm registers describe; -1 for an alarm that never comes.
+int64_t Rtc::next_alarm_s() const {
+    int64_t first = now_s() + 1;
+    for (int64_t time = first; time < first + kDayS; ++time)
+        if (alarm_matches(time)) return time;
+    return -1;
+}
+
+uint64_t Rtc::when_ns(int64_t time_s) const {
+    return state_.base_ns + static_cast<uint64_t>(time_s - state_.base_s) * kSecondNs;
+}
+
+uint64_t Rtc::periodic_ns() const {
+    unsigned rate = state_.memory[kA] & 15;
+    if (rate == 0) return 0;
+    if (rate < 3) rate += 7;
+    return kSecondNs * (uint64_t{1} << (rate - 1)) / 32768;
+}
+
+// Sets the flags of what has happened since the last call, as far as whole seconds tell.
+void Rtc::catch_up() {
+    int64_t now = now_s();
+    if (state_.memory[kB] & kSet || now <= state_.seen_s) return;
+    state_.flags |= kUpdate;
+    int64_t first = std::max(state_.seen_s + 1, now - kDayS + 1);
+    if (state_.memory[kB] & kAlarm)
+        for (int64_t time = first; time <= now && !(state_.flags & kAlarm); ++time)
+            if (alarm_matches(time)) state_.flags |= kAlarm;
+    state_.seen_s = now;
+}
+
+void Rtc::schedule() {
+    uint8_t b = state_.memory[kB];
+    uint64_t deadline = bus::kNeverNs, now = timers_.now_ns();
+    if (b & kUpdate && !(b & kSet)) deadline = when_ns(now_s() + 1);
+    if (b & kAlarm && !(b & kSet))
+        if (int64_t alarm = next_alarm_s(); alarm >= 0) deadline = std::min(deadline, when_ns(alarm));
+    if (uint64_t period = periodic_ns(); b & kPeriodic && period)
+        deadline = std::min(deadline, (now / period + 1) * period);
+    state_.timer_ns = deadline;
+    timers_.arm(timer_, deadline);
+}
+
+void Rtc::timer_expired() {
+    catch_up();
+    uint64_t period = periodic_ns();
+    if (state_.memory[kB] & kPeriodic && period && state_.timer_ns % period == 0) state_.flags |= kPeriodic;
+    schedule();
+    update_line();
+}
+
+void Rtc::update_line() {
+    bool wanted = state_.flags & state_.memory[kB] & (kPeriodic | kAlarm | kUpdate);
+    state_.flags = static_cast<uint8_t>((state_.flags & ~kRequest) | (wanted ? kRequest : 0));
+    line_.set_level(wanted);
+}
+
+// ---- Registers
+
+uint8_t Rtc::read_memory(uint8_t reg) {
+    bool is_clock =
+        std::find(std::begin(kClockRegisters), std::end(kClockRegisters), reg) != std::end(kClockRegisters);
+    if (is_clock && !(state_.memory[kB] & kSet)) return read_time(reg);
+    if (reg == kD) return kBatteryGood;
+    if (reg != kC) return state_.memory[reg];
+    catch_up();
+    update_line();
+    uint8_t flags = state_.flags;
+    state_.flags = 0;
+    update_line();
+    return flags;
+}
+
+void Rtc::write_memory(uint8_t reg, uint8_t value) {
+    if (reg == kC || reg == kD) return;
+    uint8_t b = state_.memory[kB];
+    bool is_clock =
+        std::find(std::begin(kClockRegisters), std::end(kClockRegisters), reg) != std::end(kClockRegisters);
+    if (is_clock && !(b & kSet)) {
+        freeze();
+        state_.memory[reg] = value;
+        commit();
+        return schedule();
+    }
+    catch_up();
+    if (reg == kA) value &= 0x7f;
+    if (reg == kB && value & kSet && !(b & kSet)) freeze();
+    bool set_ends = reg == kB && b & kSet && !(value & kSet);
+    if (set_ends) commit();
+    state_.memory[reg] = value;
+    if (is_clock) return;
+    schedule();
+    update_line();
+}
+
+uint64_t Rtc::read_register(uint64_t offset, unsigned size) {
+    if (size != 1) return ~uint64_t{0};
+    return offset == 0 ? 0xff : read_memory(state_.index);
+}
+
+void Rtc::write_register(uint64_t offset, unsigned size, uint64_t value) {
+    if (size != 1) return;
+    if (offset == 0)
+        state_.index = value & 0x7f;
+    else
+        write_memory(state_.index, static_cast<uint8_t>(value));
+}
+
+}  // namespace lockstep::devices

@@ -1,0 +1,69 @@
+// The CMOS real-time clock (Motorola MC146818A data sheet) at ports 70 and 71, with 128 bytes of CMOS memory.
+//
+// Its time is the start time of the configuration plus guest time, or what the guest last set it to.
+#pragma once
+
+#include <array>
+
+#include "bus/timer_queue.h"
+#include "devices/device_state.h"
+
+namespace lockstep::devices {
+
+inline constexpr uint16_t kRtcPort = 0x70;
+inline constexpr uint16_t kRtcPorts = 2;
+inline constexpr unsigned kRtcPin = 8;
+
+struct RtcState {
+    uint8_t index = 0;
+    std::array<uint8_t, 128> memory{};  ///< the clock registers hold the time only while the guest sets it
+    int64_t base_s = 0;                 ///< the clock, in seconds since 1970, at guest time base_ns
+    uint64_t base_ns = 0;
+    uint8_t flags = 0;   ///< register C
+    int64_t seen_s = 0;  ///< the clock when register C last caught up
+    uint64_t timer_ns = bus::kNeverNs;
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(index, memory, base_s, base_ns, flags, seen_s, timer_ns);
+    }
+};
+
+class Rtc : public StateDevice<RtcState>, public bus::RegisterHandler {
+  public:
+    Rtc(uint64_t start_time_s, bus::InterruptLine& line, bus::TimerQueue& timers);
+
+    std::string_view name() const override { return "rtc"; }
+    void reset() override;
+    uint64_t read_register(uint64_t offset, unsigned size) override;
+    void write_register(uint64_t offset, unsigned size, uint64_t value) override;
+
+  protected:
+    Result<void> loaded() override;
+
+  private:
+    int64_t now_s() const;
+    uint8_t encode(unsigned value) const;
+    unsigned decode(uint8_t value) const;
+    uint8_t encode_hour(unsigned hour) const;
+    unsigned decode_hour(uint8_t value) const;
+    uint8_t read_time(uint8_t reg) const;
+    uint8_t read_memory(uint8_t reg);
+    void write_memory(uint8_t reg, uint8_t value);
+    void freeze();
+    void commit();
+    bool alarm_matches(int64_t time_s) const;
+    int64_t next_alarm_s() const;
+    uint64_t when_ns(int64_t time_s) const;
+    uint64_t periodic_ns() const;
+    void catch_up();
+    void schedule();
+    void timer_expired();
+    void update_line();
+
+    const int64_t start_time_s_;
+    bus::InterruptLine& line_;
+    bus::TimerQueue& timers_;
+    bus::TimerQueue::Id timer_;
+};
+
+}  // namespace lockstep::devices
