@@ -50,6 +50,8 @@ struct MachineConfig {
     static Result<MachineConfig> load(ByteReader& in);
 };
 
+/// Why run() returned. Where several are true at one icount, a power-off or reset counts first: a run to the
+/// icount of a reset says kReset, never kReached.
 enum class Stop : uint8_t {
     kReached,    ///< the icount that was asked for
     kRequested,  ///< request_stop() was called

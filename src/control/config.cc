@@ -1,0 +1,298 @@
+#include "control/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "control/config_value.h"
+#include "host/address.h"
+#include "host/files.h"
+#include "host/runtime_folder.h"
+#include "host/tap_device.h"
+
+namespace lockstep::control {
+
+namespace {
+
+using vmm::VmSettings;
+using Setter = Result<void> (*)(const ConfigValue& value, VmSettings& settings);
+
+enum class Need : uint8_t { kOptional, kRequired };
+
+struct Row {
+    std::string_view section;
+    std::string_view name;
+    std::string_view kind;
+    std::string_view meaning;
+    Need need;
+    Setter set;
+};
+
+constexpr uint64_t kMiB = 1ull << 20;
+constexpr uint64_t kGiB = 1ull << 30;
+constexpr std::string_view kConsoleKinds[] = {"socket", "pty", "terminal", "none"};  // as vmm::ConsoleKind
+constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};                   // as vmm::ConsolePort
+
+// A setter that stores what an expression of `v` (the ConfigValue) yields in a field of `s` (the VmSettings).
+#define LOCKSTEP_SET(field, expression)                                  \
+    [](const ConfigValue& v, [[maybe_unused]] VmSettings& s) -> Result<void> { \
+        s.field = static_cast<decltype(s.field)>(TRY(v.expression));     \
+        return {};                                                       \
+    }
+
+Result<void> set_name(const ConfigValue& value, VmSettings& settings) {
+    settings.name = TRY(value.text());
+    if (Result<void> good = host::check_vm_name(settings.name); !good)
+        return value.bad(fmt::format("is not a name for a VM: {}", good.error().message()));
+    return {};
+}
+
+Result<void> set_memory(const ConfigValue& value, VmSettings& settings) {
+    settings.memory_bytes = TRY(value.size(64 * kMiB, 512 * kGiB));
+    if (settings.memory_bytes % (2 * kMiB)) return value.bad("must be a multiple of 2 MiB; round it up");
+    return {};
+}
+
+Result<void> set_serial(const ConfigValue& value, VmSettings& settings) {
+    std::string serial = TRY(value.text());
+    if (serial.size() > 20) return value.bad("is longer than 20 characters; shorten it");
+    settings.disks.back().serial = serial;
+    return {};
+}
+
+Result<void> set_tap(const ConfigValue& value, VmSettings& settings) {
+    std::string name = TRY(value.text());
+    if (name.size() > 15) return value.bad("is longer than the 15 characters of a network device; shorten it");
+    settings.networks.back().tap = name;
+    return {};
+}
+
+Result<void> set_mac(const ConfigValue& value, VmSettings& settings) {
+    Result<host::MacAddress> mac = host::parse_mac(TRY(value.text()));
+    if (!mac) return value.bad(fmt::format("is not a MAC address: {}", mac.error().message()));
+    if (mac.value()[0] & 1) return value.bad("is a group address; make its first byte even, as in 52:54:00:..");
+    settings.networks.back().mac = mac.value();
+    return {};
+}
+
+Result<void> set_hosts(const ConfigValue& value, VmSettings& settings) {
+    settings.protection.hosts = TRY(value.texts());
+    for (const std::string& text : settings.protection.hosts)
+        if (Result<host::SocketAddress> address = host::SocketAddress::parse(text); !address)
+            return value.bad(fmt::format("holds \"{}\", which is no address: {}", text,
+                                         address.error().message()));
+    return {};
+}
+
+// clang-format off
+constexpr Row kRows[] = {
+    {"vm", "name", "text", "the VM's name, the same on all its hosts", Need::kRequired, set_name},
+    {"vm", "kernel", "path", "the kernel, a bzImage", Need::kRequired, LOCKSTEP_SET(kernel, path())},
+    {"vm", "initrd", "path", "the initial RAM disk", Need::kOptional, LOCKSTEP_SET(initrd, path())},
+    {"vm", "command_line", "text", "the kernel's command line", Need::kOptional, LOCKSTEP_SET(command_line, text())},
+    {"vm", "memory", "size", "the guest's memory, a multiple of 2 MiB", Need::kRequired, set_memory},
+    {"disk", "path", "path", "a raw image", Need::kRequired, LOCKSTEP_SET(disks.back().path, path())},
+    {"disk", "serial", "text", "a serial number for the guest, at most 20 characters", Need::kOptional, set_serial},
+    {"disk", "read_only", "true or false", "the guest can't write to it (false)", Need::kOptional, LOCKSTEP_SET(disks.back().read_only, flag())},
+    {"disk", "shared", "true or false", "the image is on storage that all hosts of the VM share (false)", Need::kOptional, LOCKSTEP_SET(disks.back().shared, flag())},
+    {"network", "tap", "text", "the TAP device of the host, made where it doesn't exist", Need::kRequired, set_tap},
+    {"network", "mac", "MAC address", "the guest's address", Need::kRequired, set_mac},
+    {"network", "bridge", "text", "the bridge that the TAP device joins", Need::kOptional, LOCKSTEP_SET(networks.back().bridge, text())},
+    {"console", "kind", "socket, pty, terminal or none", "where the console is (socket)", Need::kOptional, LOCKSTEP_SET(console.kind, word(kConsoleKinds))},
+    {"console", "port", "serial or virtio", "which port of the guest it is joined to (serial)", Need::kOptional, LOCKSTEP_SET(console.port, word(kConsolePorts))},
+    {"protection", "hosts", "list of \"address:port\"", "the host daemons that may run the VM, this host's included", Need::kRequired, set_hosts},
+    {"protection", "arbiter", "path", "a folder on storage that all those hosts share", Need::kRequired, LOCKSTEP_SET(protection.arbiter, path())},
+    {"protection", "heartbeat_ms", "number", "time between two heartbeats (100)", Need::kOptional, LOCKSTEP_SET(protection.heartbeat_ms, number(10, 10'000))},
+    {"protection", "failure_ms", "number", "silence after which the other side has failed (800)", Need::kOptional, LOCKSTEP_SET(protection.failure_ms, number(50, 60'000))},
+    {"protection", "lag_ms", "number", "execution lag from which the primary is slowed (200)", Need::kOptional, LOCKSTEP_SET(protection.lag_ms, number(1, 60'000))},
+    {"protection", "log_buffer", "size", "log that may be on the way before the primary stops (64 MiB)", Need::kOptional, LOCKSTEP_SET(protection.log_buffer, size(kMiB, 4 * kGiB))},
+    {"protection", "hash_ms", "number", "time between two comparisons of the sides' states (1000)", Need::kOptional, LOCKSTEP_SET(protection.hash_ms, number(10, 3'600'000))},
+    {"engine", "code_cache", "size", "memory for translated code (256 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(kMiB, 2 * kGiB))},
+    {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(1, 4096))},
+    {"engine", "chaining", "true or false", "blocks jump straight to their successors (true)", Need::kOptional, LOCKSTEP_SET(engine.chaining, flag())},
+    {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},
+    {"engine", "dead_flags", "true or false", "flags overwritten unread are not computed (true)", Need::kOptional, LOCKSTEP_SET(engine.dead_flags, flag())},
+    {"engine", "inline_system", "true or false", "common system instructions are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_system, flag())},
+};
+// clang-format on
+#undef LOCKSTEP_SET
+
+constexpr std::string_view kSections[] = {"vm", "disk", "network", "console", "protection", "engine"};
+
+bool is_repeated(std::string_view section) { return section == "disk" || section == "network"; }
+
+std::vector<std::string_view> names_of(std::string_view section) {
+    std::vector<std::string_view> names;
+    for (const Row& row : kRows)
+        if (row.section == section) names.push_back(row.name);
+    return names;
+}
+
+const Row* find_row(std::string_view section, std::string_view name) {
+    for (const Row& row : kRows)
+        if (row.section == section && row.name == name) return &row;
+    return nullptr;
+}
+
+std::string suggestion(std::string_view word, std::span<const std::string_view> known) {
+    std::string near = nearest_word(word, known);
+    if (!near.empty()) return fmt::format("did you mean \"{}\"?", near);
+    std::string all;
+    for (std::string_view name : known) all += fmt::format("{}{}", all.empty() ? "" : ", ", name);
+    return fmt::format("known are {}", all);
+}
+
+class Parser {
+  public:
+    Parser(const toml::table& root, std::string file) : root_(root), file_(std::move(file)) {}
+
+    Result<VmSettings> parse() {
+        for (auto&& [key, node] : root_) TRY(section(key.str(), node));
+        if (!root_.contains("vm")) return error("{}: the section [vm] is missing; add it", file_);
+        TRY(check_whole());
+        return std::move(settings_);
+    }
+
+  private:
+    Result<void> section(std::string_view name, const toml::node& node) {
+        if (std::ranges::find(kSections, name) == std::end(kSections))
+            return error("{}: unknown section \"{}\"; {}", place_of(file_, node), name,
+                         suggestion(name, kSections));
+        if (!is_repeated(name)) {
+            const toml::table* table = node.as_table();
+            if (!table)
+                return error("{}: {} must be a section; write [{}]", place_of(file_, node), name, name);
+            return keys(name, *table);
+        }
+        const toml::array* list = node.as_array();
+        if (!list)
+            return error("{}: {} is a list of sections; write [[{}]]", place_of(file_, node), name, name);
+        for (const toml::node& element : *list) {
+            const toml::table* table = element.as_table();
+            if (!table)
+                return error("{}: {} is a list of sections; write [[{}]]", place_of(file_, element), name, name);
+            if (name == "disk") settings_.disks.emplace_back();
+            if (name == "network") settings_.networks.emplace_back();
+            TRY(keys(name, *table));
+        }
+        return {};
+    }
+
+    Result<void> keys(std::string_view section, const toml::table& table) {
+        for (auto&& [key, node] : table) {
+            const Row* row = find_row(section, key.str());
+            if (!row)
+                return error("{}: unknown key \"{}\" in [{}]; {}", place_of(file_, node), key.str(), section,
+                             suggestion(key.str(), names_of(section)));
+            TRY(row->set(ConfigValue(node, file_, fmt::format("{}.{}", section, key.str())), settings_));
+        }
+        for (const Row& row : kRows)
+            if (row.section == section && row.need == Need::kRequired && !table.contains(row.name))
+                return error("{}: {}.{} is missing; add it ({})", place_of(file_, table), section, row.name,
+                             row.meaning);
+        return {};
+    }
+
+    /// What no key can tell alone.
+    Result<void> check_whole() {
+        if (settings_.disks.size() > 8) return error("{}: more than 8 disks; remove some", file_);
+        if (settings_.networks.size() > 4) return error("{}: more than 4 networks; remove some", file_);
+        std::set<std::string> seen;
+        for (const vmm::DiskSettings& disk : settings_.disks)
+            if (!seen.insert(disk.path).second)
+                return error("{}: the disk {} is named twice; remove one", file_, disk.path);
+        for (const vmm::NetworkSettings& network : settings_.networks)
+            if (!seen.insert(network.tap).second)
+                return error("{}: the TAP device {} is named twice; rename one", file_, network.tap);
+        if (settings_.command_line.size() > 2047)
+            return error("{}: vm.command_line is longer than 2047 characters; shorten it", file_);
+        return check_protection();
+    }
+
+    Result<void> check_protection() {
+        const vmm::ProtectionSettings& protection = settings_.protection;
+        if (!root_.contains("protection")) return {};
+        if (protection.failure_ms < 3 * protection.heartbeat_ms)
+            return error("{}: protection.failure_ms ({}) must be at least three times protection.heartbeat_ms "
+                         "({}), lest one lost heartbeat looks like a failure; raise the one or lower the other",
+                         file_, protection.failure_ms, protection.heartbeat_ms);
+        for (const vmm::DiskSettings& disk : settings_.disks)
+            if (!disk.shared && !disk.read_only)
+                return error("{}: the disk {} is neither shared nor read_only, so no other host could go on "
+                             "with it; put it on shared storage and set shared = true, or remove [protection]",
+                             file_, disk.path);
+        return {};
+    }
+
+    const toml::table& root_;
+    std::string file_;
+    VmSettings settings_;
+};
+
+unsigned edit_distance(std::string_view a, std::string_view b) {
+    std::vector<unsigned> row(b.size() + 1);
+    for (unsigned j = 0; j <= b.size(); ++j) row[j] = j;
+    for (size_t i = 1; i <= a.size(); ++i) {
+        unsigned diagonal = std::exchange(row[0], static_cast<unsigned>(i));
+        for (size_t j = 1; j <= b.size(); ++j) {
+            unsigned change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = std::exchange(row[j], std::min({change, row[j] + 1, row[j - 1] + 1}));
+        }
+    }
+    return row[b.size()];
+}
+
+}  // namespace
+
+std::string nearest_word(std::string_view word, std::span<const std::string_view> candidates) {
+    std::string_view best;
+    unsigned best_distance = std::max<unsigned>(2, static_cast<unsigned>(word.size() / 3)) + 1;
+    for (std::string_view candidate : candidates) {
+        unsigned distance = edit_distance(word, candidate);
+        if (distance < best_distance) best = candidate, best_distance = distance;
+    }
+    return std::string(best);
+}
+
+Result<uint64_t> parse_size(std::string_view text) {
+    static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
+        {"", 1}, {"KiB", 1ull << 10}, {"MiB", kMiB}, {"GiB", kGiB}, {"TiB", 1ull << 40}};
+    uint64_t number = 0;
+    auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (problem == std::errc()) {
+        std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+        while (!unit.empty() && unit.front() == ' ') unit.remove_prefix(1);
+        for (auto [name, bytes] : kUnits)
+            if (unit == name && number <= ~uint64_t{0} / bytes) return number * bytes;
+    }
+    return error("a size is a whole number and KiB, MiB or GiB, as in \"512 MiB\"");
+}
+
+std::span<const ConfigKey> config_keys() {
+    static const std::vector<ConfigKey> kKeys = [] {
+        std::vector<ConfigKey> keys;
+        for (const Row& row : kRows)
+            keys.push_back({row.section, row.name, row.kind, row.meaning, row.need == Need::kRequired});
+        return keys;
+    }();
+    return kKeys;
+}
+
+Result<VmSettings> parse_config(std::string_view text, const std::string& file) {
+    try {
+        toml::table root = toml::parse(text, file);
+        return Parser(root, file).parse();
+    } catch (const toml::parse_error& problem) {
+        return error("{}:{}: this isn't TOML: {}; see docs/operation.md for an example", file,
+                     problem.source().begin.line, problem.description());
+    }
+}
+
+Result<VmSettings> load_config(const std::string& path) {
+    return parse_config(TRY(host::read_text(path)), path);
+}
+
+}  // namespace lockstep::control

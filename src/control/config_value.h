@@ -1,0 +1,47 @@
+// One value of a configuration file, read with checks whose failures name file, line, key and remedy.
+#pragma once
+
+#include <toml++/toml.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lockstep::control {
+
+class ConfigValue {
+  public:
+    /// `key` is the full name for messages, as in "disk.path".
+    ConfigValue(const toml::node& node, std::string file, std::string key)
+        : node_(node), file_(std::move(file)), key_(std::move(key)) {}
+
+    /// Text that isn't empty.
+    Result<std::string> text() const;
+    /// Text that is the path of a file; a relative one counts from the folder of the configuration.
+    Result<std::string> path() const;
+    Result<bool> flag() const;
+    /// A whole number from `least` to `greatest`.
+    Result<uint64_t> number(uint64_t least, uint64_t greatest) const;
+    /// A number of bytes, as text with a unit or as a number.
+    Result<uint64_t> size(uint64_t least, uint64_t greatest) const;
+    /// A list of texts.
+    Result<std::vector<std::string>> texts() const;
+    /// One of `words`; the index of it.
+    Result<size_t> word(std::span<const std::string_view> words) const;
+
+    /// "file:line: key <problem>"
+    Error bad(std::string_view problem) const;
+
+  private:
+    const toml::node& node_;
+    std::string file_;
+    std::string key_;
+};
+
+/// "file:line" of a node.
+std::string place_of(const std::string& file, const toml::node& node);
+
+}  // namespace lockstep::control

@@ -1,0 +1,102 @@
+// What one VM is made of on its hosts: the content of its configuration file, without defaults to guess.
+//
+// The whole of it travels to the backup when a VM is protected, so that the backup can take over, and protect
+// the VM in its turn, without a file of its own. Paths and TAP names therefore mean the same on both hosts.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "record/fields.h"
+#include "translate/engine_options.h"
+
+namespace lockstep::vmm {
+
+struct DiskSettings {
+    std::string path;
+    std::string serial;
+    bool read_only = false;
+    bool shared = false;  ///< the path leads to the same image on every host of the VM
+
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(path, serial, read_only, shared);
+    }
+};
+
+struct NetworkSettings {
+    std::string tap;
+    std::string bridge;  ///< empty: the TAP device is left where it is
+    std::array<uint8_t, 6> mac{};
+
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(tap, bridge, mac);
+    }
+};
+
+/// Where the console of the guest is to be found.
+enum class ConsoleKind : uint8_t {
+    kSocket,    ///< a UNIX socket in the VM's runtime folder; `lockstep console` attaches to it
+    kPty,       ///< a pseudo-terminal, with a link in the runtime folder
+    kTerminal,  ///< the terminal that the VM was started in
+    kNone,
+};
+
+/// Which of the guest's ports the console is joined to.
+enum class ConsolePort : uint8_t {
+    kSerial,  ///< the 16550, ttyS0 in the guest
+    kVirtio,  ///< the virtio console, hvc0 in the guest; it exists only where it is chosen
+};
+
+struct ConsoleSettings {
+    ConsoleKind kind = ConsoleKind::kSocket;
+    ConsolePort port = ConsolePort::kSerial;
+
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(kind, port);
+    }
+};
+
+/// How the VM is protected. All times in milliseconds.
+struct ProtectionSettings {
+    /// The host daemons ("address:port") that may run the VM. Empty: the VM isn't protected by itself.
+    std::vector<std::string> hosts;
+    /// A folder on storage that all those hosts share.
+    std::string arbiter;
+    uint64_t heartbeat_ms = 100;    ///< between two heartbeats
+    uint64_t failure_ms = 800;      ///< silence after which the other side counts as failed
+    uint64_t lag_ms = 200;          ///< execution lag from which the primary is slowed
+    uint64_t log_buffer = 64 << 20; ///< bytes of log on the way; the primary stops when they are full
+    uint64_t hash_ms = 1000;        ///< between two comparisons of the two sides' states
+
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(hosts, arbiter, heartbeat_ms, failure_ms, lag_ms, log_buffer, hash_ms);
+    }
+};
+
+struct VmSettings {
+    std::string name;
+    std::string kernel;  ///< path of a bzImage
+    std::string initrd;  ///< path; empty: none
+    std::string command_line;
+    uint64_t memory_bytes = 0;
+    std::vector<DiskSettings> disks;
+    std::vector<NetworkSettings> networks;
+    ConsoleSettings console;
+    ProtectionSettings protection;
+    translate::EngineOptions engine;
+
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec(name, kernel, initrd, command_line, memory_bytes, disks, networks, console, protection);
+        codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
+              engine.dead_flags, engine.inline_system);
+    }
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,56 @@
+#include "vmm/time_policy.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lockstep::vmm {
+
+namespace {
+
+constexpr double kRateOne = 4294967296.0;  // bus::kRateOne
+constexpr uint64_t kFewInstructions = 50'000;
+
+}  // namespace
+
+void TimePolicy::start(uint64_t host_ns, uint64_t guest_ns, uint64_t behind_ns) {
+    host_origin_ = host_ns;
+    guest_origin_ = guest_ns + behind_ns;
+    ran_ns_ = ran_instructions_ = 0;
+}
+
+uint64_t TimePolicy::host_time_of(uint64_t guest_ns) const {
+    if (guest_ns <= guest_origin_) return host_origin_;
+    return host_origin_ + (guest_ns - guest_origin_);
+}
+
+uint64_t TimePolicy::advance(uint64_t host_ns, uint64_t guest_ns) const {
+    uint64_t wanted = target(host_ns);
+    return wanted > guest_ns ? wanted - guest_ns : 0;
+}
+
+void TimePolicy::ran(uint64_t ran_ns, uint64_t instructions) {
+    ran_ns_ += ran_ns;
+    ran_instructions_ += instructions;
+}
+
+std::optional<uint64_t> TimePolicy::steer(uint64_t host_ns, uint64_t guest_ns, uint64_t present_rate) {
+    if (ran_ns_ < kPeriodNs || ran_instructions_ < kFewInstructions) return std::nullopt;
+    double measured = static_cast<double>(ran_ns_) / static_cast<double>(ran_instructions_);
+    ns_per_instruction_ = measured_ ? 0.5 * ns_per_instruction_ + 0.5 * measured : measured;
+    measured_ = true;
+    ran_ns_ = ran_instructions_ = 0;
+
+    double error_ns = static_cast<double>(static_cast<int64_t>(target(host_ns) - guest_ns));
+    double correction = std::clamp(error_ns / static_cast<double>(kHorizonNs), -0.75, 3.0);
+    double rate = std::clamp(ns_per_instruction_ * (1.0 + correction) * kRateOne, 1e6, 1e15);
+    double change = std::abs(rate / static_cast<double>(std::max<uint64_t>(present_rate, 1)) - 1.0);
+    bool worthwhile = change > 0.25 || (change > 0.02 && std::abs(error_ns) > static_cast<double>(kToleranceNs));
+    if (!worthwhile) return std::nullopt;
+    return static_cast<uint64_t>(rate);
+}
+
+uint64_t TimePolicy::instructions_in(uint64_t ns) const {
+    return std::max<uint64_t>(1000, static_cast<uint64_t>(static_cast<double>(ns) / ns_per_instruction_));
+}
+
+}  // namespace lockstep::vmm
