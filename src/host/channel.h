@@ -21,6 +21,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "host/acceptor.h"
 #include "host/address.h"
 #include "host/event_loop.h"
 #include "host/file_descriptor.h"
@@ -87,11 +88,14 @@ class Channel {
   private:
     void ready(Ready ready);
     void receive();
+    void make_room();
     bool take_frames();
     void transmit();
+    long write_queue();
     void queue(std::span<const ByteSpan> parts, size_t skip);
     void update_interest();
     void fail(const Error& reason);
+    void fail_read(long result);
 
     EventLoop& loop_;
     std::unique_ptr<ByteStream> stream_;
@@ -122,13 +126,12 @@ class ChannelListener {
 
   private:
     ChannelListener(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options, Accepted accepted);
-    void accept_all();
+    void accept(FileDescriptor connection);
 
     EventLoop& loop_;
-    FileDescriptor socket_;
     ChannelOptions options_;
     Accepted accepted_;
-    Watch watch_;
+    Acceptor acceptor_;
 };
 
 /// Connects to an address, again and again until it succeeds; destroying it gives up. To reconnect after a
@@ -161,7 +164,6 @@ class ChannelConnector {
     FileDescriptor socket_;
     Watch watch_;
     Timer timer_;
-    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // a callback may destroy this object
 };
 
 }  // namespace lockstep::host

@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "base/result.h"
+#include "host/acceptor.h"
 #include "host/event_loop.h"
 #include "host/file_descriptor.h"
 
@@ -35,19 +36,18 @@ class ControlServer {
     struct Client;
 
     ControlServer(EventLoop& loop, FileDescriptor socket, std::string path, Handler handler);
-    void accept_all();
+    void accept(FileDescriptor connection);
     void receive(uint64_t id);
-    void take_lines(uint64_t id);
+    void take_line(uint64_t id);
     void answer(uint64_t id, const Json& content);
     void transmit(uint64_t id);
 
     EventLoop& loop_;
-    FileDescriptor socket_;
     std::string path_;
     Handler handler_;
     uint64_t next_id_ = 1;
     std::unordered_map<uint64_t, std::shared_ptr<Client>> clients_;
-    Watch watch_;
+    Acceptor acceptor_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // replies outlive the server
 };
 

@@ -35,6 +35,7 @@ class DatagramSocket {
     FileDescriptor socket_;
     Receiver receiver_;
     Watch watch_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // a callback may destroy this object
 };
 
 /// Sends a datagram to one peer every `interval_ns`, made by `content` each time.

@@ -33,7 +33,7 @@ enum class DiskStatus : uint8_t {
     kIoError,     ///< the host could not read or write, or the image ended too early
     kNoSpace,     ///< the host's file system is full
     kOutOfRange,  ///< not within the disk, or a write to a read-only disk
-    kStopped,     ///< not issued, because of stop_issuing(): what the file holds there is unchanged
+    kStopped,     ///< not issued, or not to its end, because of stop_issuing()
 };
 
 struct DiskRequest {
@@ -49,7 +49,7 @@ struct DiskRequest {
 
 /// Who else may have the image open.
 enum class DiskSharing : uint8_t {
-    kExclusive,  ///< nobody: refused while another process has it open
+    kExclusive,  ///< nobody: refused while another process has it open; readers of a read-only disk may share
     kShared,     ///< others that also say kShared: the disk of a pair on shared storage
 };
 

@@ -23,7 +23,7 @@ namespace lockstep::host {
 
 using Callback = std::function<void()>;
 
-/// What a watch waits for.
+/// What a watch waits for. With kNone it is deaf even to a hang-up.
 enum class Interest : uint8_t { kNone, kRead, kWrite, kReadWrite };
 
 /// What a watched descriptor is ready for. A hang-up or an error sets both: the next call on it says which.
@@ -85,7 +85,7 @@ class EventLoop {
     void run();
     /// Waits at most `timeout_ns` for something to do and does it.
     void run_once(uint64_t timeout_ns);
-    /// Makes run() return after the present callback. From any thread.
+    /// Makes run() return once the callbacks that are due have been called. From any thread.
     void stop();
 
     /// Calls `work` on the loop's thread, in the order of the posts. From any thread.
@@ -107,6 +107,7 @@ class EventLoop {
     struct Watched {
         int fd;
         std::function<void(Ready)> callback;
+        Interest interest;
     };
     using TimerKey = std::pair<uint64_t, uint64_t>;  // deadline, number
 
@@ -115,6 +116,7 @@ class EventLoop {
     void run_posted();
     void run_timers();
     void arm_timer();
+    void set_epoll(uint64_t id, const Watched& watched, Interest interest);
     void change_interest(uint64_t id, Interest interest);
     void unwatch(uint64_t id);
     void cancel(uint64_t deadline_ns, uint64_t id);

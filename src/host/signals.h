@@ -19,7 +19,7 @@ class SignalSource {
                                                         std::function<void(int signal)> callback);
 
   private:
-    SignalSource(FileDescriptor descriptor, std::function<void(int)> callback);
+    SignalSource(EventLoop& loop, FileDescriptor descriptor, std::function<void(int)> callback);
     void receive();
 
     FileDescriptor descriptor_;

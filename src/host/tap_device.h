@@ -29,8 +29,9 @@ Bytes reverse_arp_announcement(const MacAddress& mac);
 Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_t, 4>& address);
 
 struct TapOptions {
-    std::string name;    ///< at most 15 characters; attached to where it exists, otherwise created
-    std::string bridge;  ///< the bridge that it is made a port of; empty: left as it is
+    std::string name;  ///< at most 15 characters; attached to where it exists, otherwise created
+    std::string
+        bridge;  ///< the bridge that it is made a port of, unless it is one already; empty: left as it is
 };
 
 class TapDevice {
@@ -46,7 +47,7 @@ class TapDevice {
 
     const std::string& name() const { return name_; }
 
-    /// Starts receiving. Frames of the time before are thrown away by the kernel's bounded queue alone.
+    /// Starts receiving. Frames that came before are thrown away: they may be hours old.
     void set_receiver(Receiver receiver);
     /// Back-pressure: while paused the frames wait in the kernel's queue, which drops what doesn't fit.
     void pause_receiving();

@@ -1,0 +1,232 @@
+#include "host/arbiter.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/check.h"
+#include "host/files.h"
+#include "host/random.h"
+
+namespace lockstep::host {
+
+namespace {
+
+constexpr char kInfix[] = ".term-";
+
+ClaimAnswer unreachable(const std::string& folder, int error_number) {
+    return {Verdict::kUnreachable, file_error("reach the arbiter's folder", folder, error_number).message()};
+}
+
+/// What a term file says; empty where there is none. An errno other than ENOENT goes to `failure`.
+std::optional<std::string> read_winner(const std::string& path, int& failure) {
+    FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) {
+        failure = errno == ENOENT ? 0 : errno;
+        return {};
+    }
+    char content[256];
+    ssize_t size = ::read(file.get(), content, sizeof content);
+    failure = size < 0 ? errno : 0;
+    if (size < 0) return {};
+    std::string_view text(content, static_cast<size_t>(size));
+    return std::string(text.substr(0, text.find('\n')));
+}
+
+int write_claim(const std::string& path, const std::string& claimant) {
+    FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!file) return errno;
+    std::string line = claimant + "\n";
+    ssize_t written = ::write(file.get(), line.data(), line.size());
+    if (written < 0) return errno;
+    if (static_cast<size_t>(written) != line.size()) return ENOSPC;
+    return fsync(file.get()) < 0 ? errno : 0;
+}
+
+/// The atomic step; 0 where the term file exists afterwards, made by whomever. The link count is asked as
+/// well as link() itself, whose reply NFS may lose.
+int make_term_file(const std::string& folder, const std::string& vm, const std::string& term_file,
+                   const std::string& claimant) {
+    std::string temporary = fmt::format("{}/.{}.claim-{}.tmp", folder, vm, random_name());
+    int failure = write_claim(temporary, claimant);
+    if (failure == 0 && link(temporary.c_str(), term_file.c_str()) < 0 && errno != EEXIST) {
+        failure = errno;
+        struct stat info {};
+        if (stat(temporary.c_str(), &info) == 0 && info.st_nlink == 2) failure = 0;
+    }
+    unlink(temporary.c_str());
+    return failure;
+}
+
+int sync_folder(const std::string& folder) {
+    FileDescriptor opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!opened) return errno;
+    return fsync(opened.get()) < 0 && errno != EINVAL ? errno : 0;
+}
+
+}  // namespace
+
+ClaimAnswer claim_in_folder(const std::string& folder, const std::string& vm, Term term,
+                            const std::string& claimant) {
+    std::string term_file = fmt::format("{}/{}{}{}", folder, vm, kInfix, term.value());
+    int failure = 0;
+    bool claimed = read_winner(term_file, failure).has_value();
+    if (failure == 0 && !claimed) failure = make_term_file(folder, vm, term_file, claimant);
+    // What the term file holds decides, whoever made it, and only once it is certain to stay.
+    if (failure == 0) failure = sync_folder(folder);
+    if (failure != 0) return unreachable(folder, failure);
+    auto winner = read_winner(term_file, failure);
+    if (!winner) return unreachable(folder, failure != 0 ? failure : ENOENT);
+    return *winner == claimant ? ClaimAnswer{Verdict::kWon, {}} : ClaimAnswer{Verdict::kLost, *winner};
+}
+
+TermAnswer latest_term_in_folder(const std::string& folder, const std::string& vm) {
+    DIR* directory = opendir(folder.c_str());
+    if (!directory) return {false, {}, unreachable(folder, errno).detail};
+    std::string prefix = vm + kInfix;
+    uint64_t latest = 0;
+    errno = 0;
+    while (dirent* entry = readdir(directory)) {
+        std::string_view name = entry->d_name;
+        if (!name.starts_with(prefix)) continue;
+        std::string number(name.substr(prefix.size()));
+        bool digits = !number.empty() && number.find_first_not_of("0123456789") == std::string::npos;
+        if (digits && number.size() < 20) latest = std::max<uint64_t>(latest, std::stoull(number));
+        errno = 0;
+    }
+    int failure = errno;
+    closedir(directory);
+    if (failure != 0) return {false, {}, unreachable(folder, failure).detail};
+    return {true, Term(latest), {}};
+}
+
+namespace {
+
+/// A thread for calls that may hang. It is never joined: where the storage hangs it outlives its owner, which
+/// it reaches only through this shared state.
+class StorageThread {
+  public:
+    explicit StorageThread(EventLoop& loop) : state_(std::make_shared<State>()) {
+        state_->loop = &loop;
+        std::thread([state = state_] { work(*state); }).detach();
+    }
+    ~StorageThread() {
+        std::lock_guard lock(state_->mutex);
+        state_->loop = nullptr;
+        state_->jobs.clear();
+        state_->changed.notify_one();
+    }
+
+    /// Runs `job` on the thread, then the callback that it returns on the loop. Not begun where `cancelled`
+    /// has become true by then.
+    void run(std::function<Callback()> job, std::shared_ptr<std::atomic<bool>> cancelled) {
+        std::lock_guard lock(state_->mutex);
+        state_->jobs.push_back({std::move(job), std::move(cancelled)});
+        state_->changed.notify_one();
+    }
+
+  private:
+    struct Job {
+        std::function<Callback()> work;
+        std::shared_ptr<std::atomic<bool>> cancelled;
+    };
+    struct State {
+        std::mutex mutex;
+        std::condition_variable changed;
+        EventLoop* loop;  // null: the owner is gone
+        std::deque<Job> jobs;
+    };
+
+    static void work(State& state) {
+        std::unique_lock lock(state.mutex);
+        for (;;) {
+            state.changed.wait(lock, [&] { return !state.loop || !state.jobs.empty(); });
+            if (!state.loop) return;
+            Job job = std::move(state.jobs.front());
+            state.jobs.pop_front();
+            if (*job.cancelled) continue;
+            lock.unlock();
+            Callback report = job.work();
+            lock.lock();
+            if (state.loop) state.loop->post(std::move(report));
+        }
+    }
+
+    std::shared_ptr<State> state_;
+};
+
+class FolderArbiter final : public Arbiter {
+  public:
+    FolderArbiter(EventLoop& loop, FolderArbiterOptions options)
+        : loop_(loop), options_(std::move(options)), thread_(loop) {}
+
+    void claim(const std::string& vm, Term term, std::function<void(const ClaimAnswer&)> answer) override {
+        ask<ClaimAnswer>(
+            [folder = options_.folder, vm, term, claimant = options_.claimant] {
+                return claim_in_folder(folder, vm, term, claimant);
+            },
+            {Verdict::kUnreachable, timeout_sentence()}, std::move(answer));
+    }
+
+    void latest_term(const std::string& vm, std::function<void(const TermAnswer&)> answer) override {
+        ask<TermAnswer>([folder = options_.folder, vm] { return latest_term_in_folder(folder, vm); },
+                        {false, {}, timeout_sentence()}, std::move(answer));
+    }
+
+  private:
+    std::string timeout_sentence() const {
+        return fmt::format(
+            "the arbiter's folder {} doesn't answer within {} ms; check the storage and the way to it",
+            options_.folder, options_.timeout_ns / kNsPerMs);
+    }
+
+    /// One answer reaches the asker: that of the storage or that of the timer, whichever is first.
+    template <typename Answer>
+    void ask(std::function<Answer()> question, Answer when_late, std::function<void(const Answer&)> answer) {
+        uint64_t id = next_id_++;
+        auto cancelled = std::make_shared<std::atomic<bool>>(false);
+        timers_[id] = loop_.call_after(options_.timeout_ns, [this, id, cancelled, when_late, answer] {
+            *cancelled = true;
+            timers_.erase(id);
+            answer(when_late);
+        });
+        auto report = [this, id, answer, alive = std::weak_ptr<bool>(alive_)](const Answer& given) {
+            if (!alive.expired() && timers_.erase(id) > 0) answer(given);
+        };
+        thread_.run([question = std::move(question),
+                     report]() -> Callback { return [report, given = question()] { report(given); }; },
+                    cancelled);
+    }
+
+    EventLoop& loop_;
+    FolderArbiterOptions options_;
+    uint64_t next_id_ = 0;
+    std::map<uint64_t, Timer> timers_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+    StorageThread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Arbiter>> create_folder_arbiter(EventLoop& loop, const FolderArbiterOptions& options) {
+    if (options.folder.empty() || options.folder.front() != '/')
+        return error("the arbiter's folder '{}' is no absolute path; write one that starts with /",
+                     options.folder);
+    if (options.claimant.empty() || options.claimant.size() > 200 ||
+        options.claimant.find('\n') != std::string::npos)
+        return error("the claimant's name '{}' must be one line of 1 to 200 characters", options.claimant);
+    return std::unique_ptr<Arbiter>(std::make_unique<FolderArbiter>(loop, options));
+}
+
+}  // namespace lockstep::host

@@ -1,0 +1,340 @@
+#include "host/channel.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+#include "host/sockets.h"
+
+namespace lockstep::host {
+
+namespace {
+
+using FrameLength = uint32_t;
+constexpr size_t kLengthSize = sizeof(FrameLength);
+constexpr size_t kReadSize = 256 * 1024;
+constexpr size_t kMostReadAtOnce = 4 << 20;  // then the loop's other work gets its turn
+constexpr size_t kChunkSize = 256 * 1024;
+constexpr size_t kMostParts = 64;  // of one write
+
+class TcpStream final : public ByteStream {
+  public:
+    explicit TcpStream(FileDescriptor socket) : socket_(std::move(socket)) {}
+
+    long read(std::span<uint8_t> out) override {
+        ssize_t got = ::recv(socket_.get(), out.data(), out.size(), 0);
+        return got < 0 ? -errno : got;
+    }
+    long write(std::span<const ByteSpan> parts) override {
+        std::array<iovec, kMostParts> vectors;
+        size_t count = std::min(parts.size(), kMostParts);
+        for (size_t i = 0; i < count; i++)
+            vectors[i] = {.iov_base = const_cast<uint8_t*>(parts[i].data()), .iov_len = parts[i].size()};
+        msghdr message{};
+        message.msg_iov = vectors.data();
+        message.msg_iovlen = count;
+        ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+        return sent < 0 ? -errno : sent;
+    }
+    int descriptor() const override { return socket_.get(); }
+
+  private:
+    FileDescriptor socket_;
+};
+
+void set_option(int socket, int level, int name, int value) {
+    setsockopt(socket, level, name, &value, sizeof value);
+}
+
+/// Without the right to force them the kernel's own, growing buffers are the better choice.
+void set_buffers(int socket, const ChannelOptions& options) {
+    set_option(socket, SOL_SOCKET, SO_SNDBUFFORCE, options.socket_buffer_bytes);
+    set_option(socket, SOL_SOCKET, SO_RCVBUFFORCE, options.socket_buffer_bytes);
+}
+
+void set_connection_options(int socket, const ChannelOptions& options) {
+    int seconds = static_cast<int>(std::max<uint64_t>(options.user_timeout_ms / 3000, 1));
+    set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+    set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
+    set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
+}
+
+std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options) {
+    set_connection_options(socket.get(), options);
+    std::string peer = peer_address(socket.get()).text();
+    return std::make_unique<Channel>(loop, std::make_unique<TcpStream>(std::move(socket)), peer, options);
+}
+
+size_t total_size(std::span<const ByteSpan> parts) {
+    size_t size = 0;
+    for (ByteSpan part : parts) size += part.size();
+    return size;
+}
+
+}  // namespace
+
+Channel::Channel(EventLoop& loop, std::unique_ptr<ByteStream> stream, std::string peer,
+                 const ChannelOptions& options)
+    : loop_(loop),
+      stream_(std::move(stream)),
+      peer_(std::move(peer)),
+      options_(options),
+      watch_(loop.watch(stream_->descriptor(), Interest::kNone, [this](Ready r) { ready(r); })) {}
+
+Channel::~Channel() { close(); }
+
+void Channel::close() {
+    watch_.reset();
+    stream_.reset();
+}
+
+void Channel::set_handlers(Handlers handlers) {
+    handlers_ = std::make_shared<Handlers>(std::move(handlers));
+    resume_receiving();
+}
+
+void Channel::pause_receiving() {
+    paused_ = true;
+    update_interest();
+}
+
+void Channel::resume_receiving() {
+    paused_ = false;
+    update_interest();
+    // Frames that were read before the pause aren't announced by the descriptor.
+    loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+        if (!alive.expired() && stream_ && !paused_) take_frames();
+    });
+}
+
+void Channel::update_interest() {
+    if (!stream_) return;
+    bool reads = handlers_ && !paused_, writes = queued_ > 0;
+    Interest with_reads = writes ? Interest::kReadWrite : Interest::kRead;
+    watch_.set_interest(reads ? with_reads : (writes ? Interest::kWrite : Interest::kNone));
+}
+
+void Channel::ready(Ready ready) {
+    std::weak_ptr<bool> alive = alive_;
+    if (ready.writable) transmit();
+    if (!alive.expired() && stream_ && ready.readable && !paused_) receive();
+}
+
+void Channel::receive() {
+    for (size_t total = 0; total < kMostReadAtOnce;) {
+        make_room();
+        long got = stream_->read(std::span(input_).subspan(input_used_));
+        if (got == -EINTR) continue;
+        if (got == -EAGAIN) return;
+        if (got <= 0) return fail_read(got);
+        size_t offered = input_.size() - input_used_;
+        input_used_ += static_cast<size_t>(got);
+        total += static_cast<size_t>(got);
+        counters_.bytes_in += static_cast<uint64_t>(got);
+        if (!take_frames() || static_cast<size_t>(got) < offered) return;
+    }
+}
+
+void Channel::fail_read(long result) {
+    if (result == 0) return fail(error("{} has closed the channel", peer_));
+    fail(error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-result))));
+}
+
+/// Moves the begun frame to the front and makes the buffer long enough for it.
+void Channel::make_room() {
+    if (input_taken_ > 0) {
+        std::memmove(input_.data(), input_.data() + input_taken_, input_used_ - input_taken_);
+        input_used_ -= input_taken_;
+        input_taken_ = 0;
+    }
+    size_t wanted = kReadSize;
+    if (input_used_ >= kLengthSize) {
+        FrameLength length;
+        std::memcpy(&length, input_.data(), kLengthSize);
+        wanted = std::max<size_t>(wanted, kLengthSize + std::min<size_t>(length, options_.largest_frame));
+    }
+    if (input_.size() < input_used_ + kLengthSize || input_.size() < wanted) input_.resize(wanted);
+}
+
+/// Hands over the frames that are complete; false once the channel is closed, paused or destroyed by that.
+bool Channel::take_frames() {
+    std::weak_ptr<bool> alive = alive_;
+    while (input_used_ - input_taken_ >= kLengthSize) {
+        FrameLength length;
+        std::memcpy(&length, input_.data() + input_taken_, kLengthSize);
+        if (length > options_.largest_frame) {
+            fail(error(
+                "{} has sent a frame of {} bytes where {} are the most; does it speak Lockstep's protocol?",
+                peer_, length, options_.largest_frame));
+            return false;
+        }
+        if (input_used_ - input_taken_ - kLengthSize < length) return true;
+        ByteSpan frame(input_.data() + input_taken_ + kLengthSize, length);
+        input_taken_ += kLengthSize + length;
+        counters_.frames_in++;
+        std::shared_ptr<Handlers> handlers = handlers_;
+        handlers->frame(frame);
+        if (alive.expired() || !stream_ || paused_) return false;
+    }
+    return true;
+}
+
+void Channel::send(std::span<const ByteSpan> parts) {
+    if (!stream_) return;
+    size_t size = total_size(parts);
+    CHECK(size <= options_.largest_frame, "a frame of {} bytes is too long", size);
+    auto length = static_cast<FrameLength>(size);
+    std::vector<ByteSpan> all;
+    all.reserve(parts.size() + 1);
+    all.emplace_back(reinterpret_cast<const uint8_t*>(&length), kLengthSize);
+    all.insert(all.end(), parts.begin(), parts.end());
+    counters_.frames_out++;
+    counters_.bytes_out += size + kLengthSize;
+
+    size_t sent = 0;
+    if (queued_ == 0) {
+        long result = stream_->write(all);
+        if (result > 0)
+            sent = static_cast<size_t>(result);  // an error shows itself again when the queue is sent
+    }
+    if (sent == size + kLengthSize) return;
+    queue(all, sent);
+    update_interest();
+}
+
+void Channel::queue(std::span<const ByteSpan> parts, size_t skip) {
+    for (ByteSpan part : parts) {
+        size_t skipped = std::min(skip, part.size());
+        skip -= skipped;
+        part = part.subspan(skipped);
+        if (part.empty()) continue;
+        if (output_.empty() || output_.back().size() + part.size() > kChunkSize) output_.emplace_back();
+        output_.back().insert(output_.back().end(), part.begin(), part.end());
+        queued_ += part.size();
+    }
+}
+
+void Channel::transmit() {
+    while (queued_ > 0) {
+        long sent = write_queue();
+        if (sent == -EINTR) continue;
+        if (sent == -EAGAIN) return;
+        if (sent < 0) {
+            return fail(
+                error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-sent))));
+        }
+        queued_ -= static_cast<size_t>(sent);
+        output_sent_ += static_cast<size_t>(sent);
+        while (!output_.empty() && output_sent_ >= output_.front().size()) {
+            output_sent_ -= output_.front().size();
+            output_.pop_front();
+        }
+        if (queued_ > 0) continue;
+        update_interest();
+        std::shared_ptr<Handlers> handlers = handlers_;
+        if (handlers && handlers->drained) handlers->drained();
+        return;  // the handler may have destroyed this object
+    }
+}
+
+long Channel::write_queue() {
+    std::array<ByteSpan, kMostParts> parts;
+    size_t count = 0;
+    for (const Bytes& chunk : output_) {
+        if (count == kMostParts) break;
+        parts[count] = ByteSpan(chunk).subspan(count == 0 ? output_sent_ : 0);
+        count++;
+    }
+    return stream_->write({parts.data(), count});
+}
+
+void Channel::fail(const Error& reason) {
+    close();
+    std::shared_ptr<Handlers> handlers = handlers_;
+    if (handlers && handlers->closed) handlers->closed(reason);
+}
+
+Result<std::unique_ptr<ChannelListener>> ChannelListener::create(EventLoop& loop, const SocketAddress& at,
+                                                                 const ChannelOptions& options,
+                                                                 Accepted accepted) {
+    FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket) return socket_error("TCP", at, errno);
+    set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    set_buffers(socket.get(), options);  // inherited; the receive buffer must be known before the handshake
+    if (bind(socket.get(), at.get(), at.length) < 0 || listen(socket.get(), 16) < 0)
+        return socket_error("TCP", at, errno);
+    return std::unique_ptr<ChannelListener>(
+        new ChannelListener(loop, std::move(socket), options, std::move(accepted)));
+}
+
+ChannelListener::ChannelListener(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options,
+                                 Accepted accepted)
+    : loop_(loop),
+      options_(options),
+      accepted_(std::move(accepted)),
+      acceptor_(loop, std::move(socket),
+                [this](FileDescriptor connection) { accept(std::move(connection)); }) {}
+
+void ChannelListener::accept(FileDescriptor connection) {
+    accepted_(make_channel(loop_, std::move(connection), options_));
+}
+
+SocketAddress ChannelListener::address() const { return local_address(acceptor_.descriptor()); }
+
+ChannelConnector::ChannelConnector(EventLoop& loop, const SocketAddress& to, const ChannelOptions& options,
+                                   const Times& times, Connected connected, Failed failed)
+    : loop_(loop),
+      to_(to),
+      options_(options),
+      times_(times),
+      connected_(std::move(connected)),
+      failed_(std::move(failed)),
+      timer_(loop.call_after(0, [this] { attempt(); })) {}
+
+ChannelConnector::~ChannelConnector() = default;
+
+void ChannelConnector::attempt() {
+    socket_ = FileDescriptor(::socket(to_.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket_) return attempt_failed(std::strerror(errno));
+    set_buffers(socket_.get(), options_);
+    if (connect(socket_.get(), to_.get(), to_.length) < 0 && errno != EINPROGRESS)
+        return attempt_failed(std::strerror(errno));
+    watch_ = loop_.watch(socket_.get(), Interest::kWrite, [this](Ready) { check(); });
+    timer_ = loop_.call_after(times_.attempt_ns, [this] { attempt_failed("no answer"); });
+}
+
+void ChannelConnector::check() {
+    int failure = 0;
+    socklen_t size = sizeof failure;
+    getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &failure, &size);
+    if (failure != 0) return attempt_failed(std::strerror(failure));
+    // Where the port lies in the kernel's range for clients, a socket may end up connected to itself.
+    if (local_address(socket_.get()).text() == peer_address(socket_.get()).text())
+        return attempt_failed("nobody listens there");
+    watch_.reset();
+    timer_.reset();
+    Connected connected = connected_;  // the call may destroy this object
+    connected(make_channel(loop_, std::move(socket_), options_));
+}
+
+void ChannelConnector::attempt_failed(const std::string& reason) {
+    watch_.reset();
+    socket_.reset();
+    timer_ = loop_.call_after(times_.pause_ns, [this] { attempt(); });
+    if (!failed_) return;
+    Failed failed = failed_;  // the call may destroy this object
+    failed(error("cannot connect to {}: {}; is it running, and is the link up?", to_.text(), reason));
+}
+
+}  // namespace lockstep::host

@@ -1,0 +1,19 @@
+#include "host/clock.h"
+
+#include <ctime>
+
+namespace lockstep::host {
+
+uint64_t monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * kNsPerSecond + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t wall_clock_s() {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return static_cast<uint64_t>(now.tv_sec);
+}
+
+}  // namespace lockstep::host

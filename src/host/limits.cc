@@ -1,0 +1,87 @@
+#include "host/limits.h"
+
+#include <sys/auxv.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "host/host_cpu.h"
+
+namespace lockstep::host {
+
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr unsigned long kFsgsbaseEnabled = 1 << 1;  // HWCAP2_FSGSBASE of the kernel's <asm/hwcap2.h>
+
+// The translator's own code uses these (docs/engine.md).
+constexpr std::string_view kNeededFeatures[] = {"sse4_2", "popcnt", "bmi1", "bmi2"};
+
+std::string missing_features() {
+    uint64_t have = host_cpu_identity().features;
+    std::string missing;
+    for (const record::CpuFeature& feature : record::cpu_features()) {
+        bool needed = std::find(std::begin(kNeededFeatures), std::end(kNeededFeatures), feature.name) !=
+                      std::end(kNeededFeatures);
+        if (needed && !(have >> feature.identity_bit & 1))
+            missing += (missing.empty() ? "" : ", ") + std::string(feature.name);
+    }
+    return missing;
+}
+
+}  // namespace
+
+uint64_t available_memory() {
+    std::ifstream file("/proc/meminfo");
+    std::string name, unit;
+    uint64_t kib = 0;
+    while (file >> name >> kib) {
+        if (name == "MemAvailable:") return kib * 1024;
+        std::getline(file, unit);
+    }
+    return 0;
+}
+
+uint64_t max_map_count() {
+    std::ifstream file("/proc/sys/vm/max_map_count");
+    uint64_t count = 0;
+    file >> count;
+    return count;
+}
+
+std::vector<std::string> missing_on_host(const HostNeeds& needs) {
+    std::vector<std::string> sentences;
+    if (uint64_t available = available_memory(); available < needs.memory_bytes) {
+        sentences.push_back(
+            fmt::format("the VM needs {} MiB of memory and this host has {} MiB free; give the VM less, or "
+                        "stop something else",
+                        needs.memory_bytes / kMiB, available / kMiB));
+    }
+    if (uint64_t allowed = max_map_count(); allowed < needs.mappings) {
+        sentences.push_back(
+            fmt::format("the VM needs {} memory mappings and this host allows {}; raise it with 'sysctl "
+                        "vm.max_map_count={}'",
+                        needs.mappings, allowed, needs.mappings));
+    }
+    if (!(getauxval(AT_HWCAP2) & kFsgsbaseEnabled)) {
+        sentences.push_back(
+            "this host's kernel doesn't let programs set the FS and GS bases; use a kernel from 5.9 on, "
+            "without the "
+            "'nofsgsbase' option, on a processor that has FSGSBASE");
+    }
+    if (std::string missing = missing_features(); !missing.empty()) {
+        sentences.push_back(fmt::format(
+            "this host's processor ({}) lacks {}; use a newer one, or show it to this virtual host",
+            host_cpu_brand(), missing));
+    }
+    return sentences;
+}
+
+Result<void> check_host(const HostNeeds& needs) {
+    std::string all;
+    for (const std::string& sentence : missing_on_host(needs)) all += (all.empty() ? "" : "; ") + sentence;
+    if (!all.empty()) return Error(all);
+    return {};
+}
+
+}  // namespace lockstep::host

@@ -1,0 +1,120 @@
+#include "host/runtime_folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "host/files.h"
+
+namespace lockstep::host {
+
+namespace {
+
+constexpr char kAllowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+constexpr size_t kLongestName = 64;
+
+struct flock whole_file(short type) {
+    struct flock lock {};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    return lock;
+}
+
+pid_t read_process_number(int fd) {
+    char text[32] = "";
+    ssize_t size = pread(fd, text, sizeof text - 1, 0);
+    return size > 0 ? static_cast<pid_t>(std::strtol(text, nullptr, 10)) : 0;
+}
+
+/// The file that a path names may be another than the open one: its holder has removed it meanwhile.
+bool is_still_named(int fd, const std::string& path) {
+    struct stat opened {
+    }, named{};
+    return fstat(fd, &opened) == 0 && stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+           opened.st_dev == named.st_dev;
+}
+
+Result<void> write_process_number(int fd, const std::string& path) {
+    std::string text = fmt::format("{}\n", getpid());
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text.data(), text.size(), 0) < 0)
+        return file_error("write", path, errno);
+    return {};
+}
+
+}  // namespace
+
+std::string default_runtime_base() {
+    if (const char* chosen = std::getenv("LOCKSTEP_RUNTIME")) return chosen;
+    if (geteuid() == 0) return "/run/lockstep";
+    if (const char* session = std::getenv("XDG_RUNTIME_DIR")) return std::string(session) + "/lockstep";
+    return fmt::format("/tmp/lockstep-{}", geteuid());
+}
+
+Result<void> check_vm_name(const std::string& name) {
+    bool good = !name.empty() && name.size() <= kLongestName && name.front() != '.' && name.front() != '-' &&
+                name.find_first_not_of(kAllowed) == std::string::npos;
+    if (good) return {};
+    return error(
+        "'{}' can't be the name of a VM; use 1 to {} letters, digits, '.', '_' and '-', the first a letter "
+        "or digit",
+        name, kLongestName);
+}
+
+Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::string& vm) {
+    TRY(check_vm_name(vm));
+    std::string path = base + "/" + vm;
+    std::string pid_path = path + "/pid";
+    for (;;) {
+        TRY(make_folders(path));
+        if (chmod(path.c_str(), 0700) < 0 && errno != ENOENT) return file_error("use folder", path, errno);
+        FileDescriptor file(open(pid_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+        if (!file && errno == ENOENT) continue;  // removed at this moment by a VM that ends
+        if (!file) return file_error("make", pid_path, errno);
+        struct flock lock = whole_file(F_WRLCK);
+        if (fcntl(file.get(), F_OFD_SETLK, &lock) < 0) {
+            if (errno != EAGAIN && errno != EACCES) return file_error("lock", pid_path, errno);
+            return error(
+                "VM {} already runs on this host, as process {}; power it off, or choose another name", vm,
+                read_process_number(file.get()));
+        }
+        if (!is_still_named(file.get(), pid_path)) continue;
+        TRY(write_process_number(file.get(), pid_path));
+        return RuntimeFolder(path, std::move(file));
+    }
+}
+
+RuntimeFolder::~RuntimeFolder() {
+    if (!lock_) return;
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
+        if (entry.path().filename() != "pid") std::filesystem::remove(entry.path(), ignored);
+    }
+    std::filesystem::remove(path_ + "/pid", ignored);
+    std::filesystem::remove(path_, ignored);
+}
+
+std::vector<std::string> RuntimeFolder::running(const std::string& base) {
+    std::vector<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(base, ignored)) {
+        std::string name = entry.path().filename().string();
+        if (process_of(base, name) != 0) names.push_back(name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+pid_t RuntimeFolder::process_of(const std::string& base, const std::string& vm) {
+    FileDescriptor file(open((base + "/" + vm + "/pid").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) return 0;
+    struct flock lock = whole_file(F_WRLCK);
+    if (fcntl(file.get(), F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK) return 0;
+    return read_process_number(file.get());
+}
+
+}  // namespace lockstep::host

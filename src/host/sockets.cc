@@ -1,0 +1,39 @@
+#include "host/sockets.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace lockstep::host {
+
+Error socket_error(const char* protocol, const SocketAddress& at, int error_number) {
+    std::string where = at.text();
+    switch (error_number) {
+        case EADDRINUSE:
+            return error(
+                "{} port {} of {} is busy: another program listens there; stop it, or choose another port",
+                protocol, at.port(), where);
+        case EADDRNOTAVAIL:
+            return error("{} is none of this host's addresses; name one that 'ip address' shows", where);
+        case EACCES:
+            return error("this user may not use {} port {}; run as root, or choose a port above 1023",
+                         protocol, at.port());
+        default:
+            return error("cannot use {} at {}: {}", protocol, where, std::strerror(error_number));
+    }
+}
+
+SocketAddress local_address(int socket) {
+    SocketAddress address;
+    address.length = sizeof address.storage;
+    getsockname(socket, address.get(), &address.length);
+    return address;
+}
+
+SocketAddress peer_address(int socket) {
+    SocketAddress address;
+    address.length = sizeof address.storage;
+    getpeername(socket, address.get(), &address.length);
+    return address;
+}
+
+}  // namespace lockstep::host

@@ -1,0 +1,16 @@
+// What TCP and UDP sockets have in common.
+#pragma once
+
+#include "base/result.h"
+#include "host/address.h"
+
+namespace lockstep::host {
+
+/// The sentence for an errno of making or binding a socket at `at`; `protocol` is "TCP" or "UDP".
+Error socket_error(const char* protocol, const SocketAddress& at, int error_number);
+
+/// The addresses of a socket's two ends.
+SocketAddress local_address(int socket);
+SocketAddress peer_address(int socket);
+
+}  // namespace lockstep::host

@@ -1,0 +1,223 @@
+#include "host/tap_device.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace lockstep::host {
+
+namespace {
+
+constexpr uint16_t kEtherTypeArp = 0x0806;
+constexpr uint16_t kEtherTypeReverseArp = 0x8035;
+constexpr uint16_t kArpRequest = 1;
+constexpr uint16_t kReverseArpRequest = 3;
+constexpr size_t kShortestFrame = 60;  // IEEE 802.3, without the checksum
+constexpr uint64_t kFirstPauseNs = 50 * kNsPerMs;
+constexpr uint64_t kPauseGrowthNs = 100 * kNsPerMs;
+
+void put16(Bytes& out, uint16_t value) {
+    out.push_back(static_cast<uint8_t>(value >> 8));
+    out.push_back(static_cast<uint8_t>(value));
+}
+
+/// An ARP frame (RFC 826) to everybody, in which both sides are the one that announces itself.
+Bytes arp_frame(uint16_t ether_type, uint16_t operation, const MacAddress& mac,
+                const std::array<uint8_t, 4>& ip, const MacAddress& target) {
+    Bytes frame(6, 0xff);
+    frame.insert(frame.end(), mac.begin(), mac.end());
+    put16(frame, ether_type);
+    put16(frame, 1);       // Ethernet
+    put16(frame, 0x0800);  // IPv4
+    frame.push_back(6);
+    frame.push_back(4);
+    put16(frame, operation);
+    frame.insert(frame.end(), mac.begin(), mac.end());
+    frame.insert(frame.end(), ip.begin(), ip.end());
+    frame.insert(frame.end(), target.begin(), target.end());
+    frame.insert(frame.end(), ip.begin(), ip.end());
+    frame.resize(kShortestFrame);
+    return frame;
+}
+
+Result<FileDescriptor> open_tun(const std::string& name) {
+    FileDescriptor tap(open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (tap) return tap;
+    if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+        return error("network {}: this host has no /dev/net/tun; load it with 'modprobe tun'", name);
+    return error(
+        "network {}: /dev/net/tun can't be opened ({}); run as root, or give this user the right to it", name,
+        std::strerror(errno));
+}
+
+Result<void> attach(int tap, const std::string& name) {
+    ifreq request{};
+    name.copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    if (ioctl(tap, TUNSETIFF, &request) == 0) return {};
+    switch (errno) {
+        case EPERM:
+        case EACCES:
+            return error(
+                "network {}: this user may not use the TAP device; run with CAP_NET_ADMIN (as root), or make "
+                "the device for the "
+                "user with 'ip tuntap add dev {} mode tap user $USER'",
+                name, name);
+        case EBUSY:
+            return error("network {}: another process holds the TAP device; stop it, or choose another name",
+                         name);
+        case EINVAL:
+            return error("network {}: a device of that name exists and is no TAP device; choose another name",
+                         name);
+        default:
+            return error("network {}: the TAP device can't be made: {}", name, std::strerror(errno));
+    }
+}
+
+Result<void> bring_up(int control, const std::string& name) {
+    ifreq request{};
+    name.copy(request.ifr_name, IFNAMSIZ - 1);
+    bool ok = ioctl(control, SIOCGIFFLAGS, &request) == 0;
+    if (ok && (request.ifr_flags & IFF_UP)) return {};
+    request.ifr_flags |= IFF_UP;
+    if (ok && ioctl(control, SIOCSIFFLAGS, &request) == 0) return {};
+    return error("network {}: the TAP device can't be brought up ({}); do it with 'ip link set {} up'", name,
+                 std::strerror(errno), name);
+}
+
+Result<void> join_bridge(int control, const std::string& name, const std::string& bridge) {
+    ifreq request{};
+    bridge.copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_ifindex = static_cast<int>(if_nametoindex(name.c_str()));
+    if (ioctl(control, SIOCBRADDIF, &request) == 0 || errno == EBUSY) return {};
+    if (errno == ENODEV)
+        return error("network {}: there is no bridge {}; make it with 'ip link add {} type bridge'", name,
+                     bridge, bridge);
+    return error("network {}: can't become a port of bridge {} ({}); do it with 'ip link set {} master {}'",
+                 name, bridge, std::strerror(errno), name, bridge);
+}
+
+Result<void> check_name(const std::string& name, const char* what) {
+    if (!name.empty() && name.size() < IFNAMSIZ && name.find_first_of("/ %") == std::string::npos) return {};
+    return error("'{}' can't be the name of a {}; use 1 to {} characters without '/', '%' and blanks", name,
+                 what, IFNAMSIZ - 1);
+}
+
+}  // namespace
+
+Result<MacAddress> parse_mac(const std::string& text) {
+    MacAddress mac{};
+    int used = 0;
+    int fields = std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
+                             &mac[3], &mac[4], &mac[5], &used);
+    if (fields != 6 || static_cast<size_t>(used) != text.size())
+        return error("'{}' is no MAC address; write it like 52:54:00:12:34:56", text);
+    if (mac[0] & 1)
+        return error("the MAC address {} is a group address; use one whose first byte is even", text);
+    return mac;
+}
+
+std::string mac_text(const MacAddress& mac) {
+    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4],
+                       mac[5]);
+}
+
+Bytes reverse_arp_announcement(const MacAddress& mac) {
+    return arp_frame(kEtherTypeReverseArp, kReverseArpRequest, mac, {}, mac);
+}
+
+Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_t, 4>& address) {
+    return arp_frame(kEtherTypeArp, kArpRequest, mac, address, {});
+}
+
+Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapOptions& options) {
+    TRY(check_name(options.name, "TAP device"));
+    if (!options.bridge.empty()) TRY(check_name(options.bridge, "bridge"));
+    FileDescriptor tap = TRY(open_tun(options.name));
+    TRY(attach(tap.get(), options.name));
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!options.bridge.empty()) TRY(join_bridge(control.get(), options.name, options.bridge));
+    TRY(bring_up(control.get(), options.name));
+    return std::unique_ptr<TapDevice>(new TapDevice(loop, std::move(tap), options.name));
+}
+
+TapDevice::TapDevice(EventLoop& loop, FileDescriptor tap, std::string name)
+    : loop_(loop),
+      tap_(std::move(tap)),
+      name_(std::move(name)),
+      buffer_(kLargestFrame),
+      watch_(loop.watch(tap_.get(), Interest::kNone, [this](Ready) { receive(); })) {}
+
+void TapDevice::set_receiver(Receiver receiver) {
+    constexpr int kMostStale = 10'000;  // more than the queue holds: never endless under a flood
+    for (int i = 0; i<kMostStale&& ::read(tap_.get(), buffer_.data(), buffer_.size())> 0; i++) {
+    }
+    receiver_ = std::move(receiver);
+    watch_.set_interest(Interest::kRead);
+}
+
+void TapDevice::pause_receiving() { watch_.set_interest(Interest::kNone); }
+
+void TapDevice::resume_receiving() {
+    if (receiver_) watch_.set_interest(Interest::kRead);
+}
+
+void TapDevice::receive() {
+    std::vector<Bytes> frames;
+    while (frames.size() < kBatch) {
+        ssize_t size = ::read(tap_.get(), buffer_.data(), buffer_.size());
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0 && errno != EAGAIN) {
+            log_error("network {}: receiving failed: {}; was the device deleted?", name_,
+                      std::strerror(errno));
+            watch_.set_interest(Interest::kNone);
+        }
+        if (size <= 0) break;
+        frames.emplace_back(buffer_.begin(), buffer_.begin() + size);
+        counters_.frames_in++;
+        counters_.bytes_in += static_cast<uint64_t>(size);
+    }
+    if (!frames.empty()) receiver_(std::move(frames));
+}
+
+void TapDevice::send(std::span<const Bytes> frames) {
+    for (const Bytes& frame : frames) send_frame(frame);
+}
+
+void TapDevice::send_frame(const Bytes& frame) {
+    ssize_t sent;
+    do {
+        sent = ::write(tap_.get(), frame.data(), frame.size());
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        counters_.dropped_out++;
+        return;
+    }
+    counters_.frames_out++;
+    counters_.bytes_out += frame.size();
+}
+
+void TapDevice::announce(const MacAddress& mac, unsigned repeats) {
+    announce_again(reverse_arp_announcement(mac), repeats, kFirstPauseNs);
+}
+
+void TapDevice::announce_again(Bytes frame, unsigned repeats, uint64_t pause_ns) {
+    send_frame(frame);
+    if (repeats == 0) return;
+    announcement_ = loop_.call_after(pause_ns, [this, frame = std::move(frame), repeats, pause_ns] {
+        announce_again(frame, repeats - 1, pause_ns + kPauseGrowthNs);
+    });
+}
+
+}  // namespace lockstep::host
