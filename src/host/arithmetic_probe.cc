@@ -83,20 +83,22 @@ void probe_transcendentals(ByteWriter& out) {
     }
 }
 
-// Runs one instruction with given operands and flags; writes its result and the flags after it.
-#define LOCKSTEP_PROBE(instruction, first, second, flags_before)                              \
-    do {                                                                                      \
-        uint64_t probed_result = (first), probed_flags = (flags_before);                      \
-        asm volatile("pushq %1\n\tpopfq\n\t" instruction "\n\tpushfq\n\tpopq %1"              \
-                     : "+&a"(probed_result), "+&r"(probed_flags)                              \
-                     : "c"(static_cast<uint64_t>(second)), "b"(static_cast<uint64_t>(second)) \
-                     : "rdx", "cc", "memory");                                                \
-        out.fixed(probed_result);                                                             \
-        out.fixed(probed_flags& kArithmeticFlags);                                            \
+// Runs an instruction with given operands (rax; rbx and rcx alike) and flags; writes its result and the flags
+// after it. The stack pointer first steps over the red zone, into which the flags would be pushed otherwise.
+// clang-format off
+#define LOCKSTEP_PROBE(instruction, first, second, flags_before)                                            \
+    do {                                                                                                    \
+        uint64_t probed_result = (first), probed_flags = (flags_before), in_b = (second), in_c = (second);  \
+        asm volatile("leaq -128(%%rsp), %%rsp\n\tpushq %1\n\tpopfq\n\t" instruction                       \
+                     "\n\tpushfq\n\tpopq %1\n\tleaq 128(%%rsp), %%rsp"                                    \
+                     : "+&a"(probed_result), "+&r"(probed_flags), "+&b"(in_b), "+&c"(in_c)                  \
+                     :                                                                                      \
+                     : "rdx", "cc", "memory");                                                              \
+        out.fixed(probed_result);                                                                           \
+        out.fixed(probed_flags & kArithmeticFlags);                                                         \
     } while (false)
+// clang-format on
 
-// pushq below must not overwrite the red zone, hence a function of its own that calls nothing and keeps no
-// locals there.
 __attribute__((target("bmi,bmi2"), noinline)) void probe_undefined(ByteWriter& out, uint64_t a, uint64_t b,
                                                                    uint64_t flags) {
     LOCKSTEP_PROBE("bsf %%rbx, %%rax", a, b, flags);

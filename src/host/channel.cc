@@ -137,7 +137,7 @@ void Channel::receive() {
         long got = stream_->read(std::span(input_).subspan(input_used_));
         if (got == -EINTR) continue;
         if (got == -EAGAIN) return;
-        if (got <= 0) return fail_read(got);
+        if (got <= 0) return fail_io(got);
         size_t offered = input_.size() - input_used_;
         input_used_ += static_cast<size_t>(got);
         total += static_cast<size_t>(got);
@@ -146,9 +146,12 @@ void Channel::receive() {
     }
 }
 
-void Channel::fail_read(long result) {
-    if (result == 0) return fail(error("{} has closed the channel", peer_));
-    fail(error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-result))));
+/// `result` as a ByteStream returns it: 0 or a negative errno.
+void Channel::fail_io(long result) {
+    if (result == 0) return fail(CloseCause::kPeerClosed, error("{} has closed the channel", peer_));
+    bool reset = result == -ECONNRESET || result == -EPIPE;
+    fail(reset ? CloseCause::kPeerClosed : CloseCause::kBroken,
+         error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-result))));
 }
 
 /// Moves the begun frame to the front and makes the buffer long enough for it.
@@ -174,9 +177,9 @@ bool Channel::take_frames() {
         FrameLength length;
         std::memcpy(&length, input_.data() + input_taken_, kLengthSize);
         if (length > options_.largest_frame) {
-            fail(error(
-                "{} has sent a frame of {} bytes where {} are the most; does it speak Lockstep's protocol?",
-                peer_, length, options_.largest_frame));
+            fail(CloseCause::kBroken, error("{} has sent a frame of {} bytes where {} are the most; does it "
+                                            "speak Lockstep's protocol?",
+                                            peer_, length, options_.largest_frame));
             return false;
         }
         if (input_used_ - input_taken_ - kLengthSize < length) return true;
@@ -230,10 +233,7 @@ void Channel::transmit() {
         long sent = write_queue();
         if (sent == -EINTR) continue;
         if (sent == -EAGAIN) return;
-        if (sent < 0) {
-            return fail(
-                error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-sent))));
-        }
+        if (sent < 0) return fail_io(sent);
         queued_ -= static_cast<size_t>(sent);
         output_sent_ += static_cast<size_t>(sent);
         while (!output_.empty() && output_sent_ >= output_.front().size()) {
@@ -241,6 +241,7 @@ void Channel::transmit() {
             output_.pop_front();
         }
         if (queued_ > 0) continue;
+        if (finished_) return finish_sending();
         update_interest();
         std::shared_ptr<Handlers> handlers = handlers_;
         if (handlers && handlers->drained) handlers->drained();
@@ -259,10 +260,25 @@ long Channel::write_queue() {
     return stream_->write({parts.data(), count});
 }
 
-void Channel::fail(const Error& reason) {
+void Channel::close_after_sending(Callback done) {
+    finished_ = std::move(done);
+    paused_ = true;
+    update_interest();
+    loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+        if (!alive.expired() && finished_ && (!stream_ || queued_ == 0)) finish_sending();
+    });
+}
+
+void Channel::finish_sending() {
+    close();
+    std::exchange(finished_, nullptr)();
+}
+
+void Channel::fail(CloseCause cause, const Error& reason) {
+    if (finished_) return finish_sending();
     close();
     std::shared_ptr<Handlers> handlers = handlers_;
-    if (handlers && handlers->closed) handlers->closed(reason);
+    if (handlers && handlers->closed) handlers->closed(cause, reason);
 }
 
 Result<std::unique_ptr<ChannelListener>> ChannelListener::create(EventLoop& loop, const SocketAddress& at,

@@ -34,6 +34,12 @@ struct ChannelOptions {
     int socket_buffer_bytes = 4 << 20;  ///< asked of the kernel, each way
 };
 
+/// How a channel ended.
+enum class CloseCause : uint8_t {
+    kPeerClosed,  ///< end of file or reset: the peer's system says that its process has closed it or is gone
+    kBroken,      ///< anything else: timed out, no route, a frame that is too long
+};
+
 /// A connected, non-blocking stream of bytes.
 class ByteStream {
   public:
@@ -50,7 +56,7 @@ class Channel {
         /// A frame has come; the span lives until the handler returns.
         std::function<void(ByteSpan frame)> frame;
         /// The channel is closed, by the peer or by an error; the last call.
-        std::function<void(const Error& reason)> closed;
+        std::function<void(CloseCause cause, const Error& reason)> closed;
         /// Optional: queued_bytes() has come down to 0.
         std::function<void()> drained;
     };
@@ -76,6 +82,9 @@ class Channel {
 
     /// Closes without a call of `closed`; what is queued is lost.
     void close();
+    /// Receives no more, hands what is queued to the kernel, closes, then calls `done`. Where the channel
+    /// breaks meanwhile, or is closed already, `done` is called as well; never from within this call.
+    void close_after_sending(Callback done);
     bool is_open() const { return stream_ != nullptr; }
     /// The peer's address, for messages.
     const std::string& peer() const { return peer_; }
@@ -94,8 +103,9 @@ class Channel {
     long write_queue();
     void queue(std::span<const ByteSpan> parts, size_t skip);
     void update_interest();
-    void fail(const Error& reason);
-    void fail_read(long result);
+    void fail(CloseCause cause, const Error& reason);
+    void fail_io(long result);
+    void finish_sending();
 
     EventLoop& loop_;
     std::unique_ptr<ByteStream> stream_;
@@ -103,6 +113,7 @@ class Channel {
     ChannelOptions options_;
     std::shared_ptr<Handlers> handlers_;
     bool paused_ = false;
+    Callback finished_;      // set: closing once all is sent
     Bytes input_;            // begins with a frame's length
     size_t input_used_ = 0;  // bytes of input_ that hold data
     size_t input_taken_ = 0;

@@ -8,8 +8,8 @@ namespace lockstep::host {
 inline constexpr uint64_t kNsPerMs = 1'000'000;
 inline constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
-/// Nanoseconds of CLOCK_MONOTONIC: they never go back and don't follow corrections of the date. May be
-/// called from any thread.
+/// Nanoseconds of CLOCK_BOOTTIME: they never go back, don't follow corrections of the date, and go on while
+/// the process is stopped or the host asleep (a lease must end then too). May be called from any thread.
 uint64_t monotonic_ns();
 
 /// Seconds since 1970 (UTC), for the guest's real-time clock at power-on.

@@ -108,7 +108,22 @@ void DiskImage::submit(DiskRequest request) {
     if (order_.add(id, access, offset, size)) issue(id);
 }
 
+/// Every way to the kernel leads through here: the first issue, the rest of a short write, a repetition.
 void DiskImage::issue(uint64_t id) {
+    bool write = requests_.at(id)->request.action == DiskAction::kWrite;
+    if (write && may_write_ && (!kept_.empty() || !may_write_())) return kept_.push_back(id);
+    start(id);
+}
+
+void DiskImage::issue_kept() {
+    while (!kept_.empty() && (!may_write_ || may_write_())) {
+        uint64_t id = kept_.front();
+        kept_.pop_front();
+        start(id);
+    }
+}
+
+void DiskImage::start(uint64_t id) {
     Request& pending = *requests_.at(id);
     DiskRequest& request = pending.request;
     uint64_t offset = request.offset + pending.moved;
@@ -172,7 +187,11 @@ void DiskImage::report_later(DiskRequest request, DiskStatus status) {
 
 void DiskImage::stop_issuing() {
     stopped_ = true;
-    for (uint64_t id : order_.remove_waiting())
+    std::vector<uint64_t> waiting = order_.remove_waiting();
+    std::deque<uint64_t> refused = std::exchange(kept_, {});
+    for (uint64_t id : refused) order_.finish(id);
+    refused.insert(refused.end(), waiting.begin(), waiting.end());
+    for (uint64_t id : refused)
         report_later(std::move(requests_.extract(id).mapped()->request), DiskStatus::kStopped);
     check_drained();
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -77,9 +78,14 @@ class DiskImage {
     uint64_t size() const { return size_; }
     void submit(DiskRequest request);
 
-    /// The fence: requests that wait, and all that come later, end with kStopped. Those already issued to
-    /// the kernel go on and are reported as usual; drain() tells when the last has ended. There is no way
-    /// back.
+    /// Asked right before each write is handed to the kernel, however long it has waited for others. While it
+    /// says no, writes that could be issued are kept, in order; issue_kept() tries them again.
+    void set_write_gate(std::function<bool()> may_write) { may_write_ = std::move(may_write); }
+    void issue_kept();
+
+    /// The fence: requests that wait or are kept, and all that come later, end with kStopped. Those already
+    /// issued to the kernel go on and are reported as usual; drain() tells when the last has ended. There is
+    /// no way back.
     void stop_issuing();
     /// Calls `done` once nothing is under way.
     void drain(Callback done);
@@ -95,6 +101,7 @@ class DiskImage {
     struct Request;
 
     void issue(uint64_t id);
+    void start(uint64_t id);
     void completed(uint64_t id, int result);
     void finish(uint64_t id, DiskStatus status);
     void report_later(DiskRequest request, DiskStatus status);
@@ -108,6 +115,8 @@ class DiskImage {
     uint64_t next_id_ = 0;
     IntervalQueue order_;
     std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;
+    std::function<bool()> may_write_;
+    std::deque<uint64_t> kept_;  // writes that the gate has stopped, in order
     std::vector<Callback> drain_callbacks_;
     Counters counters_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted reports look at it

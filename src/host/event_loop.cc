@@ -88,7 +88,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
     std::unique_ptr<EventLoop> loop(new EventLoop);
     loop->epoll_ = FileDescriptor(epoll_create1(EPOLL_CLOEXEC));
     loop->wake_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    loop->timer_ = FileDescriptor(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    loop->timer_ = FileDescriptor(timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!loop->epoll_ || !loop->wake_ || !loop->timer_)
         return error("cannot make an event loop: {}; raise the limit of open files (ulimit -n)",
                      std::strerror(errno));

@@ -55,16 +55,16 @@ bool avx_enabled() {
     return (low & kXcr0SseAndAvx) == kXcr0SseAndAvx;
 }
 
-uint64_t features() {
+record::CpuFeatureSet features() {
     static constexpr std::string_view kNeedAvx[] = {"fma", "avx", "f16c", "avx2"};
     bool avx = avx_enabled();
-    uint64_t found = 0;
+    record::CpuFeatureSet found;
     for (const record::CpuFeature& feature : record::cpu_features()) {
         bool present =
             Cpuid::read(feature.leaf, feature.subleaf).of(feature.cpuid_register) >> feature.cpuid_bit & 1;
         bool needs_avx =
             std::find(std::begin(kNeedAvx), std::end(kNeedAvx), feature.name) != std::end(kNeedAvx);
-        if (present && (avx || !needs_avx)) found |= uint64_t{1} << feature.identity_bit;
+        if (present && (avx || !needs_avx)) found.bits |= uint64_t{1} << feature.identity_bit;
     }
     return found;
 }

@@ -18,7 +18,7 @@ constexpr unsigned long kFsgsbaseEnabled = 1 << 1;  // HWCAP2_FSGSBASE of the ke
 constexpr std::string_view kNeededFeatures[] = {"sse4_2", "popcnt", "bmi1", "bmi2"};
 
 std::string missing_features() {
-    uint64_t have = host_cpu_identity().features;
+    uint64_t have = host_cpu_identity().features.bits;
     std::string missing;
     for (const record::CpuFeature& feature : record::cpu_features()) {
         bool needed = std::find(std::begin(kNeededFeatures), std::end(kNeededFeatures), feature.name) !=

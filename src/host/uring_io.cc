@@ -15,7 +15,7 @@ namespace lockstep::host {
 
 namespace {
 
-constexpr unsigned kRingEntries = 128;
+constexpr unsigned kRingEntries = 256;
 
 class UringIo final : public BlockIo {
   public:
