@@ -19,14 +19,16 @@ struct SendChannel {
 struct SendDatagram {
     Bytes bytes;
 };
-/// Close the channel, after what was sent before has been handed to the system. No on_channel_closed() follows.
+/// Close the channel, after what was sent before has been handed to the system. No on_channel_closed()
+/// follows.
 struct CloseChannel {};
 /// Ask the arbiter, without blocking, for this term on behalf of Config::self; answer with on_arbiter().
 struct Claim {
     Term term;
 };
 /// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a fresh
-/// clock, right before each write to a disk; on false keep it and all behind it: the action comes again.
+/// clock, right before each: this process may have been stopped since. On false keep the output and all behind it:
+/// the action comes again.
 struct ReleaseOutputs {
     LogPos up_to;
 };
@@ -37,7 +39,7 @@ enum class StopReason : uint8_t {
     kHandOver,     ///< the other side is to take over
 };
 /// Owner: stop the guest between two instructions, let disk requests that were issued end (append their
-/// completions), then call on_vm_stopped(). For kBufferFull requests need not end.
+/// completions), then call on_vm_stopped(), unless StartVm has come since. For kBufferFull neither is needed.
 struct StopVm {
     StopReason reason;
 };
@@ -47,21 +49,24 @@ struct StartVm {};
 struct SetSpeed {
     uint32_t permille;
 };
-/// Owner, the guest being stopped: save the machine, call on_snapshot(), then on_snapshot_part() until all is given.
+/// Owner, the guest being stopped: save the machine, call on_snapshot(), then on_snapshot_part() until all is
+/// given.
 struct TakeSnapshot {};
 /// Backup: the parts of the machine's state, in order and without gaps. `first`: forget any earlier one.
 struct StoreSnapshot {
     uint64_t offset;
     Bytes bytes;
 };
-/// Backup: make a machine from `config`, load the stored state, then call on_loaded(). The log goes on from `position`.
+/// Backup: make a machine from `config`, load the stored state, then call on_loaded(). The log goes on from
+/// `position`.
 struct LoadSnapshot {
     LogPos position;
     Icount icount;
     Bytes config;
 };
-/// Backup: replay these entries (as record/ encodes them) and run on to `complete` at the latest, before which no
-/// further entry can come. Report with on_replayed(). The last entry of the log is a kEnd if `ends`.
+/// Backup: replay these entries (as record/ encodes them), run on to `complete` or to the last entry's
+/// icount, whichever is later, and stop there: no further entry can take effect before. Report with
+/// on_replayed(). `ends`: the last of them is the log's kEnd.
 struct ReplayLog {
     LogPos first;
     uint64_t count;
@@ -75,7 +80,8 @@ struct GoLive {
     Term term;
     LogPos position;
 };
-/// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until then.
+/// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until
+/// then.
 struct AskForBackup {};
 
 enum class HaltReason : uint8_t {
@@ -97,7 +103,8 @@ struct Say {
     std::string sentence;
 };
 
-using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm, SetSpeed,
-                            TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, GoLive, AskForBackup, Halt, Say>;
+using Action =
+    std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm, SetSpeed,
+                 TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, GoLive, AskForBackup, Halt, Say>;
 
 }  // namespace lockstep::replica

@@ -9,11 +9,10 @@
 //         14     1  kind       number in the table
 //         15     1  reserved   zero
 //         16     8  vm         which VM's pair this is; another one's messages are refused
-//         24     8  term       the life of the pair that the sender is in; messages of another term are refused
-//         32     8  sender     the process that sent it
-//         40     8  receiver   the process that it is meant for; 0 where not known yet
-//         48     8  sent_ms    the sender's clock when it sent this
-//         56     8  echo_ms    the newest sent_ms that the sender has seen of the receiver; 0: none
+//         24     8  term       the life of the pair that the sender is in; messages of another term are
+//         refused 32     8  sender     the process that sent it 40     8  receiver   the process that it is
+//         meant for; 0 where not known yet 48     8  sent_ms    the sender's clock when it sent this 56     8
+//         echo_ms    the newest sent_ms that the sender has seen of the receiver; 0: none
 //
 // `sent_ms` and `echo_ms` carry the lease (see docs/adr/0001-who-may-act.md): a clock is only ever compared
 // with itself, so the two hosts' clocks need not agree.
@@ -24,6 +23,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -104,8 +104,8 @@ struct MessageInfo {
     std::string_view text;
 };
 
-using Message = std::variant<Hello, Welcome, Refuse, SnapshotStart, SnapshotPart, Loaded, Protect, Log, Ack, PrimaryBeat,
-                             BackupBeat, Diverged, HandOver, Live, StandDown, Gone>;
+using Message = std::variant<Hello, Welcome, Refuse, SnapshotStart, SnapshotPart, Loaded, Protect, Log, Ack,
+                             PrimaryBeat, BackupBeat, Diverged, HandOver, Live, StandDown, Gone>;
 
 /// All rows, in the order of the table (and of the alternatives of Message).
 std::span<const MessageInfo> message_table();
@@ -123,7 +123,8 @@ struct Header {
     uint64_t sent_ms = 0;
     uint64_t echo_ms = 0;
 
-    /// Why `bytes`, whose header this is, are not a whole, undamaged message of this version; empty: they are.
+    /// Why `bytes`, whose header this is, are not a whole, undamaged message of this version; empty: they
+    /// are.
     std::optional<Error> invalid(ByteSpan bytes) const;
 };
 
@@ -144,8 +145,8 @@ class MessageStream {
   public:
     /// Adds what was read from the channel.
     void feed(ByteSpan bytes);
-    /// The bytes of the next whole message (valid until the next call of either function), empty if more must be
-    /// read, or an error if the stream is damaged: the channel is useless then.
+    /// The bytes of the next whole message (valid until the next call of either function), empty if more must
+    /// be read, or an error if the stream is damaged: the channel is useless then.
     Result<ByteSpan> next();
 
   private:

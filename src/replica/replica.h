@@ -2,30 +2,34 @@
 //
 // Goals
 //   - No output leaves the host before the backup holds the log entry that belongs to it (the output rule).
-//   - At no time can two hosts act for one guest (arbiter, terms, and the lease of docs/adr/0001-who-may-act.md).
-//   - Whoever survives goes on with exactly what the outside has seen, and gets a new backup without being asked.
+//   - At no time can two hosts act for one guest (arbiter, terms, and the lease of
+//   docs/adr/0001-who-may-act.md).
+//   - Whoever survives goes on with exactly what the outside has seen, and gets a new backup without being
+//   asked.
 //
-// It has no clock, thread or socket. Every event is a call that says what time it is; what is to be done comes out
-// of take_actions() (action.h). The vmm and the simulator drive the same code:
+// It has no clock, thread or socket. Every event is a call that says what time it is; what is to be done
+// comes out of take_actions() (action.h). The vmm and the simulator drive the same code:
 //
 //     replica.on_channel_message(now_ms(), bytes);
 //     for (Action& action : replica.take_actions()) carry_out(std::move(action));
 //
 // Terms
-//   position   number of entries before; entry n has position n. "Received r" means that entries 0 .. r-1 arrived.
-//   output     waits for the position of its kOutput entry: it may leave when that entry has been received.
-//   lease      until when a primary may release outputs on the strength of what its backup said.
+//   position   number of entries before; entry n has position n. "Received r" means that entries 0 .. r-1
+//   arrived. output     waits for the position of its kOutput entry: it may leave when that entry has been
+//   received. lease      until when a primary may release outputs on the strength of what its backup said.
 //   armed      a backup that may claim the guest (state kReplaying and after).
 //
 // Life cycle of the states: state.h. Decisions about roles: decisions.h. Messages: message.h.
 //
 // Duties of the caller
-//   - one thread; `now_ms` read from the clock for each call, from a clock that goes on while the process is stopped
-//     (CLOCK_BOOTTIME); on_time() at least every Timing::heartbeat_ms / 2.
-//   - actions in order, all of them, before the next event.
+//   - one thread; a clock that goes on while the process is stopped (CLOCK_BOOTTIME), read for each call, and after
+//     the bytes that the call is about have been read from the socket; on_time() at least every heartbeat_ms / 2.
+//   - actions in order, and all of them before the next event of the host (events of the VM may come in a group).
 //   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a channel that
 //     this side's system has closed as a proof that nothing leaves here any more.
-//   - outputs in one queue in order of position; for a write to a disk ask may_release() right before submitting it.
+//   - outputs in one queue in order of position; may_release() right before each leaves, above all before a write to
+//     a disk is submitted.
+//   - one channel at a time: on_channel_open() only in kSolo (after AskForBackup) and in kJoining.
 #pragma once
 
 #include <cstdint>
@@ -58,8 +62,8 @@ enum class ChannelEnd : uint8_t {
     kBroken,      ///< anything else: timed out, no route, damaged bytes
 };
 
-/// Whether kPeerClosed may be taken for a proof that the peer's process lets nothing out any more. True of a direct
-/// link; a box between the hosts that sends resets on its own makes it false.
+/// Whether kPeerClosed may be taken for a proof that the peer's process lets nothing out any more. True of a
+/// direct link; a box between the hosts that sends resets on its own makes it false.
 enum class PeerClose : uint8_t { kProvesEnd, kProvesNothing };
 
 enum class ArbiterAnswer : uint8_t { kWon, kLost, kUnreachable };
@@ -68,8 +72,8 @@ enum class ArbiterAnswer : uint8_t { kWon, kLost, kUnreachable };
 enum DivergedParts : uint8_t { kRegistersDiffer = 1, kMemoryDiffers = 2, kDevicesDiffer = 4 };
 
 struct Config {
-    uint64_t vm = 0;      ///< names this run of this guest, on both sides and at the arbiter
-    uint64_t self = 0;    ///< names this process, different for each process that ever serves the guest; not 0
+    uint64_t vm = 0;    ///< names this run of this guest, on both sides and at the arbiter
+    uint64_t self = 0;  ///< names this process, different for each process that ever serves the guest; not 0
     std::string vm_name;  ///< for sentences
     std::string build;    ///< must be equal on both sides
     std::string cpu;      ///< what the guest can notice of the host's processor; must be equal on both sides
@@ -92,19 +96,20 @@ struct Status {
     State state{};
     Term term;
     uint64_t peer = 0;
-    LogPos appended;         ///< owner: entries made; backup: entries received
-    LogPos acknowledged;     ///< owner: entries that the backup holds
-    LogPos replayed;         ///< entries that the backup has executed
-    uint64_t lag_ms = 0;     ///< how old the oldest entry is that the backup hasn't executed
-    uint64_t lag_icount = 0; ///< instructions that the backup is behind
+    LogPos appended;              ///< owner: entries made; backup: entries received
+    LogPos acknowledged;          ///< owner: entries that the backup holds
+    LogPos replayed;              ///< entries that the backup has executed
+    uint64_t lag_ms = 0;          ///< how old the oldest entry is that the backup hasn't executed
+    uint64_t lag_icount = 0;      ///< instructions that the backup is behind
     uint64_t buffered_bytes = 0;  ///< log that the backup hasn't executed
     uint32_t speed_permille = 1000;
-    std::string why;         ///< a sentence: why the state is what it is
+    std::string why;  ///< a sentence: why the state is what it is
 };
 
 class Replica {
   public:
-    /// The owner of a guest in `term`, which it must have won; `position`: the number of entries already made.
+    /// The owner of a guest in `term`, which it must have won; `position`: the number of entries already
+    /// made.
     static Replica solo(Config config, Term term, LogPos position, Hooks* hooks = nullptr);
     /// A process that waits to be made a backup.
     static Replica backup(Config config, Hooks* hooks = nullptr);
@@ -124,8 +129,8 @@ class Replica {
 
     /// An entry was appended to the log, encoded as it goes to the backup. A kEnd says that the guest is off.
     void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded);
-    /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before it. Call it
-    /// after a group of entries, and now and then while the guest runs without any.
+    /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before
+    /// it. Call it after a group of entries, and now and then while the guest runs without any.
     void on_flush(uint64_t now_ms, Icount complete);
     /// The machine made an output whose kOutput entry is `entry` (reported before; any value on a backup).
     OutputFate on_output(uint64_t now_ms, LogPos entry);
@@ -168,8 +173,128 @@ class Replica {
     Status status(uint64_t now_ms) const;
 
   private:
+    /// What is known of the other side. Stamps are sent_ms and echo_ms of message headers.
+    struct Peer {
+        uint64_t id = 0;
+        bool connected = false;        ///< the channel is open
+        uint64_t heard_ms = 0;         ///< own clock at the last sign of life
+        uint64_t lost_ms = 0;          ///< own clock when the channel broke; 0: it hasn't
+        uint64_t beat_ms = 0;          ///< own clock at the last heartbeat sent
+        uint64_t newest_stamp = 0;     ///< the peer's clock, as of its newest message
+        uint64_t newest_stamp_at = 0;  ///< own clock when that came
+        uint64_t echoed_ms = 0;     ///< own clock when the newest message was sent that the peer has echoed
+        uint64_t lease_ms = 0;      ///< backup: the lease that the primary works by
+        uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
+    };
+    /// An owner's side of a pair.
+    struct Primary {
+        LogPos appended;
+        Icount complete;       ///< the guest is here
+        Icount sent_complete;  ///< the backup was told so
+        uint64_t sent_ms = 0;  ///< when the last Log message went out
+        Bytes pending;         ///< entries not sent yet
+        uint64_t pending_count = 0;
+        bool pending_ends = false;
+        bool log_flows = false;  ///< a backup has (or is being sent) the snapshot
+        LogPos acknowledged;
+        uint8_t holds = 0;        ///< one bit for each StopReason that keeps the guest stopped
+        bool vm_stopped = false;  ///< hand-over: the guest is stopped, all that it issued has ended
+        bool offered = false;     ///< hand-over: the backup was told to go on
+        uint64_t hand_over_until_ms = 0;
+        bool guest_off = false;
+        uint64_t snapshot_bytes = 0, snapshot_sent = 0;
+        LogPos snapshot_position;
+        uint32_t speed = LagControl::kFullSpeed;
+        uint64_t ask_at_ms = 0;
+    };
+    /// A backup's side of a pair.
+    struct Backup {
+        LogPos received, replayed;
+        Icount complete, icount;
+        bool log_ended = false;
+        bool ack_due = false;
+        uint64_t reported_ms = 0;   ///< when an acknowledgement was last sent
+        uint64_t live_from_ms = 0;  ///< once claimed: no going live before
+        uint64_t snapshot_bytes = 0, snapshot_stored = 0;
+        LogPos snapshot_position;
+        Icount snapshot_icount;
+        Bytes snapshot_config;
+    };
+
+    Replica(Config config, Hooks* hooks);
+
+    // replica.cc: time, messages, decisions.
+    void advance(uint64_t now_ms);
+    void watch_peer();
+    bool admits(const Header& header, const Message& message);
+    void receive(const Header& header, Message message);
+    void send(const Message& message);
+    void send_beat();
+    void say(LogLevel level, std::string sentence);
+    void trigger(Trigger found, std::string detail = {});
+    void carry_out(const Decision& decision, const std::string& detail);
+    void enter(State state, std::string why);
+    void claim();
+    void become_solo(Term term, const std::string& why);
+    void close_channel();
+    void halt(HaltReason reason, const std::string& sentence);
+    bool strikes(FaultPoint point) { return hooks_ && hooks_->strikes(point); }
+    bool planted(PlantedBug bug) const { return hooks_ && hooks_->planted(bug); }
+    bool paired() const {
+        return state_ == State::kProtected || state_ == State::kEnding || state_ == State::kHandingOver;
+    }
+    bool lease_holds(uint64_t now_ms) const;
+
+    // primary.cc
+    void primary_time();
+    void send_log();
+    void hold(StopReason reason);
+    void unhold(StopReason reason);
+    void apply_lag_control();
+    void acknowledged(LogPos received, LogPos replayed, Icount icount);
+    void release();
+    void try_offer();
+    void try_finish();
+    void handle(const Welcome& message);
+    void handle(const Refuse& message);
+    void handle(const Loaded& message);
+    void handle(const Ack& message);
+    void handle(const BackupBeat& message);
+    void handle(const Diverged& message);
+    void handle(const Live& message);
+    void handle(const Gone& message);
+
+    // backup.cc
+    void backup_time();
+    void leave(HaltReason reason, const std::string& sentence);
+    void send_ack();
+    void store_complete();
+    void set_live_from(Trigger found);
+    void check_ready();
+    void go_live();
+    void handle(Hello& message);
+    void handle(SnapshotStart& message);
+    void handle(SnapshotPart& message);
+    void handle(const Protect& message);
+    void handle(Log& message);
+    void handle(const PrimaryBeat& message);
+    void handle(const HandOver& message);
+    void handle(const StandDown& message);
+
+    Config config_;
+    Hooks* hooks_;
     State state_ = State::kSolo;
     Term term_;
+    uint64_t now_ms_ = 0;
+    uint64_t awake_ms_ = 0;     ///< when this process last went on after it had been stopped
+    uint64_t claim_at_ms_ = 0;  ///< while claiming: when to ask again; 0: an answer is awaited
+    HaltReason leave_as_ = HaltReason::kDismissed;
+    std::string why_;
+    std::vector<Action> actions_;
+    Peer peer_;
+    LagControl lag_;
+    Primary primary_;
+    Backup backup_;
 };
 
 }  // namespace lockstep::replica

@@ -1,5 +1,5 @@
-// The bounds that a pair works by. All in milliseconds of a host's own clock, which must go on while the process or
-// the host is stopped (CLOCK_BOOTTIME).
+// The bounds that a pair works by. All in milliseconds of a host's own clock, which must go on while the
+// process or the host is stopped (CLOCK_BOOTTIME).
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,16 @@ struct Timing {
     /// How long a sign of life from the backup allows the primary to release outputs, from the sending of the
     /// heartbeat that it echoes.
     uint64_t lease_ms = 300;
-    /// What the backup waits beyond the lease before it goes live: covers the drift of the clocks within the lease
-    /// and the time that a write once submitted may take to reach the disk.
+    /// What the backup waits beyond the lease before it goes live: covers the drift of the clocks within the
+    /// lease and the time that a write once submitted may take to reach the disk.
     uint64_t margin_ms = 200;
-    /// What the backup waits when the primary's system has closed the channel, so that the process is gone: the time
-    /// that its last writes may take to reach the disk.
+    /// What the backup waits when the primary's system has closed the channel, so that the process is gone:
+    /// the time that its last writes may take to reach the disk.
     uint64_t settle_ms = 50;
     /// Between two attempts at an unreachable arbiter.
     uint64_t claim_retry_ms = 100;
-    /// An entry that isn't acknowledged for so long, while heartbeats arrive, means that the channel has failed.
+    /// An entry that isn't acknowledged for so long, while heartbeats arrive, means that the channel has
+    /// failed.
     uint64_t ack_ms = 1000;
     /// Silence that means failure while a snapshot is made, sent and loaded.
     uint64_t synchronise_ms = 10'000;

@@ -1,0 +1,190 @@
+// The backup's side: joining, receiving and acknowledging the log, taking over.
+#include <algorithm>
+#include <utility>
+
+#include "replica/replica.h"
+
+namespace lockstep::replica {
+
+namespace {
+/// Progress of the replay is reported at most so often, beside the acknowledgements of new entries.
+constexpr uint64_t kReportMs = 10;
+}  // namespace
+
+void Replica::backup_time() {
+    if (backup_.ack_due && state_ == State::kReplaying) send_ack();
+    check_ready();
+}
+
+/// Says farewell and stops: this process will never claim.
+void Replica::leave(HaltReason reason, const std::string& sentence) {
+    if (reason == HaltReason::kRefused)
+        send(Refuse{sentence});
+    else
+        send(Gone{sentence});
+    halt(reason, sentence);
+}
+
+// --- Joining ---
+
+void Replica::handle(Hello& message) {
+    leave_as_ = HaltReason::kRefused;
+    std::string sentence;
+    if (message.build != config_.build)
+        sentence = fmt::format(
+            "the backup runs build {}, the primary of VM {} build {}: install the same build on both hosts",
+            config_.build, message.vm_name, message.build);
+    else if (message.cpu != config_.cpu)
+        sentence = fmt::format(
+            "the backup's processor ({}) doesn't match that of the primary of VM {} ({}): choose a host "
+            "with the same processor features",
+            config_.cpu, message.vm_name, message.cpu);
+    else if (message.lease_ms + config_.timing.margin_ms > config_.timing.failure_ms)
+        sentence = fmt::format(
+            "the primary's lease of {} ms doesn't fit into the backup's failure bound of {} ms: give both "
+            "hosts the same timing",
+            message.lease_ms, config_.timing.failure_ms);
+    if (!sentence.empty()) return trigger(Trigger::kUnfit, sentence);
+    config_.vm_name = message.vm_name;
+    peer_.lease_ms = message.lease_ms;
+    send(Welcome{config_.buffer_bytes});
+}
+
+void Replica::handle(SnapshotStart& message) {
+    if (state_ != State::kJoining) return;
+    enter(State::kLoading, "the snapshot is coming");
+    backup_.received = backup_.replayed = backup_.snapshot_position = message.position;
+    backup_.complete = backup_.icount = backup_.snapshot_icount = message.icount;
+    backup_.snapshot_bytes = message.state_bytes;
+    backup_.snapshot_stored = 0;
+    backup_.snapshot_config = std::move(message.config);
+    if (message.state_bytes == 0) store_complete();
+}
+
+void Replica::handle(SnapshotPart& message) {
+    if (state_ != State::kLoading) return;
+    bool fits = message.offset == backup_.snapshot_stored &&
+                message.bytes.size() <= backup_.snapshot_bytes - backup_.snapshot_stored;
+    if (!fits) return trigger(Trigger::kUnfit, "the parts of the snapshot don't fit together");
+    if (message.bytes.empty()) return;
+    backup_.snapshot_stored += message.bytes.size();
+    actions_.push_back(StoreSnapshot{message.offset, std::move(message.bytes)});
+    if (backup_.snapshot_stored == backup_.snapshot_bytes) store_complete();
+}
+
+void Replica::store_complete() {
+    actions_.push_back(
+        LoadSnapshot{backup_.snapshot_position, backup_.snapshot_icount, std::move(backup_.snapshot_config)});
+}
+
+void Replica::on_loaded(uint64_t now_ms, const Result<void>& result) {
+    advance(now_ms);
+    if (state_ != State::kLoading) return;
+    if (!result) return trigger(Trigger::kUnfit, result.error().message());
+    send(Loaded{backup_.snapshot_position});
+    leave_as_ = HaltReason::kDismissed;
+    if (planted(PlantedBug::kArmedTooSoon)) enter(State::kReplaying, "planted");
+}
+
+void Replica::handle(const Protect&) {
+    if (state_ != State::kLoading) return;
+    enter(State::kReplaying, "the guest is loaded, and the primary relies on this backup");
+    if (backup_.log_ended) trigger(Trigger::kLogEnded);
+}
+
+// --- The log ---
+
+void Replica::handle(Log& message) {
+    bool wanted = state_ == State::kLoading || state_ == State::kReplaying || state_ == State::kBackupEnding;
+    if (!wanted) return;  // after a claim the log is what was acknowledged
+    if (message.first != backup_.received)
+        return trigger(Trigger::kUnfit, fmt::format("the log has a gap: entry {} came, {} was next",
+                                                    message.first.value(), backup_.received.value()));
+    backup_.received += message.count;
+    backup_.complete = std::max(backup_.complete, message.complete);
+    backup_.log_ended = backup_.log_ended || message.ends;
+    actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
+                                 std::move(message.entries)});
+    backup_.ack_due = true;
+    bool at_once = message.count != 0 && !strikes(FaultPoint::kDelayAck);
+    if (at_once) send_ack();
+    if (message.ends) trigger(Trigger::kLogEnded);
+}
+
+void Replica::send_ack() {
+    backup_.ack_due = false;
+    backup_.reported_ms = now_ms_;
+    send(Ack{backup_.received, backup_.replayed, backup_.icount});
+}
+
+void Replica::on_replayed(uint64_t now_ms, LogPos position, Icount icount) {
+    advance(now_ms);
+    if (!is_backup(state_)) return;
+    bool further = position > backup_.replayed || icount > backup_.icount;
+    backup_.replayed = std::max(backup_.replayed, position);
+    backup_.icount = std::max(backup_.icount, icount);
+    bool reports = state_ == State::kReplaying || state_ == State::kLoading;
+    if (further && reports && now_ms_ - backup_.reported_ms >= kReportMs) send_ack();
+    check_ready();
+}
+
+void Replica::handle(const PrimaryBeat& message) {
+    if (!planted(PlantedBug::kAckEarly) || message.appended <= backup_.received) return;
+    if (state_ == State::kReplaying) send(Ack{message.appended, backup_.replayed, backup_.icount});
+}
+
+void Replica::on_divergence(uint64_t now_ms, LogPos position, Icount icount, uint8_t parts) {
+    advance(now_ms);
+    if (!is_backup(state_)) return;
+    bool leaves = state_ == State::kReplaying || state_ == State::kBackupEnding || state_ == State::kLoading;
+    if (leaves) send(Diverged{position, icount, parts});
+    leave_as_ = HaltReason::kDiverged;
+    trigger(Trigger::kUnfit, fmt::format("this backup has diverged at log position {}, icount {}",
+                                         position.value(), icount.value()));
+}
+
+// --- Taking over ---
+
+void Replica::handle(const HandOver& message) {
+    if (state_ == State::kReplaying && message.position != backup_.received)
+        return trigger(Trigger::kUnfit,
+                       "the guest is handed over at a position that this backup doesn't have");
+    trigger(Trigger::kOffered);
+}
+
+void Replica::handle(const StandDown& message) {
+    leave_as_ = HaltReason::kDismissed;
+    trigger(Trigger::kDismissed, message.sentence);
+}
+
+/// No primary may still act when this backup goes live. Its lease began when it sent the message that this
+/// side echoed last, so it began before that message came in here.
+void Replica::set_live_from(Trigger found) {
+    uint64_t lease_over = peer_.newest_stamp_at + peer_.lease_ms + config_.timing.margin_ms;
+    backup_.live_from_ms = lease_over;
+    if (found == Trigger::kPeerClosed)
+        backup_.live_from_ms = std::min(lease_over, now_ms_ + config_.timing.settle_ms);
+    if (found == Trigger::kOffered || planted(PlantedBug::kLiveTooSoon)) backup_.live_from_ms = now_ms_;
+}
+
+void Replica::check_ready() {
+    bool consumed = backup_.replayed == backup_.received;
+    if (state_ == State::kBackupEnding && consumed) return trigger(Trigger::kReady);
+    if (state_ != State::kGoingLive || now_ms_ < backup_.live_from_ms) return;
+    if (consumed || planted(PlantedBug::kForgetTail)) trigger(Trigger::kReady);
+}
+
+void Replica::go_live() {
+    primary_ = {};
+    primary_.appended = primary_.acknowledged = backup_.replayed;
+    primary_.complete = primary_.sent_complete = backup_.icount;
+    primary_.ask_at_ms = now_ms_;
+    send(Live{backup_.replayed});
+    close_channel();
+    enter(State::kSolo, "the guest runs here now");
+    actions_.push_back(GoLive{term_, backup_.replayed});
+    peer_ = {};
+    backup_ = {};
+}
+
+}  // namespace lockstep::replica

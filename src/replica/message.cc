@@ -1,0 +1,217 @@
+#include "replica/message.h"
+
+#include <array>
+#include <type_traits>
+#include <utility>
+
+#include "base/hash.h"
+
+namespace lockstep::replica {
+
+namespace {
+
+constexpr MessageInfo kTable[] = {
+#define LOCKSTEP_NO_FIELD(type, name)
+#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields) \
+    {MessageKind::k##Name, #Name, Direction::direction, Carrier::carrier, text},
+    LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, LOCKSTEP_NO_FIELD)
+#undef LOCKSTEP_MESSAGE
+#undef LOCKSTEP_NO_FIELD
+};
+
+template <typename T>
+constexpr bool kIsStrong = std::is_same_v<T, LogPos> || std::is_same_v<T, Icount>;
+
+struct Encoder {
+    ByteWriter& out;
+
+    template <typename T>
+    void operator()(const char*, const T& value) {
+        if constexpr (kIsStrong<T>) {
+            out.varint(value.value());
+        } else if constexpr (std::is_same_v<T, std::string>) {
+            out.text(value);
+        } else if constexpr (std::is_same_v<T, Bytes>) {
+            out.blob(value);
+        } else {
+            out.varint(value);
+        }
+    }
+};
+
+struct Decoder {
+    ByteReader& in;
+    bool in_range = true;
+
+    template <typename T>
+    void operator()(const char*, T& value) {
+        if constexpr (kIsStrong<T>) {
+            value = T(in.varint());
+        } else if constexpr (std::is_same_v<T, std::string>) {
+            value = in.text();
+        } else if constexpr (std::is_same_v<T, Bytes>) {
+            ByteSpan bytes = in.blob();
+            value.assign(bytes.begin(), bytes.end());
+        } else {
+            uint64_t number = in.varint();
+            value = static_cast<T>(number);
+            in_range = in_range && value == number;
+        }
+    }
+};
+
+struct Describer {
+    std::string text;
+
+    template <typename T>
+    void operator()(const char* name, const T& value) {
+        text += text.empty() ? "" : ", ";
+        if constexpr (kIsStrong<T>) {
+            text += fmt::format("{}={}", name, value.value());
+        } else if constexpr (std::is_same_v<T, Bytes>) {
+            text += fmt::format("{}={} bytes", name, value.size());
+        } else {
+            text += fmt::format("{}={}", name, value);
+        }
+    }
+};
+
+#define LOCKSTEP_VISIT_FIELD(type, name) visitor(#name, message.name);
+#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields)        \
+    template <typename Visitor>                                                 \
+    void visit_fields([[maybe_unused]] Name& message, Visitor& visitor) {       \
+        fields                                                                  \
+    }                                                                           \
+    template <typename Visitor>                                                 \
+    void visit_fields([[maybe_unused]] const Name& message, Visitor& visitor) { \
+        fields                                                                  \
+    }
+LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, LOCKSTEP_VISIT_FIELD)
+#undef LOCKSTEP_MESSAGE
+#undef LOCKSTEP_VISIT_FIELD
+
+void put_header(ByteWriter& out, const Header& header) {
+    out.fixed(header.checksum);
+    out.fixed(header.size);
+    out.fixed(header.version);
+    out.fixed(header.kind);
+    out.fixed(uint8_t{0});
+    out.fixed(header.vm);
+    out.fixed(header.term.value());
+    out.fixed(header.sender);
+    out.fixed(header.receiver);
+    out.fixed(header.sent_ms);
+    out.fixed(header.echo_ms);
+}
+
+struct RawHeader {
+    Header header;
+    uint8_t reserved = 0;
+};
+
+RawHeader get_header(ByteSpan bytes) {
+    RawHeader raw;
+    ByteReader in(bytes);
+    Header& header = raw.header;
+    header.checksum = in.fixed<uint64_t>();
+    header.size = in.fixed<uint32_t>();
+    header.version = in.fixed<uint16_t>();
+    header.kind = in.fixed<uint8_t>();
+    raw.reserved = in.fixed<uint8_t>();
+    header.vm = in.fixed<uint64_t>();
+    header.term = Term(in.fixed<uint64_t>());
+    header.sender = in.fixed<uint64_t>();
+    header.receiver = in.fixed<uint64_t>();
+    header.sent_ms = in.fixed<uint64_t>();
+    header.echo_ms = in.fixed<uint64_t>();
+    return raw;
+}
+
+/// A default message of the alternative whose row in the table has this kind.
+template <size_t index = 0>
+std::optional<Message> make_message(uint8_t kind) {
+    if constexpr (index < std::variant_size_v<Message>) {
+        if (static_cast<uint8_t>(kTable[index].kind) == kind) return Message(std::in_place_index<index>);
+        return make_message<index + 1>(kind);
+    } else {
+        return std::nullopt;
+    }
+}
+
+}  // namespace
+
+static_assert(std::size(kTable) == std::variant_size_v<Message>, "Message and its table differ");
+
+std::span<const MessageInfo> message_table() { return kTable; }
+
+const MessageInfo& info_of(const Message& message) { return kTable[message.index()]; }
+
+std::optional<Error> Header::invalid(ByteSpan bytes) const {
+    if (bytes.size() < kHeaderBytes)
+        return error("a message of {} bytes is shorter than its header of {}", bytes.size(), kHeaderBytes);
+    if (size != bytes.size())
+        return error("a message says that it has {} bytes but has {}", size, bytes.size());
+    if (hash64(bytes.subspan(sizeof checksum)) != checksum)
+        return error("a message of kind {} is damaged: its checksum is wrong", kind);
+    if (version != kProtocolVersion)
+        return error(
+            "the other side speaks version {} of the replica protocol, this one version {}: install the same "
+            "build on both hosts",
+            version, kProtocolVersion);
+    if (get_header(bytes).reserved != 0) return error("a message of kind {} sets reserved bits", kind);
+    if (!make_message(kind)) return error("a message of unknown kind {}", kind);
+    if (sender == 0) return error("a message of kind {} without a sender", kind);
+    return std::nullopt;
+}
+
+Bytes encode(Header header, const Message& message) {
+    header.kind = static_cast<uint8_t>(info_of(message).kind);
+    header.version = kProtocolVersion;
+    Bytes bytes;
+    ByteWriter out(bytes);
+    put_header(out, header);
+    Encoder encoder{out};
+    std::visit([&](const auto& m) { visit_fields(m, encoder); }, message);
+    uint32_t size = static_cast<uint32_t>(bytes.size());
+    std::memcpy(bytes.data() + sizeof header.checksum, &size, sizeof size);
+    uint64_t checksum = hash64(ByteSpan(bytes).subspan(sizeof checksum));
+    std::memcpy(bytes.data(), &checksum, sizeof checksum);
+    return bytes;
+}
+
+Result<Envelope> decode(ByteSpan bytes) {
+    Header header = get_header(bytes).header;
+    if (std::optional<Error> why = header.invalid(bytes)) return *why;
+    Message message = *make_message(header.kind);
+    ByteReader in(bytes.subspan(kHeaderBytes));
+    Decoder decoder{in};
+    std::visit([&](auto& m) { visit_fields(m, decoder); }, message);
+    if (!in.ok() || !decoder.in_range || in.remaining() != 0)
+        return error("the fields of a {} message don't fill it exactly", info_of(message).name);
+    return Envelope{header, std::move(message)};
+}
+
+std::string describe(const Message& message) {
+    Describer describer;
+    std::visit([&](const auto& m) { visit_fields(m, describer); }, message);
+    return fmt::format("{}{{{}}}", info_of(message).name, describer.text);
+}
+
+void MessageStream::feed(ByteSpan bytes) {
+    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(start_));
+    start_ = 0;
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+}
+
+Result<ByteSpan> MessageStream::next() {
+    ByteSpan rest = ByteSpan(buffer_).subspan(start_);
+    if (rest.size() < kHeaderBytes) return ByteSpan{};
+    size_t size = get_header(rest).header.size;
+    if (size < kHeaderBytes || size > kMaxMessageBytes)
+        return error("the channel is damaged: it announces a message of {} bytes", size);
+    if (rest.size() < size) return ByteSpan{};
+    start_ += size;
+    return rest.first(size);
+}
+
+}  // namespace lockstep::replica

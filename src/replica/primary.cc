@@ -1,0 +1,304 @@
+// The owner's side: making a backup, the log, held outputs, lag control, power-off and hand-over.
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "replica/replica.h"
+
+namespace lockstep::replica {
+
+namespace {
+/// So many bytes of entries are sent without waiting for on_flush().
+constexpr size_t kBatchBytes = 256u << 10;
+/// A refusal is not gone in a second: so many times the usual pause before the next attempt.
+constexpr uint64_t kRefusalPauses = 10;
+}  // namespace
+
+void Replica::primary_time() {
+    const Timing& timing = config_.timing;
+    if (state_ == State::kSolo) {
+        bool wanted = config_.policy == Policy::kProtect && !primary_.guest_off && !peer_.connected;
+        if (!wanted || now_ms_ < primary_.ask_at_ms) return;
+        if (planted(PlantedBug::kNeverAsk) && term_ > Term(1)) return;
+        primary_.ask_at_ms = now_ms_ + timing.ask_ms;
+        actions_.push_back(AskForBackup{});
+        return;
+    }
+    if (!paired()) return;
+    std::optional<uint64_t> since = lag_.unacknowledged_since();
+    if (since && now_ms_ > std::max(*since, awake_ms_) + timing.ack_ms)
+        return trigger(Trigger::kChannelBroken,
+                       fmt::format("the backup has not acknowledged the log for {} ms", now_ms_ - *since));
+    if (state_ == State::kHandingOver && now_ms_ >= primary_.hand_over_until_ms) {
+        if (primary_.offered) return trigger(Trigger::kPeerSilent, "the backup did not take over in time");
+        primary_.vm_stopped = false;
+        enter(State::kProtected, "the hand-over was given up: the guest could not be stopped in time");
+        unhold(StopReason::kHandOver);
+    }
+    on_flush(now_ms_, primary_.complete);
+    apply_lag_control();
+}
+
+// --- Making a backup ---
+
+void Replica::on_channel_open(uint64_t now_ms) {
+    advance(now_ms);
+    if (state_ == State::kJoining && !peer_.connected) {
+        peer_.connected = true;
+        peer_.heard_ms = now_ms_;
+        return;
+    }
+    if (state_ != State::kSolo || config_.policy != Policy::kProtect || primary_.guest_off) {
+        say(LogLevel::kWarning,
+            fmt::format("a channel was opened that is of no use in the state {}", name_of(state_)));
+        if (!peer_.connected) actions_.push_back(CloseChannel{});
+        return;
+    }
+    peer_ = {};
+    peer_.connected = true;
+    peer_.heard_ms = now_ms_;
+    enter(State::kSynchronising, "a new backup is connected");
+    send(Hello{config_.vm_name, config_.build, config_.cpu, config_.timing.lease_ms});
+}
+
+void Replica::handle(const Welcome& message) {
+    if (state_ != State::kSynchronising ||
+        primary_.holds & (1u << static_cast<unsigned>(StopReason::kSynchronise)))
+        return;
+    peer_.buffer_bytes = message.buffer_bytes;
+    hold(StopReason::kSynchronise);
+}
+
+void Replica::handle(const Refuse& message) {
+    say(LogLevel::kWarning, fmt::format("the backup refuses: {}", message.sentence));
+    primary_.ask_at_ms = now_ms_ + kRefusalPauses * config_.timing.ask_ms;
+    trigger(Trigger::kPeerGone, message.sentence);
+}
+
+void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
+    advance(now_ms);
+    primary_.complete = std::max(primary_.complete, icount);
+    if (state_ == State::kSynchronising && !primary_.log_flows) {
+        primary_.snapshot_position = primary_.appended;
+        actions_.push_back(TakeSnapshot{});
+    }
+    if (state_ == State::kHandingOver && !primary_.vm_stopped) {
+        on_flush(now_ms, icount);
+        primary_.vm_stopped = true;
+        try_offer();
+    }
+}
+
+void Replica::on_snapshot(uint64_t now_ms, Bytes config, uint64_t state_bytes) {
+    advance(now_ms);
+    if (state_ != State::kSynchronising || primary_.log_flows) return;
+    CHECK(primary_.appended == primary_.snapshot_position, "entries were made while the guest was stopped");
+    primary_.snapshot_bytes = state_bytes;
+    primary_.snapshot_sent = 0;
+    primary_.log_flows = true;
+    primary_.acknowledged = primary_.appended;
+    primary_.sent_complete = primary_.complete;
+    lag_ = LagControl(config_.timing, peer_.buffer_bytes, primary_.appended, primary_.complete);
+    send(SnapshotStart{primary_.appended, primary_.complete, state_bytes, std::move(config)});
+}
+
+void Replica::on_snapshot_part(uint64_t now_ms, ByteSpan part) {
+    advance(now_ms);
+    if (state_ != State::kSynchronising || !primary_.log_flows) return;
+    CHECK(primary_.snapshot_sent + part.size() <= primary_.snapshot_bytes,
+          "a snapshot is longer than it was said to be");
+    send(SnapshotPart{primary_.snapshot_sent, Bytes(part.begin(), part.end())});
+    primary_.snapshot_sent += part.size();
+}
+
+void Replica::on_snapshot_failed(uint64_t now_ms, const Error& why) {
+    advance(now_ms);
+    if (state_ != State::kSynchronising) return;
+    send(StandDown{why.message()});
+    close_channel();
+    primary_.ask_at_ms = now_ms_ + kRefusalPauses * config_.timing.ask_ms;
+    become_solo(term_, fmt::format("no snapshot could be made: {}", why.message()));
+}
+
+void Replica::handle(const Loaded& message) {
+    if (state_ != State::kSynchronising || !primary_.log_flows ||
+        message.position != primary_.snapshot_position)
+        return;
+    enter(State::kProtected, "the backup has loaded the guest");
+    // Sent before any output is made under the new rule: the backup may take over from here on.
+    send(Protect{primary_.appended});
+    unhold(StopReason::kSynchronise);
+    if (primary_.guest_off) trigger(Trigger::kGuestOff);
+}
+
+// --- The log ---
+
+bool Replica::wants_log() const { return primary_.log_flows; }
+
+void Replica::on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded) {
+    advance(now_ms);
+    if (is_over(state_)) return;
+    CHECK(position == primary_.appended, "entry {} was reported, {} is next", position.value(),
+          primary_.appended.value());
+    ++primary_.appended;
+    if (!primary_.log_flows || state_ == State::kPrimaryClaiming) return;
+    primary_.pending.insert(primary_.pending.end(), encoded.begin(), encoded.end());
+    ++primary_.pending_count;
+    primary_.pending_ends = kind == record::EntryKind::kEnd;
+    if (primary_.pending.size() >= kBatchBytes || strikes(FaultPoint::kSmallBatch)) send_log();
+}
+
+void Replica::on_flush(uint64_t now_ms, Icount complete) {
+    advance(now_ms);
+    primary_.complete = std::max(primary_.complete, complete);
+    if (!primary_.log_flows || !(paired() || state_ == State::kSynchronising)) return;
+    bool progress = primary_.complete > primary_.sent_complete &&
+                    now_ms_ - primary_.sent_ms >= config_.timing.progress_ms;
+    if (primary_.pending_count != 0 || progress) send_log();
+}
+
+void Replica::send_log() {
+    uint64_t bytes = primary_.pending.size();
+    uint64_t count = std::exchange(primary_.pending_count, 0);
+    uint8_t ends = std::exchange(primary_.pending_ends, false);
+    send(Log{primary_.appended - count, count, primary_.complete, ends, std::exchange(primary_.pending, {})});
+    primary_.sent_complete = primary_.complete;
+    primary_.sent_ms = now_ms_;
+    lag_.sent(now_ms_, primary_.appended, primary_.complete, bytes);
+}
+
+OutputFate Replica::on_output(uint64_t now_ms, LogPos entry) {
+    advance(now_ms);
+    if (is_backup(state_) || is_over(state_)) return OutputFate::kDrop;
+    CHECK(entry < primary_.appended, "an output without its entry");
+    bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
+    return alone || (paired() && planted(PlantedBug::kReleaseEarly)) ? OutputFate::kRelease
+                                                                     : OutputFate::kHold;
+}
+
+void Replica::handle(const Ack& message) { acknowledged(message.received, message.replayed, message.icount); }
+void Replica::handle(const BackupBeat& message) {
+    acknowledged(message.received, message.replayed, message.icount);
+}
+
+void Replica::acknowledged(LogPos received, LogPos replayed, Icount icount) {
+    if (!primary_.log_flows || !(paired() || state_ == State::kSynchronising)) return;
+    if (received > primary_.appended) {
+        say(LogLevel::kError, "the backup acknowledges entries that were never made");
+        close_channel();
+        return trigger(Trigger::kChannelBroken);
+    }
+    primary_.acknowledged = std::max(primary_.acknowledged, received);
+    lag_.acknowledged(received, replayed, icount);
+    if (!paired()) return;
+    apply_lag_control();
+    release();
+    if (state_ == State::kHandingOver) try_offer();
+    if (state_ == State::kEnding) try_finish();
+}
+
+/// Lets out what the backup holds, while it is certain that the backup has not taken over.
+void Replica::release() {
+    if (!lease_holds(now_ms_) && !planted(PlantedBug::kNoLease)) return;
+    if (primary_.vm_stopped || strikes(FaultPoint::kDelayRelease)) return;
+    actions_.push_back(ReleaseOutputs{primary_.acknowledged});
+}
+
+// --- Lag control ---
+
+void Replica::hold(StopReason reason) {
+    primary_.holds |= static_cast<uint8_t>(1u << static_cast<unsigned>(reason));
+    actions_.push_back(StopVm{reason});
+}
+
+void Replica::unhold(StopReason reason) {
+    uint8_t rest = primary_.holds & static_cast<uint8_t>(~(1u << static_cast<unsigned>(reason)));
+    if (std::exchange(primary_.holds, rest) != rest && rest == 0) actions_.push_back(StartVm{});
+}
+
+void Replica::apply_lag_control() {
+    lag_.update(now_ms_);
+    bool held = primary_.holds & (1u << static_cast<unsigned>(StopReason::kBufferFull));
+    if (lag_.full() && !held) {
+        say(LogLevel::kWarning,
+            fmt::format("the guest is stopped: {} bytes of log wait to be replayed", lag_.buffered_bytes()));
+        hold(StopReason::kBufferFull);
+    }
+    if (!lag_.full() && held) unhold(StopReason::kBufferFull);
+    if (std::exchange(primary_.speed, lag_.speed()) != lag_.speed())
+        actions_.push_back(SetSpeed{lag_.speed()});
+}
+
+// --- Failures of the backup ---
+
+void Replica::handle(const Diverged& message) {
+    std::string parts;
+    for (auto [part, name] :
+         {std::pair{kRegistersDiffer, "registers"}, {kMemoryDiffers, "memory"}, {kDevicesDiffer, "devices"}})
+        if (message.parts & part) parts += (parts.empty() ? "" : ", ") + std::string(name);
+    std::string sentence = fmt::format("the backup has diverged at log position {}, icount {}: {} differ",
+                                       message.position.value(), message.icount.value(), parts);
+    say(LogLevel::kError, sentence);
+    trigger(Trigger::kPeerGone, sentence);
+}
+
+void Replica::handle(const Gone& message) {
+    say(LogLevel::kWarning, fmt::format("the backup has stopped: {}", message.sentence));
+    trigger(Trigger::kPeerGone, message.sentence);
+}
+
+void Replica::handle(const Live&) {}  // of the same term it says nothing; of a newer one admits() sees to it
+
+// --- The end ---
+
+void Replica::on_guest_off(uint64_t now_ms) {
+    advance(now_ms);
+    if (is_over(state_)) return;
+    primary_.guest_off = true;
+    on_flush(now_ms, primary_.complete);
+    trigger(Trigger::kGuestOff);
+}
+
+/// Once the backup has the end of the log, and what it covers may leave, there is nothing more to do.
+void Replica::try_finish() {
+    if (primary_.acknowledged != primary_.appended || !lease_holds(now_ms_)) return;
+    actions_.push_back(ReleaseOutputs{primary_.acknowledged});
+    halt(HaltReason::kPoweredOff, "the guest is off, and the backup knows it");
+}
+
+Result<void> Replica::hand_over(uint64_t now_ms) {
+    advance(now_ms);
+    if (state_ != State::kProtected)
+        return error("VM {} can't be handed over: it has no complete backup (state {})", config_.vm_name,
+                     name_of(state_));
+    enter(State::kHandingOver, "the operator wants the backup to go on");
+    primary_.hand_over_until_ms = now_ms_ + config_.timing.hand_over_ms;
+    hold(StopReason::kHandOver);
+    return {};
+}
+
+/// The guest is stopped and the backup has everything: from here on this side lets nothing out.
+void Replica::try_offer() {
+    if (!primary_.vm_stopped || primary_.offered || primary_.acknowledged != primary_.appended) return;
+    primary_.offered = true;
+    primary_.hand_over_until_ms = now_ms_ + config_.timing.hand_over_ms;
+    send(HandOver{primary_.appended});
+}
+
+Result<void> Replica::set_policy(uint64_t now_ms, Policy policy) {
+    advance(now_ms);
+    if (is_backup(state_)) return error("VM {} is a backup here: ask its primary", config_.vm_name);
+    config_.policy = policy;
+    if (policy == Policy::kProtect) {
+        primary_.ask_at_ms = now_ms_;
+        return {};
+    }
+    if (state_ == State::kProtected) send(StandDown{"the operator wants no backup"});
+    if (state_ == State::kSynchronising) {
+        send(StandDown{"the operator wants no backup"});
+        trigger(Trigger::kPeerGone, "the operator wants no backup");
+    }
+    return {};
+}
+
+}  // namespace lockstep::replica

@@ -1,0 +1,37 @@
+#include "replica/timing.h"
+
+namespace lockstep::replica {
+
+std::optional<Error> Timing::invalid() const {
+    if (heartbeat_ms == 0) return error("the time between heartbeats must be at least 1 ms");
+    if (heartbeat_ms * 3 > failure_ms)
+        return error(
+            "the failure bound of {} ms must be at least three heartbeats of {} ms, or a lost datagram is "
+            "taken "
+            "for a failure",
+            failure_ms, heartbeat_ms);
+    if (lease_ms < heartbeat_ms * 2)
+        return error(
+            "the lease of {} ms must be at least two heartbeats of {} ms, or outputs stall between them",
+            lease_ms, heartbeat_ms);
+    if (lease_ms + margin_ms > failure_ms)
+        return error("lease and margin ({} + {} ms) must fit into the failure bound of {} ms", lease_ms,
+                     margin_ms, failure_ms);
+    if (margin_ms * 10 < lease_ms)
+        return error("the margin of {} ms must be at least a tenth of the lease of {} ms", margin_ms,
+                     lease_ms);
+    if (lag_most_ms <= lag_slow_ms)
+        return error(
+            "the lag at which the primary is slowed most ({} ms) must be above that at which it is slowed "
+            "first "
+            "({} ms)",
+            lag_most_ms, lag_slow_ms);
+    if (ack_ms < failure_ms)
+        return error("the bound for acknowledgements of {} ms must not be below the failure bound of {} ms",
+                     ack_ms, failure_ms);
+    if (claim_retry_ms == 0 || ask_ms == 0 || progress_ms == 0 || hand_over_ms == 0 || synchronise_ms == 0)
+        return error("a time between attempts must be at least 1 ms");
+    return std::nullopt;
+}
+
+}  // namespace lockstep::replica
