@@ -241,12 +241,11 @@ Inspection summarise(LogCursor& log, std::optional<double> host_seconds) {
 Inspection list_entries(LogCursor& log, const EntryRange& range) {
     Inspection inspection;
     uint64_t shown = 0;
+    if (range.most == 0) return inspection;
     inspection.problem = for_each_entry(log, [&](const LogCursor::Located& located) {
-        if (shown == range.most) return false;
         if (located.position < range.first || (range.kind && located.entry.kind != *range.kind)) return true;
         inspection.text += describe_entry(located.position, located.entry) + '\n';
-        ++shown;
-        return true;
+        return ++shown < range.most;
     });
     return inspection;
 }

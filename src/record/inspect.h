@@ -62,7 +62,7 @@ struct EntryRange {
     uint64_t most = ~uint64_t{0};   ///< entries to show
     std::optional<EntryKind> kind;  ///< of this kind alone
 };
-/// One line for each entry.
+/// One line for each entry. The cursor stays behind the last one shown: call again for more.
 Inspection list_entries(LogCursor& log, const EntryRange& range = {});
 
 /// Reads everything: structure, checksums, order, payloads.

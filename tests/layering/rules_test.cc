@@ -70,6 +70,13 @@ TEST(Rules, BannedCallsAreSeen) {
     }
 }
 
+TEST(Rules, ThreadsOfSignalsAreForTranslateAlone) {
+    EXPECT_TRUE(wall("pthread_kill(thread_, number);", "src/translate/host_faults.cc").empty());
+    EXPECT_FALSE(wall("pthread_kill(thread_, number);", "src/cpu/mmu.cc").empty());
+    EXPECT_FALSE(
+        wall("pthread_create(&thread_, nullptr, run, nullptr);", "src/translate/host_faults.cc").empty());
+}
+
 TEST(Rules, WhatOnlyLooksLikeABannedCallIsNot) {
     for (const char* line : {
              "uint64_t time(Icount now) const { return now.value(); }",
