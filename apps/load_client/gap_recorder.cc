@@ -1,0 +1,75 @@
+#include "load_client/gap_recorder.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lockstep::load_client {
+namespace {
+
+double milliseconds(Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+}  // namespace
+
+void GapRecorder::start() {
+    std::lock_guard lock(mutex_);
+    running_ = true;
+    last_ = Clock::now();
+}
+
+void GapRecorder::event() {
+    std::lock_guard lock(mutex_);
+    Clock::time_point now = Clock::now();
+    double gap = milliseconds(now - last_);
+    last_ = now;
+    count_++;
+    double bucket = std::max(0.0, std::ceil(8 * std::log2(std::max(gap * 1000, 1.0))));
+    histogram_[std::min(kBuckets - 1, static_cast<size_t>(bucket))]++;
+    longest_ms_ = std::max(longest_ms_, gap);
+    longest_since_mark_ms_ = std::max(longest_since_mark_ms_, gap);
+    if (gap >= kLongGapMs)
+        long_gaps_.push_back({std::chrono::duration<double>(now.time_since_epoch()).count(), gap});
+}
+
+void GapRecorder::pause() {
+    std::lock_guard lock(mutex_);
+    running_ = false;
+}
+
+void GapRecorder::mark() {
+    std::lock_guard lock(mutex_);
+    longest_since_mark_ms_ = 0;
+}
+
+double GapRecorder::open_gap_ms() const { return running_ ? milliseconds(Clock::now() - last_) : 0; }
+
+double GapRecorder::longest_ms() const {
+    std::lock_guard lock(mutex_);
+    return std::max(longest_ms_, open_gap_ms());
+}
+
+double GapRecorder::longest_since_mark_ms() const {
+    std::lock_guard lock(mutex_);
+    return std::max(longest_since_mark_ms_, open_gap_ms());
+}
+
+double GapRecorder::percentile_ms(double share) const {
+    uint64_t wanted = static_cast<uint64_t>(std::ceil(share * static_cast<double>(count_))), seen = 0;
+    for (size_t i = 0; i < kBuckets; i++) {
+        seen += histogram_[i];
+        if (seen >= wanted && seen > 0) return std::exp2(static_cast<double>(i) / 8) / 1000;
+    }
+    return 0;
+}
+
+nlohmann::json GapRecorder::report() const {
+    std::lock_guard lock(mutex_);
+    auto long_gaps = nlohmann::json::array();
+    for (const LongGap& gap : long_gaps_) long_gaps.push_back({{"end_s", gap.end_s}, {"gap_ms", gap.gap_ms}});
+    return {{"longest_ms", std::max(longest_ms_, open_gap_ms())},
+            {"longest_since_mark_ms", std::max(longest_since_mark_ms_, open_gap_ms())},
+            {"median_ms", percentile_ms(0.5)},
+            {"p99_ms", percentile_ms(0.99)},
+            {"long_gaps", std::move(long_gaps)}};
+}
+
+}  // namespace lockstep::load_client
