@@ -41,9 +41,27 @@ uint64_t PciBus::DataPort::read_register(uint64_t offset, unsigned size) {
 }
 
 void PciBus::DataPort::write_register(uint64_t offset, unsigned size, uint64_t value) {
-    if (PciFunction* function = bus_.selected(offset, size))
-        function->write_config((bus_.address_ & 0xfc) + static_cast<unsigned>(offset), size,
-                               static_cast<uint32_t>(value));
+    bus_.write_selected(offset, size, static_cast<uint32_t>(value));
+}
+
+void PciBus::write_selected(uint64_t offset, unsigned size, uint32_t value) {
+    PciFunction* function = selected(offset, size);
+    if (!function) return;
+    PciFunction::MemoryRange before = function->memory_range();
+    function->write_config((address_ & 0xfc) + static_cast<unsigned>(offset), size, value);
+    if (function->memory_range() != before) map_functions();
+}
+
+// What is mapped depends on the functions' present registers alone, not on the order in which the guest wrote
+// them.
+void PciBus::map_functions() {
+    for (PciFunction* function : functions_)
+        if (function && function->memory_handler()) mmio_.release(*function->memory_handler());
+    for (PciFunction* function : functions_) {
+        if (!function || !function->memory_handler()) continue;
+        PciFunction::MemoryRange range = function->memory_range();
+        if (range.size) mmio_.claim(range.first, range.size, *function->memory_handler());
+    }
 }
 
 }  // namespace lockstep::bus

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "bus/device.h"
+#include "bus/mmio_bus.h"
 
 namespace lockstep::bus {
 
@@ -16,6 +17,16 @@ class PciFunction {
     virtual ~PciFunction() = default;
     virtual uint32_t read_config(unsigned offset, unsigned size) = 0;
     virtual void write_config(unsigned offset, unsigned size, uint32_t value) = 0;
+    /// Where the function's registers answer now; size 0 where it has none or the guest has switched them
+    /// off.
+    struct MemoryRange {
+        GuestPhys first;
+        uint64_t size = 0;
+        bool operator==(const MemoryRange&) const = default;
+    };
+    virtual MemoryRange memory_range() const { return {}; }
+    /// Answers in memory_range(); null where there is never one.
+    virtual RegisterHandler* memory_handler() { return nullptr; }
 };
 
 inline constexpr uint16_t kPciAddressPort = 0xcf8;
@@ -24,12 +35,15 @@ inline constexpr unsigned kPciDevices = 32;
 
 class PciBus : public Device {
   public:
-    PciBus() : address_port_(*this), data_port_(*this) {}
+    explicit PciBus(MmioBus& mmio) : address_port_(*this), data_port_(*this), mmio_(mmio) {}
 
     /// `device`: its number on bus 0.
     void attach(unsigned device, PciFunction& function);
     RegisterHandler& address_port() { return address_port_; }  ///< 4 ports
     RegisterHandler& data_port() { return data_port_; }        ///< 4 ports
+    /// Puts every function where its memory_range() says, in the order of the devices' numbers; a range that
+    /// overlaps another is left out. To be called after functions were reset or loaded.
+    void map_functions();
 
     std::string_view name() const override { return "pci_bus"; }
     void reset() override { address_ = 0; }
@@ -57,8 +71,11 @@ class PciBus : public Device {
     };
     PciFunction* selected(uint64_t offset, unsigned size) const;
 
+    void write_selected(uint64_t offset, unsigned size, uint32_t value);
+
     AddressPort address_port_;
     DataPort data_port_;
+    MmioBus& mmio_;
     std::array<PciFunction*, kPciDevices> functions_{};
     uint32_t address_ = 0;
 };
