@@ -1,0 +1,166 @@
+#include "translate/assembler.h"
+
+#include "base/check.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+constexpr uint8_t bit3(uint8_t reg) { return reg == kNoReg ? 0 : reg >> 3 & 1; }
+
+uint8_t scale_bits(uint8_t scale) { return scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0; }
+
+}  // namespace
+
+void Assembler::modrm_mem(uint8_t reg, const HostMem& mem) {
+    uint8_t reg_bits = static_cast<uint8_t>((reg & 7) << 3);
+    if (mem.base == kNoReg) {  // [index * scale + disp32] or [disp32]
+        byte(reg_bits | 4);
+        uint8_t index = mem.index == kNoReg ? 4 : mem.index & 7;
+        byte(static_cast<uint8_t>(scale_bits(mem.scale) << 6 | index << 3 | 5));
+        u32(static_cast<uint32_t>(mem.disp));
+        return;
+    }
+    bool sib = mem.index != kNoReg || (mem.base & 7) == 4;
+    uint8_t mode = mem.disp == 0 && (mem.base & 7) != 5 ? 0 : mem.disp >= -128 && mem.disp <= 127 ? 1 : 2;
+    byte(static_cast<uint8_t>(mode << 6 | reg_bits | (sib ? 4 : mem.base & 7)));
+    if (sib) {
+        uint8_t index = mem.index == kNoReg ? 4 : mem.index & 7;
+        byte(static_cast<uint8_t>(scale_bits(mem.scale) << 6 | index << 3 | (mem.base & 7)));
+    }
+    if (mode == 1) byte(static_cast<uint8_t>(mem.disp));
+    if (mode == 2) u32(static_cast<uint32_t>(mem.disp));
+}
+
+void Assembler::rex_mem(bool wide, uint8_t reg, const HostMem& mem, bool force) {
+    uint8_t rex = static_cast<uint8_t>(0x40 | wide << 3 | bit3(reg) << 2 | bit3(mem.index) << 1 | bit3(mem.base));
+    if (rex != 0x40 || force) byte(rex);
+}
+
+void Assembler::rex_reg(bool wide, uint8_t reg, uint8_t rm, bool force) {
+    uint8_t rex = static_cast<uint8_t>(0x40 | wide << 3 | bit3(reg) << 2 | bit3(rm));
+    if (rex != 0x40 || force) byte(rex);
+}
+
+void Assembler::op_mem(uint8_t opcode, bool wide, uint8_t reg, const HostMem& mem) {
+    rex_mem(wide, reg, mem);
+    byte(opcode);
+    modrm_mem(reg, mem);
+}
+
+void Assembler::op_near(uint8_t opcode, HostReg reg, const void* address) {
+    rex_reg(true, reg, 0);
+    byte(opcode);
+    byte(static_cast<uint8_t>((reg & 7) << 3 | 5));
+    int64_t distance = static_cast<const uint8_t*>(address) - (at_ + 4);
+    CHECK(distance == static_cast<int32_t>(distance));
+    u32(static_cast<uint32_t>(distance));
+}
+
+void Assembler::mov(HostReg to, HostReg from) {
+    if (to == from) return;
+    rex_reg(true, from, to), byte(0x89), modrm_reg(from, to);
+}
+void Assembler::mov32(HostReg to, HostReg from) { rex_reg(false, from, to), byte(0x89), modrm_reg(from, to); }
+void Assembler::mov16(HostReg to, HostReg from) {
+    byte(0x66);
+    mov32(to, from);
+}
+
+void Assembler::mov_imm(HostReg to, uint64_t value) {
+    if (value == static_cast<uint32_t>(value)) {
+        rex_reg(false, 0, to), byte(static_cast<uint8_t>(0xb8 | (to & 7))), u32(static_cast<uint32_t>(value));
+    } else if (static_cast<int64_t>(value) == static_cast<int32_t>(value)) {
+        rex_reg(true, 0, to), byte(0xc7), modrm_reg(0, to), u32(static_cast<uint32_t>(value));
+    } else {
+        rex_reg(true, 0, to), byte(static_cast<uint8_t>(0xb8 | (to & 7))), u64(value);
+    }
+}
+
+void Assembler::load(HostReg to, const HostMem& from) { op_mem(0x8b, true, to, from); }
+void Assembler::store(const HostMem& to, HostReg from) { op_mem(0x89, true, from, to); }
+void Assembler::store32(const HostMem& to, HostReg from) { op_mem(0x89, false, from, to); }
+void Assembler::store_imm(const HostMem& to, int32_t value) {
+    op_mem(0xc7, true, 0, to);
+    u32(static_cast<uint32_t>(value));
+}
+void Assembler::load_gs_indexed(HostReg to, HostReg index) {
+    byte(0x65);
+    op_mem(0x8b, true, to, {.index = index, .scale = 8});
+}
+void Assembler::load_near(HostReg to, const void* address) { op_near(0x8b, to, address); }
+void Assembler::store_near(const void* address, HostReg from) { op_near(0x89, from, address); }
+void Assembler::lea(HostReg to, const HostMem& from) { op_mem(0x8d, true, to, from); }
+void Assembler::lea32(HostReg to, const HostMem& from) { op_mem(0x8d, false, to, from); }
+void Assembler::lea_near(HostReg to, const void* address) { op_near(0x8d, to, address); }
+void Assembler::movzx16(HostReg to, HostReg from) { rex_reg(false, to, from), bytes({0x0f, 0xb7}), modrm_reg(to, from); }
+void Assembler::movsxd(HostReg to, HostReg from) { rex_reg(true, to, from), byte(0x63), modrm_reg(to, from); }
+void Assembler::movsx16(HostReg to, HostReg from) { rex_reg(true, to, from), bytes({0x0f, 0xbf}), modrm_reg(to, from); }
+
+void Assembler::add_imm(HostReg to, int32_t value) {
+    rex_reg(true, 0, to);
+    if (value >= -128 && value <= 127) {
+        byte(0x83), modrm_reg(0, to), byte(static_cast<uint8_t>(value));
+    } else {
+        byte(0x81), modrm_reg(0, to), u32(static_cast<uint32_t>(value));
+    }
+}
+void Assembler::add32(HostReg to, HostReg from) { rex_reg(false, from, to), byte(0x01), modrm_reg(from, to); }
+void Assembler::and32_imm(HostReg to, int32_t value) {
+    rex_reg(false, 0, to), byte(0x81), modrm_reg(4, to), u32(static_cast<uint32_t>(value));
+}
+void Assembler::cmp32_imm(HostReg to, int32_t value) {
+    rex_reg(false, 0, to), byte(0x81), modrm_reg(7, to), u32(static_cast<uint32_t>(value));
+}
+void Assembler::cmp(HostReg a, HostReg b) { rex_reg(true, b, a), byte(0x39), modrm_reg(b, a); }
+void Assembler::cmp_imm(HostReg a, int32_t value) {
+    rex_reg(true, 0, a), byte(0x81), modrm_reg(7, a), u32(static_cast<uint32_t>(value));
+}
+void Assembler::test(HostReg a, HostReg b) { rex_reg(true, b, a), byte(0x85), modrm_reg(b, a); }
+void Assembler::test8_imm(HostReg a, uint8_t value) {
+    rex_reg(false, 0, a, true), byte(0xf6), modrm_reg(0, a), byte(value);
+}
+
+void Assembler::bextr(HostReg to, HostReg from, HostReg control) {
+    byte(0xc4);
+    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
+    byte(static_cast<uint8_t>(0x80 | (~control & 15) << 3 | 0x00));
+    byte(0xf7);
+    modrm_reg(to, from);
+}
+void Assembler::sarx(HostReg to, HostReg from, HostReg count) {
+    byte(0xc4);
+    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
+    byte(static_cast<uint8_t>(0x80 | (~count & 15) << 3 | 0x02));
+    byte(0xf7);
+    modrm_reg(to, from);
+}
+
+Fixup Assembler::jcc(Condition condition) {
+    byte(0x0f), byte(static_cast<uint8_t>(0x80 | condition));
+    u32(0);
+    return at_ - 4;
+}
+Fixup Assembler::jmp() {
+    byte(0xe9);
+    u32(0);
+    return at_ - 4;
+}
+void Assembler::jmp_mem(const HostMem& target) {
+    rex_mem(false, 4, target);
+    byte(0xff);
+    modrm_mem(4, target);
+}
+void Assembler::jmp_reg(HostReg target) {
+    rex_reg(false, 4, target);
+    byte(0xff);
+    modrm_reg(4, target);
+}
+void Assembler::bind(Fixup fixup, const uint8_t* target) {
+    int64_t distance = target - (fixup + 4);
+    CHECK(distance == static_cast<int32_t>(distance));
+    int32_t value = static_cast<int32_t>(distance);
+    std::memcpy(fixup, &value, sizeof value);
+}
+
+}  // namespace lockstep::translate

@@ -1,0 +1,207 @@
+#include "translate/block_builder.h"
+
+#include "base/check.h"
+
+namespace lockstep::translate {
+
+bool flags_dead(std::span<const GuestInstruction> run, size_t index) {
+    uint8_t needed = kAllFlags;
+    size_t end = std::min(run.size(), index + kLookAhead);
+    for (size_t i = index; i < end; ++i) {
+        if (run[i].flags_read & needed) return false;
+        needed &= static_cast<uint8_t>(~run[i].flags_written);
+        if (!needed) return true;
+    }
+    return false;
+}
+
+BlockBuilder::BlockBuilder(CodeCache& cache, const EngineOptions& options, const Exits& exits)
+    : cache_(cache), options_(options), exits_(exits), asm_(nullptr, nullptr) {}
+
+Block& BlockBuilder::build(const BlockSource& source) {
+    source_ = source;
+    asm_ = source.transient ? Assembler(cache_.scratch(), cache_.scratch_end())
+                            : Assembler(cache_.free_start(), cache_.end());
+    if (source.transient) cache_.start_transient();
+    block_ = &cache_.new_block(source.transient);
+    block_->pc = source.pc;
+    block_->physical = source.physical;
+    block_->second_page = source.second_page;
+    block_->user = source.user;
+    block_->fpu_enabled = source.fpu_enabled;
+    cold_.clear();
+    stack_aligned_ = false;
+    lookups_ = 0;
+    decode_run(source);
+
+    emit_checked_entry();
+    block_->entry = asm_.here();
+    emit_head();
+    bool left = false;
+    for (index_ = 0; index_ < block_->count; ++index_) {
+        const GuestInstruction& instruction = run_[index_];
+        flags_dead_ = options_.dead_flags && flags_dead({run_.data(), decoded_}, index_);
+        resume_ = asm_.here();
+        uint32_t mark = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
+                                         static_cast<uint32_t>(instruction.pc - source.pc)}, source.transient);
+        if (index_ == 0) block_->first_mark = mark;
+        emit_instruction(instruction);
+        left = instruction.ends_block();
+    }
+    if (!left) {
+        const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
+        uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source.pc;
+        if (next && block_->count < source.limit && next->kind >= Kind::kInterpret) {
+            leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
+                  : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
+                                                      : ExitKind::kUndefined,
+                  pc, 0);
+        } else if (next && block_->count < source.limit && next->uses_fpu && !source.fpu_enabled) {
+            leave(ExitKind::kFpuUnavailable, pc, 0);
+        } else {
+            jump_direct(pc);
+        }
+    }
+    for (size_t i = 0; i < cold_.size(); ++i) emit_cold_part(cold_[i]);
+    CHECK(asm_.room() > 0 && asm_.here() - block_->checked_entry < static_cast<int64_t>(CodeCache::kLargestBlock));
+    block_->host_end = asm_.here();
+    if (!source.transient) cache_.use_until(asm_.here());
+    return *block_;
+}
+
+// Decodes the block's instructions, then as many more as flags_dead() may look at.
+void BlockBuilder::decode_run(const BlockSource& source) {
+    decoded_ = 0;
+    block_->count = 0;
+    size_t at = 0;
+    bool in_block = true;
+    while (true) {
+        if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
+        GuestInstruction& instruction = run_[decoded_];
+        if (at >= source.bytes.size() || !decode(source.bytes.subspan(at), source.pc + at, instruction)) break;
+        ++decoded_;
+        at += instruction.length;
+        if (in_block) {
+            in_block = instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu);
+            if (in_block) ++block_->count;
+            in_block = in_block && !instruction.ends_block() && block_->count < source.limit;
+        }
+        bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
+        if (!in_block && enough) break;
+    }
+    block_->read_bytes = static_cast<uint16_t>(at);
+    if (block_->count > 0) return;
+    CHECK(decoded_ > 0, "translating at {:#x}: no instruction in {} bytes", source.pc, source.bytes.size());
+    const GuestInstruction& first = run_[0];
+    block_->interpret_only = true;
+    block_->first_exit = first.kind == Kind::kInterpret      ? ExitKind::kInterpret
+                         : first.kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
+                         : first.kind == Kind::kUndefined    ? ExitKind::kUndefined
+                                                             : ExitKind::kFpuUnavailable;
+}
+
+// r14 = the target that an indirect branch has; the jump cache guessed this block.
+void BlockBuilder::emit_checked_entry() {
+    block_->checked_entry = asm_.here();
+    uint64_t pc = source_.pc;
+    bool dead = options_.dead_flags && flags_dead({run_.data(), decoded_}, 0);
+    if (dead && static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {
+        asm_.cmp_imm(kHostR14, static_cast<int32_t>(pc));
+        asm_.jcc_to(kNotEqual, exits_.indirect_miss);
+    } else if (dead) {
+        asm_.mov_imm(kHostR13, pc);
+        asm_.cmp(kHostR14, kHostR13);
+        asm_.jcc_to(kNotEqual, exits_.indirect_miss);
+    } else {
+        asm_.mov(kHostR12, kHostRcx);
+        asm_.mov_imm(kHostRcx, -pc);
+        asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
+        asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
+        asm_.mov(kHostRcx, kHostR12);
+        asm_.jmp_to(exits_.indirect_miss);
+        asm_.mov(kHostRcx, kHostR12);
+    }
+}
+
+void BlockBuilder::emit_head() {
+    if (block_->count == 0) return;
+    index_ = 0;
+    uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
+    bool dead = options_.dead_flags && flags_dead({run_.data(), decoded_}, 0);
+    if (dead) {
+        asm_.add_imm(kHostR11, block_->count);
+        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags_saved = false});
+    } else {
+        asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
+        save_flags();
+        asm_.test(kHostR11, kHostR11);
+        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags_saved = true});
+        restore_flags();
+    }
+}
+
+void BlockBuilder::save_flags() {
+    asm_.mov(kHostR12, kHostRax);
+    asm_.lahf();
+    asm_.seto_al();
+}
+
+void BlockBuilder::restore_flags() {
+    asm_.add_al(0x7f);  // overflows where AL is 1
+    asm_.sahf();
+    asm_.mov(kHostRax, kHostR12);
+}
+
+void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
+    switch (instruction.kind) {
+        case Kind::kNothing: break;
+        case Kind::kCopy: emit_copy(instruction); break;
+        case Kind::kLea: emit_lea(instruction); break;
+        case Kind::kMoveOffset: emit_move_offset(instruction); break;
+        case Kind::kBitString: emit_bit_string(instruction); break;
+        case Kind::kPush: emit_push(instruction); break;
+        case Kind::kPop: emit_pop(instruction); break;
+        case Kind::kLeave: emit_leave(instruction); break;
+        case Kind::kCall: emit_call(instruction); break;
+        case Kind::kCallIndirect: emit_call_indirect(instruction); break;
+        case Kind::kJump: jump_direct(instruction.branch_target()); break;
+        case Kind::kJumpIndirect: emit_jump_indirect(instruction); break;
+        case Kind::kConditional: emit_conditional(instruction); break;
+        case Kind::kLoop: emit_loop(instruction); break;
+        case Kind::kReturn: emit_return(instruction); break;
+        case Kind::kInterpret:
+        case Kind::kInterpretFpu:
+        case Kind::kUndefined: CHECK(false, "not part of a block"); break;
+    }
+}
+
+uint32_t BlockBuilder::add_record(ExitRecord record) {
+    record.block = block_;
+    return cache_.add_record(record, source_.transient);
+}
+
+void BlockBuilder::leave(ExitKind kind, uint64_t pc, uint16_t unexecuted) {
+    emit_exit(add_record({.kind = kind, .credit = unexecuted, .pc = pc}));
+}
+
+void BlockBuilder::emit_exit(uint32_t record) {
+    asm_.mov_imm(kHostR12, record);
+    asm_.jmp_to(exits_.common);
+}
+
+void BlockBuilder::emit_cold_part(const ColdPart& part) {
+    asm_.bind_here(part.fixup);
+    if (part.back) {  // misaligned: go back unless the access crosses pages
+        asm_.mov32(kHostR13, part.address);
+        asm_.and32_imm(kHostR13, kPageMask);
+        asm_.cmp32_imm(kHostR13, static_cast<int32_t>(kPageSize - part.size));
+        asm_.jcc_to(kBelowEqual, part.back);
+    }
+    if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
+    if (part.flags_saved) restore_flags();
+    ExitRecord& record = cache_.record(part.record);
+    if (record.kind == ExitKind::kLink) record.stub = asm_.here();
+    emit_exit(part.record);
+}
+
+}  // namespace lockstep::translate

@@ -1,0 +1,171 @@
+// Builds one translation block.
+//
+// HOST REGISTERS in translated code
+//     r15        &CpuState + kStateBias: guest registers r10..r15 and segment bases at one-byte displacements
+//     r11        the counter: -(instructions left) - 1; a block's head adds its length, >= 0 leaves
+//     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map
+//     r12 r13 r14   temporaries; at an exit r12 = exit record, r14 = address
+//     all else   the guest's register of the same name, RSP, XMM, x87 and arithmetic flags included
+// RFLAGS.DF is always clear in host code; the guest's is in CpuState::rflags.
+//
+// A BLOCK
+//     checked entry   compares r14 with the block's pc: a wrong guess of the jump cache leaves
+//     entry           counts
+//     instructions    each first makes sure of all its memory accesses, then changes state: precise faults
+//     exits           one for each way out
+//     cold part       stubs of the rare cases
+//
+// FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise they
+// are saved around it in AX (LAHF, SETO) with RAX in r12. Whether they are dead at an instruction is a function
+// of the guest's code from there to the page's end, kLookAhead instructions at most; never of block borders.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cpu/cpu_state.h"
+#include "translate/assembler.h"
+#include "translate/code_cache.h"
+#include "translate/engine_options.h"
+#include "translate/guest_instruction.h"
+
+namespace lockstep::translate {
+
+inline constexpr int32_t kStateBias = 112;
+inline constexpr unsigned kLookAhead = 16;
+
+/// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that ends
+/// at the page's end or at least kLookAhead instructions after `index`.
+bool flags_dead(std::span<const GuestInstruction> run, size_t index);
+
+/// What a block is made from.
+struct BlockSource {
+    uint64_t pc = 0;
+    GuestPhys physical;
+    std::span<const uint8_t> bytes;  ///< from the block's start to the end of its page (or of its one instruction)
+    uint64_t second_page = 0;
+    bool user = false;
+    bool fpu_enabled = true;
+    unsigned limit = 1;              ///< instructions at most
+    bool transient = false;
+    /// For slow accesses: the first, second access of the one instruction finds this as `host - guest` instead of
+    /// what the shadow map has.
+    std::span<const uint64_t> deltas;
+};
+
+/// Addresses in the trampolines that blocks jump to.
+struct Exits {
+    const uint8_t* common = nullptr;         ///< r12 = exit record, r14 = address
+    const uint8_t* indirect_miss = nullptr;  ///< r14 = target
+};
+
+class BlockBuilder {
+  public:
+    BlockBuilder(CodeCache& cache, const EngineOptions& options, const Exits& exits);
+
+    /// Translates. The cache must have room.
+    Block& build(const BlockSource& source);
+
+  private:
+    /// A guest general register in an encoding field.
+    struct Field {
+        bool is_gpr = false;
+        uint8_t number = 0;  ///< guest number; of a non-general register its encoding
+        uint8_t host = 0;
+        bool read = false;
+        bool write = false;
+        bool spilled() const { return is_gpr && number >= cpu::kR10; }
+    };
+    /// The register fields of an instruction that is copied.
+    struct Fields {
+        Field reg;     ///< ModRM.reg, or the opcode's low bits
+        Field rm;      ///< ModRM.rm, if a register
+        Field second;  ///< VEX.vvvv
+    };
+    /// A rare way out, emitted after the block's body.
+    struct ColdPart {
+        Fixup fixup;
+        uint32_t record;
+        bool flags_saved;
+        HostReg address = kNoReg;     ///< moved to r14
+        uint8_t* back = nullptr;      ///< where a misaligned access that stays in its page goes on
+        uint8_t size = 0;
+    };
+
+    // block_builder.cc
+    void decode_run(const BlockSource& source);
+    void emit_checked_entry();
+    void emit_head();
+    void emit_instruction(const GuestInstruction& instruction);
+    void emit_exit(uint32_t record);
+    void emit_cold_part(const ColdPart& part);
+    void save_flags();
+    void restore_flags();
+    uint16_t credit() const { return static_cast<uint16_t>(block_->count - index_); }
+    uint32_t add_record(ExitRecord record);
+    void leave(ExitKind kind, uint64_t pc, uint16_t unexecuted);
+
+    // build_memory.cc
+    struct Address {
+        HostReg base = kHostR14;      ///< holds the full address
+        uint8_t known_alignment = 1;
+        bool stack = false;           ///< based on RSP: a misaligned access is so rare that it takes the slow path
+    };
+    Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
+    void emit_constant_address(uint64_t value) { asm_.mov_imm(kHostR14, value); }
+    /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
+    void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
+    HostMem found(const Address& address) const { return {.base = address.base, .index = kHostR13}; }
+    void load_guest(HostReg to, uint8_t number);
+    HostMem slot(uint8_t number) const;
+    HostMem segment_base(cpu::Segment segment) const;
+
+    // build_copy.cc
+    void emit_copy(const GuestInstruction& instruction);
+    Fields find_fields(const GuestInstruction& instruction) const;
+    void assign_temporaries(Fields& fields, HostMem* target);
+    void encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory);
+    void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm, const HostMem* memory);
+    void emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields, const HostMem& target);
+    void emit_sized(uint8_t opcode, unsigned width, HostReg reg, const HostMem& memory);
+    void emit_lea(const GuestInstruction& instruction);
+    void emit_move_offset(const GuestInstruction& instruction);
+    void emit_bit_string(const GuestInstruction& instruction);
+    void note_stack_pointer(const GuestInstruction& instruction);
+
+    // build_control.cc
+    void emit_push(const GuestInstruction& instruction);
+    void emit_pop(const GuestInstruction& instruction);
+    void emit_leave(const GuestInstruction& instruction);
+    void emit_call(const GuestInstruction& instruction);
+    void emit_call_indirect(const GuestInstruction& instruction);
+    void emit_jump_indirect(const GuestInstruction& instruction);
+    void emit_conditional(const GuestInstruction& instruction);
+    void emit_loop(const GuestInstruction& instruction);
+    void emit_return(const GuestInstruction& instruction);
+    HostMem emit_push_lookup();
+    void push_return_address(uint64_t pc);
+    void jump_direct(uint64_t target) { jump_direct(asm_.jmp(), target); }
+    /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is possible.
+    void jump_direct(Fixup from, uint64_t target);
+    void jump_to_r14();
+    bool same_page(uint64_t target) const { return (target ^ source_.pc) < kPageSize; }
+
+    CodeCache& cache_;
+    const EngineOptions& options_;
+    Exits exits_;
+    Assembler asm_;
+    BlockSource source_;
+    Block* block_ = nullptr;
+    std::vector<GuestInstruction> run_;  ///< the block's instructions, then the look-ahead
+    size_t decoded_ = 0;                 ///< how many of run_ are valid
+    size_t index_ = 0;                   ///< of the instruction being emitted
+    size_t lookups_ = 0;                 ///< emitted so far
+    bool flags_dead_ = false;            ///< before it
+    bool stack_aligned_ = false;         ///< RSP is known to be a multiple of 8
+    uint8_t* resume_ = nullptr;          ///< host code of the instruction's start
+    std::vector<ColdPart> cold_;
+};
+
+}  // namespace lockstep::translate

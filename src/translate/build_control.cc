@@ -1,0 +1,163 @@
+// The stack and the ways from one block to the next.
+//
+//     same page          chained: the jump's displacement is patched to the successor's entry
+//     another page       through the jump cache, like an indirect branch whose target is known
+//     indirect           through the jump cache: jmp [jumps + 8 * low 16 bits of r14]; the block that is there compares
+//                        r14 with its own pc
+#include "base/check.h"
+#include "translate/block_builder.h"
+
+namespace lockstep::translate {
+
+// After it the place for the pushed value is the returned operand; RSP is still unchanged.
+HostMem BlockBuilder::emit_push_lookup() {
+    asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
+    Address address{.base = kHostR14, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    emit_lookup(address, 8, true);
+    stack_aligned_ = true;
+    return found(address);
+}
+
+void BlockBuilder::emit_push(const GuestInstruction& instruction) {
+    const ZydisDecodedOperand& operand = instruction.operands[0];
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        Address address = emit_address(operand, true);
+        emit_lookup(address, 8, false);
+        asm_.load(kHostR12, found(address));
+        asm_.store_near(&cache_.state().scratch, kHostR12);
+    }
+    HostMem place = emit_push_lookup();
+    if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        asm_.store_imm(place, static_cast<int32_t>(operand.imm.value.s));
+    } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        asm_.load_near(kHostR12, &cache_.state().scratch);
+        asm_.store(place, kHostR12);
+    } else {
+        uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value));
+        HostReg from = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
+        if (from == kHostR12) load_guest(kHostR12, number);
+        asm_.store(place, from);
+    }
+    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
+}
+
+void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
+    Address address{.base = kHostRsp, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    emit_lookup(address, 8, false);
+    stack_aligned_ = true;
+    uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value));
+    HostReg to = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
+    asm_.load(to, found(address));
+    if (number == cpu::kRsp) {
+        stack_aligned_ = false;
+        return;
+    }
+    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = 8});
+    if (to == kHostR12) asm_.store(slot(number), kHostR12);
+}
+
+void BlockBuilder::emit_leave(const GuestInstruction&) {
+    Address address{.base = kHostRbp};
+    emit_lookup(address, 8, false);
+    asm_.load(kHostR12, found(address));
+    asm_.lea(kHostRsp, {.base = kHostRbp, .disp = 8});
+    asm_.mov(kHostRbp, kHostR12);
+    stack_aligned_ = false;
+}
+
+void BlockBuilder::push_return_address(uint64_t pc) {
+    HostMem place = emit_push_lookup();
+    if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {
+        asm_.store_imm(place, static_cast<int32_t>(pc));
+    } else {
+        asm_.mov_imm(kHostR12, pc);
+        asm_.store(place, kHostR12);
+    }
+    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
+}
+
+void BlockBuilder::emit_call(const GuestInstruction& instruction) {
+    push_return_address(instruction.next_pc());
+    jump_direct(instruction.branch_target());
+}
+
+void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
+    const ZydisDecodedOperand& operand = instruction.operands[0];
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        Address address = emit_address(operand, true);
+        emit_lookup(address, 8, false);
+        asm_.load(kHostR12, found(address));
+    } else {
+        load_guest(kHostR12, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
+    }
+    asm_.store_near(&cache_.state().scratch, kHostR12);
+    push_return_address(instruction.next_pc());
+    asm_.load_near(kHostR14, &cache_.state().scratch);
+    jump_to_r14();
+}
+
+void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
+    const ZydisDecodedOperand& operand = instruction.operands[0];
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        Address address = emit_address(operand, true);
+        emit_lookup(address, 8, false);
+        asm_.load(kHostR14, found(address));
+    } else {
+        load_guest(kHostR14, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
+    }
+    jump_to_r14();
+}
+
+void BlockBuilder::emit_return(const GuestInstruction& instruction) {
+    Address address{.base = kHostRsp, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    emit_lookup(address, 8, false);
+    asm_.load(kHostR14, found(address));
+    int32_t released = 8;
+    if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+        released += static_cast<int32_t>(instruction.operands[0].imm.value.u);
+    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = released});
+    jump_to_r14();
+}
+
+void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
+    Fixup taken = asm_.jcc(static_cast<Condition>(instruction.decoded.opcode & 15));
+    jump_direct(instruction.next_pc());
+    jump_direct(taken, instruction.branch_target());
+}
+
+// LOOP and JRCXZ have short displacements only: they choose between two long jumps.
+void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
+    if (instruction.decoded.address_width == 32) asm_.byte(0x67);
+    asm_.bytes({instruction.decoded.opcode, 5});
+    Fixup not_taken = asm_.jmp();
+    Fixup taken = asm_.jmp();
+    jump_direct(not_taken, instruction.next_pc());
+    jump_direct(taken, instruction.branch_target());
+}
+
+void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
+    bool chainable = same_page(target) && !source_.second_page && !source_.transient && options_.chaining;
+    // Kernel targets in the lower half are so rare that they have no jump cache.
+    bool own_half = (target >> 63) == (source_.user ? 0u : 1u);
+    if (!same_page(target) && options_.jump_cache && own_half && !source_.transient) {
+        asm_.bind_here(from);
+        asm_.mov_imm(kHostR14, target);
+        asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
+        asm_.jmp_mem({.base = kHostR12, .disp = static_cast<int32_t>((target & 0xffff) * 8)});
+        return;
+    }
+    uint32_t record = add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
+    cold_.push_back({.fixup = from, .record = record, .flags_saved = false});
+}
+
+void BlockBuilder::jump_to_r14() {
+    if (!options_.jump_cache || source_.transient) {
+        asm_.jmp_to(exits_.indirect_miss);
+        return;
+    }
+    asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
+    asm_.movzx16(kHostR13, kHostR14);
+    asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
+}
+
+}  // namespace lockstep::translate

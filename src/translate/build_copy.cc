@@ -1,0 +1,290 @@
+// Instructions that are executed as they are: re-encoded with the host's registers and a memory operand that
+// the shadow map gave. Guest registers r10..r15 come from and go back to their slots.
+#include <initializer_list>
+#include <tuple>
+
+#include "base/check.h"
+#include "translate/block_builder.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+bool is_gpr_class(ZydisRegisterClass register_class) {
+    return register_class == ZYDIS_REGCLASS_GPR8 || register_class == ZYDIS_REGCLASS_GPR16 ||
+           register_class == ZYDIS_REGCLASS_GPR32 || register_class == ZYDIS_REGCLASS_GPR64;
+}
+
+bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
+
+/// The number of a general register as its encoding field has it: AH..BH are 4..7.
+uint8_t gpr_number(ZydisRegister reg) {
+    if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR8) return static_cast<uint8_t>(ZydisRegisterGetId(reg));
+    unsigned position = reg - ZYDIS_REGISTER_AL;
+    if (position < 8) return static_cast<uint8_t>(position);
+    if (reg <= ZYDIS_REGISTER_DIL) return static_cast<uint8_t>(reg - ZYDIS_REGISTER_SPL + 4);
+    return static_cast<uint8_t>(reg - ZYDIS_REGISTER_R8B + 8);
+}
+
+bool has_high_byte(const GuestInstruction& instruction) {
+    for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT &&
+            is_high_byte(operand.reg.value))
+            return true;
+    }
+    return false;
+}
+
+/// Instructions that raise #GP where their 16-byte operand is misaligned, so that it cannot cross pages.
+bool checks_alignment(const GuestInstruction& instruction) {
+    switch (instruction.decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_MOVAPS:
+        case ZYDIS_MNEMONIC_MOVAPD:
+        case ZYDIS_MNEMONIC_MOVDQA:
+        case ZYDIS_MNEMONIC_MOVNTDQ:
+        case ZYDIS_MNEMONIC_MOVNTPS:
+        case ZYDIS_MNEMONIC_MOVNTPD:
+        case ZYDIS_MNEMONIC_MOVNTDQA:
+        case ZYDIS_MNEMONIC_CMPXCHG16B: return true;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instruction) const {
+    const ZydisDecodedInstruction& decoded = instruction.decoded;
+    Fields fields;
+    auto& raw = decoded.raw;
+    fields.reg.number = static_cast<uint8_t>(raw.modrm.reg | raw.rex.R << 3);
+    fields.rm.number = static_cast<uint8_t>(raw.modrm.rm | raw.rex.B << 3);
+    for (unsigned i = 0; i < decoded.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+        if (!is_gpr_class(ZydisRegisterGetClass(operand.reg.value))) continue;
+        Field* field = operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG ? &fields.reg
+                       : operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE  ? &fields.reg
+                       : operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ? &fields.rm
+                       : operand.encoding == ZYDIS_OPERAND_ENCODING_NDSNDD   ? &fields.second
+                                                                             : nullptr;
+        if (!field) continue;
+        field->is_gpr = true;
+        field->number = gpr_number(operand.reg.value);
+        field->write = operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+        bool partial = operand.size < 32 || (operand.actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
+        field->read = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (field->write && partial);
+    }
+    for (Field* field : {&fields.reg, &fields.rm, &fields.second}) field->host = field->number;
+    return fields;
+}
+
+// With a memory operand r13 (and r14) are part of its address. Where one temporary isn't enough, the address is folded
+// into r13.
+void BlockBuilder::assign_temporaries(Fields& fields, HostMem* target) {
+    Field* all[] = {&fields.reg, &fields.rm, &fields.second};
+    unsigned wanted = 0;
+    for (Field* field : all) wanted += field->spilled();
+    if (target && wanted > 1 && target->base == kHostR14) {
+        asm_.lea(kHostR13, *target);
+        *target = {.base = kHostR13};
+    }
+    const HostReg free[] = {kHostR12, kHostR14, kHostR13};
+    unsigned next = 0;
+    for (Field* field : all) {
+        if (!field->spilled()) continue;
+        const Field* same = nullptr;
+        for (Field* earlier : all) {
+            if (earlier == field) break;
+            if (earlier->spilled() && earlier->number == field->number) same = earlier;
+        }
+        field->host = same ? same->host : static_cast<uint8_t>(free[next++]);
+    }
+    for (Field* field : all)
+        if (field->spilled() && field->read) asm_.load(static_cast<HostReg>(field->host), slot(field->number));
+}
+
+void BlockBuilder::encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
+                              const HostMem* memory) {
+    auto& vex = instruction.decoded.raw.vex;
+    uint8_t index_bit = memory && memory->index != kNoReg ? memory->index >> 3 & 1 : 0;
+    uint8_t base = rm;
+    if (memory) base = memory->base;
+    uint8_t second = fields.second.is_gpr ? fields.second.host : 0;
+    asm_.byte(0xc4);
+    asm_.byte(static_cast<uint8_t>((fields.reg.host & 8 ? 0 : 0x80) | (index_bit ? 0 : 0x40) | (base & 8 ? 0 : 0x20) |
+                                   vex.m_mmmm));
+    asm_.byte(static_cast<uint8_t>(vex.W << 7 | (~second & 15) << 3 | vex.L << 2 | vex.pp));
+    asm_.byte(instruction.decoded.opcode);
+}
+
+void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory) {
+    const ZydisDecodedInstruction& decoded = instruction.decoded;
+    auto& raw = decoded.raw;
+    bool modrm = decoded.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+    uint8_t rm = fields.rm.host;
+    if (decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+        encode_vex(instruction, fields, rm, memory);
+    } else {
+        for (unsigned i = 0; i < raw.prefix_count; ++i) {
+            uint8_t prefix = raw.prefixes[i].value;
+            if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3) asm_.byte(prefix);
+        }
+        bool force = decoded.attributes & ZYDIS_ATTRIB_HAS_REX;
+        if (memory) {
+            asm_.rex_mem(raw.rex.W, fields.reg.host, *memory, force);
+        } else if (modrm) {
+            asm_.rex_reg(raw.rex.W, fields.reg.host, rm, force);
+        } else {
+            asm_.rex_reg(raw.rex.W, 0, fields.reg.host, force);
+        }
+        switch (decoded.opcode_map) {
+            case ZYDIS_OPCODE_MAP_DEFAULT: break;
+            case ZYDIS_OPCODE_MAP_0F: asm_.byte(0x0f); break;
+            case ZYDIS_OPCODE_MAP_0F38: asm_.bytes({0x0f, 0x38}); break;
+            case ZYDIS_OPCODE_MAP_0F3A: asm_.bytes({0x0f, 0x3a}); break;
+            default: CHECK(false, "opcode map {} at {:#x}", static_cast<int>(decoded.opcode_map), instruction.pc);
+        }
+        bool in_opcode = !modrm && fields.reg.is_gpr;
+        asm_.byte(in_opcode ? static_cast<uint8_t>((decoded.opcode & 0xf8) | (fields.reg.host & 7)) : decoded.opcode);
+    }
+    if (memory) {
+        asm_.modrm_mem(fields.reg.host, *memory);
+    } else if (modrm) {
+        asm_.modrm_reg(fields.reg.host, rm);
+    }
+    if (raw.imm[0].size)
+        asm_.bytes({instruction.bytes + raw.imm[0].offset, static_cast<size_t>(decoded.length - raw.imm[0].offset)});
+}
+
+void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
+    const ZydisDecodedOperand* operand = instruction.memory_operand();
+    Fields fields = find_fields(instruction);
+    if (!operand) {
+        assign_temporaries(fields, nullptr);
+        encode(instruction, fields, nullptr);
+    } else {
+        Address address = emit_address(*operand, true);
+        bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+        emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
+        HostMem target = found(address);
+        if (has_high_byte(instruction)) {
+            emit_copy_high_byte(instruction, fields, target);
+        } else {
+            assign_temporaries(fields, &target);
+            encode(instruction, fields, &target);
+        }
+    }
+    for (Field* field : {&fields.second, &fields.reg, &fields.rm})
+        if (field->spilled() && field->write) asm_.store(slot(field->number), static_cast<HostReg>(field->host));
+    note_stack_pointer(instruction);
+}
+
+// AH..BH exclude a REX prefix, so the address has to be in a low register: RSI, which no such instruction uses. The
+// page is touched first: a host fault finds RSI still in place.
+void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields, const HostMem& target) {
+    asm_.lea(kHostR13, target);
+    asm_.rex_mem(false, kHostR12, {.base = kHostR13});
+    asm_.byte(0x8a), asm_.modrm_mem(kHostR12, {.base = kHostR13});
+    asm_.mov(kHostR12, kHostRsi);
+    asm_.mov(kHostRsi, kHostR13);
+    HostMem low{.base = kHostRsi};
+    encode(instruction, fields, &low);
+    asm_.mov(kHostRsi, kHostR12);
+}
+
+void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
+    Fields fields = find_fields(instruction);
+    HostReg to = fields.reg.spilled() ? kHostR12 : static_cast<HostReg>(fields.reg.number);
+    unsigned width = instruction.decoded.operand_width;
+    const auto& mem = instruction.operands[1].mem;
+    bool in_place = mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE && width == 64 &&
+                    instruction.decoded.address_width == 64 && ZydisRegisterGetId(mem.base) < cpu::kR10 &&
+                    (mem.index == ZYDIS_REGISTER_NONE || ZydisRegisterGetId(mem.index) < cpu::kR10);
+    if (in_place) {
+        HostMem sum{.base = static_cast<HostReg>(ZydisRegisterGetId(mem.base)),
+                    .disp = static_cast<int32_t>(mem.disp.value)};
+        if (mem.index != ZYDIS_REGISTER_NONE) {
+            sum.index = static_cast<HostReg>(ZydisRegisterGetId(mem.index));
+            sum.scale = mem.scale;
+        }
+        asm_.lea(to, sum);
+    } else {
+        Address address = emit_address(instruction.operands[1], true);
+        if (width == 16 && fields.reg.spilled()) asm_.load(to, slot(fields.reg.number));
+        if (width == 64) asm_.mov(to, address.base);
+        if (width == 32) asm_.mov32(to, address.base);
+        if (width == 16) asm_.mov16(to, address.base);
+    }
+    if (fields.reg.spilled()) asm_.store(slot(fields.reg.number), to);
+    note_stack_pointer(instruction);
+}
+
+/// An instruction `opcode` of the usual kind (8-bit form even, others odd) with a register and memory.
+void BlockBuilder::emit_sized(uint8_t opcode, unsigned width, HostReg reg, const HostMem& memory) {
+    if (width == 16) asm_.byte(0x66);
+    asm_.rex_mem(width == 64, reg, memory);
+    asm_.byte(width == 8 ? opcode : static_cast<uint8_t>(opcode | 1));
+    asm_.modrm_mem(reg, memory);
+}
+
+void BlockBuilder::emit_move_offset(const GuestInstruction& instruction) {
+    bool write = instruction.operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+    const ZydisDecodedOperand& operand = instruction.operands[write ? 0 : 1];
+    Address address = emit_address(operand, false);
+    // emit_address() cuts displacements to what LEA takes; this form has 64 bits.
+    emit_lookup(address, operand.size / 8, write);
+    emit_sized(write ? 0x88 : 0x8a, operand.size, kHostRax, found(address));
+}
+
+// The register offset may reach any distance from the operand: the address is that of the unit which holds
+// the bit, and the register form of the instruction takes the offset modulo the width.
+void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
+    const ZydisDecodedOperand& operand = instruction.operands[0];
+    Fields fields = find_fields(instruction);
+    unsigned width = operand.size;
+    bool write = instruction.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
+
+    emit_address(operand, false);
+    load_guest(kHostR13, fields.reg.number);
+    if (width == 32) asm_.movsxd(kHostR13, kHostR13);
+    if (width == 16) asm_.movsx16(kHostR13, kHostR13);
+    asm_.mov_imm(kHostR12, width == 64 ? 6 : width == 32 ? 5 : 4);
+    asm_.sarx(kHostR13, kHostR13, kHostR12);
+    asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = static_cast<uint8_t>(width / 8)});
+    Address address;
+    emit_lookup(address, width / 8, write);
+
+    asm_.lea(kHostR14, found(address));
+    HostMem unit{.base = kHostR14};
+    emit_sized(0x8a, width, kHostR12, unit);
+    HostReg offset = static_cast<HostReg>(fields.reg.number);
+    if (fields.reg.spilled()) {
+        offset = kHostR13;
+        load_guest(offset, fields.reg.number);
+    }
+    if (width == 16) asm_.byte(0x66);
+    asm_.rex_reg(width == 64, offset, kHostR12);
+    asm_.bytes({0x0f, instruction.decoded.opcode});
+    asm_.modrm_reg(offset, kHostR12);
+    if (write) emit_sized(0x88, width, kHostR12, unit);
+}
+
+// Keeps track of whether RSP is a multiple of 8 across an instruction that is copied.
+void BlockBuilder::note_stack_pointer(const GuestInstruction& instruction) {
+    const ZydisDecodedInstruction& decoded = instruction.decoded;
+    for (unsigned i = 0; i < decoded.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || !(operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) continue;
+        if (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value) != ZYDIS_REGISTER_RSP)
+            continue;
+        bool immediate = instruction.operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && decoded.operand_width == 64;
+        bool multiple = immediate && instruction.operands[1].imm.value.u % 8 == 0;
+        bool keeps = multiple && (decoded.mnemonic == ZYDIS_MNEMONIC_ADD || decoded.mnemonic == ZYDIS_MNEMONIC_SUB);
+        bool aligns = multiple && decoded.mnemonic == ZYDIS_MNEMONIC_AND;
+        stack_aligned_ = aligns || (stack_aligned_ && keeps);
+        return;
+    }
+}
+
+}  // namespace lockstep::translate

@@ -1,0 +1,136 @@
+// How a block reaches guest memory: the address, the page in the shadow map, and the rare cases.
+#include <algorithm>
+#include <bit>
+
+#include "base/check.h"
+#include "translate/block_builder.h"
+#include "translate/shadow_map.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+bool is_gpr(ZydisRegister reg) {
+    ZydisRegisterClass register_class = ZydisRegisterGetClass(reg);
+    return register_class == ZYDIS_REGCLASS_GPR64 || register_class == ZYDIS_REGCLASS_GPR32;
+}
+
+uint8_t alignment_of(uint64_t value) {
+    return static_cast<uint8_t>(value ? std::min<uint64_t>(uint64_t{1} << std::countr_zero(value), 64) : 64);
+}
+
+}  // namespace
+
+HostMem BlockBuilder::slot(uint8_t number) const {
+    return {.base = kHostR15, .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
+}
+
+HostMem BlockBuilder::segment_base(cpu::Segment segment) const {
+    size_t offset = offsetof(cpu::CpuState, segments) + segment * sizeof(cpu::SegmentRegister) +
+                    offsetof(cpu::SegmentRegister, base);
+    return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
+}
+
+void BlockBuilder::load_guest(HostReg to, uint8_t number) {
+    if (number >= cpu::kR10) {
+        asm_.load(to, slot(number));
+    } else {
+        asm_.mov(to, static_cast<HostReg>(number));
+    }
+}
+
+BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base) {
+    const auto& mem = operand.mem;
+    const GuestInstruction& instruction = run_[index_];
+    bool narrow = instruction.decoded.address_width == 32;
+    bool segment = mem.type == ZYDIS_MEMOP_TYPE_MEM &&
+                   (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS);
+    uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
+    bool rip = mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP;
+    Address address;
+
+    if (rip || (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE)) {
+        uint64_t constant = displacement + (rip ? instruction.next_pc() : 0);
+        if (narrow) constant = static_cast<uint32_t>(constant);
+        emit_constant_address(constant);
+        if (!segment) address.known_alignment = alignment_of(constant);
+    } else {
+        HostMem sum{.scale = mem.index == ZYDIS_REGISTER_NONE ? uint8_t{1} : mem.scale,
+                    .disp = static_cast<int32_t>(mem.disp.value)};
+        CHECK(mem.base == ZYDIS_REGISTER_NONE || is_gpr(mem.base));
+        uint8_t base = mem.base == ZYDIS_REGISTER_NONE ? uint8_t{0xff}
+                                                       : static_cast<uint8_t>(ZydisRegisterGetId(mem.base));
+        bool plain = mem.index == ZYDIS_REGISTER_NONE && !segment && !narrow;
+        if (plain && base == cpu::kRsp) {
+            address.stack = true;
+            if (stack_aligned_ && displacement % 8 == 0) address.known_alignment = 8;
+        }
+        bool survives_saving = flags_dead_ || base != cpu::kRax;
+        if (plain && may_stay_in_base && displacement == 0 && base < cpu::kR10 && survives_saving) {
+            address.base = static_cast<HostReg>(base);
+            return address;
+        }
+        if (base != 0xff) {
+            sum.base = base < cpu::kR10 ? static_cast<HostReg>(base) : kHostR14;
+            if (sum.base == kHostR14) load_guest(kHostR14, base);
+        }
+        if (mem.index != ZYDIS_REGISTER_NONE) {
+            uint8_t index = static_cast<uint8_t>(ZydisRegisterGetId(mem.index));
+            sum.index = index < cpu::kR10 ? static_cast<HostReg>(index) : kHostR13;
+            if (sum.index == kHostR13) load_guest(kHostR13, index);
+        }
+        bool done = sum.base == kHostR14 && sum.index == kNoReg && sum.disp == 0 && !narrow;
+        if (!done && narrow) asm_.lea32(kHostR14, sum);
+        if (!done && !narrow) asm_.lea(kHostR14, sum);
+    }
+    if (segment) {
+        asm_.load(kHostR13, segment_base(mem.segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
+        asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
+    }
+    return address;
+}
+
+// The sequence that every memory access pays:
+//
+//     test  address, size - 1 ; jne cold      unless alignment is known (8-bit operand: one fused operation)
+//     bextr r13, address, r10                 the index: canonical by construction
+//     mov   r13, [r10 + r13 * 8 - bias]       or gs:[r13 * 8] for a write
+//     test  r13, r13 ; jz cold
+void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {
+    CHECK(size >= 1 && size <= 128, "an access of {} bytes", size);
+    if (!source_.deltas.empty()) {
+        asm_.mov_imm(kHostR13, source_.deltas[lookups_++]);
+        return;
+    }
+    bool saved = !flags_dead_;
+    HostReg base = address.base;
+    if (saved) save_flags();
+    uint32_t record = add_record({.kind = ExitKind::kMemory,
+                                  .size = static_cast<uint8_t>(size),
+                                  .write = write,
+                                  .aligned_only = address.stack,
+                                  .credit = credit(),
+                                  .pc = run_[index_].pc,
+                                  .host = resume_});
+    unsigned alignment = std::bit_ceil(size);
+    ColdPart misaligned{.fixup = nullptr, .record = record, .flags_saved = saved, .address = base};
+    if (address.known_alignment < alignment && !aligned_by_cpu) {
+        asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
+        misaligned.fixup = asm_.jcc(kNotEqual);
+        misaligned.size = static_cast<uint8_t>(size);
+        if (!address.stack) misaligned.back = asm_.here();
+        cold_.push_back(misaligned);
+    }
+    asm_.bextr(kHostR13, base, kHostR10);
+    if (write) {
+        asm_.load_gs_indexed(kHostR13, kHostR13);
+    } else {
+        asm_.load(kHostR13, {.base = kHostR10, .index = kHostR13, .scale = 8,
+                             .disp = ShadowMap::read_displacement(source_.user)});
+    }
+    asm_.test(kHostR13, kHostR13);
+    cold_.push_back({.fixup = asm_.jcc(kEqual), .record = record, .flags_saved = saved, .address = base});
+    if (saved) restore_flags();
+}
+
+}  // namespace lockstep::translate

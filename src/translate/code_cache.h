@@ -1,0 +1,146 @@
+// The code cache: host memory that holds blocks, and the tables that translated code's exits refer to.
+//
+//     [ EngineState | trampolines | scratch for transient blocks | blocks, one after another ... ]
+//
+// Blocks are only ever added; when the room ends, all of them go at once (flush). EngineState lies in the same
+// mapping so that code reaches it by RIP-relative addresses.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "base/strong.h"
+
+namespace lockstep::translate {
+
+struct Block;
+
+/// Why translated code went back to the dispatcher.
+enum class ExitKind : uint8_t {
+    kMemory,          ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
+    kLink,            ///< a direct branch that isn't chained
+    kIndirect,        ///< an indirect branch that the jump cache doesn't know; target in r14
+    kBudget,          ///< the block is longer than the budget
+    kInterpret,       ///< an instruction for cpu::interpret
+    kInterpretFpu,    ///< the same, with x87 state
+    kUndefined,       ///< #UD
+    kFpuUnavailable,  ///< #NM
+    kHostFault,       ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
+};
+
+struct ExitRecord {
+    ExitKind kind{};
+    uint8_t size = 0;        ///< kMemory: bytes accessed
+    bool write = false;      ///< kMemory
+    bool chainable = false;  ///< kLink: source and target share their page
+    bool aligned_only = false;  ///< kMemory: a misaligned address is for the slow path
+    uint16_t credit = 0;     ///< instructions of the block that were counted but not executed
+    uint64_t pc = 0;         ///< guest address to continue at
+    uint8_t* host = nullptr; ///< kMemory: where to resume; kLink: the displacement to patch
+    uint8_t* stub = nullptr; ///< kLink: the displacement's target while unchained
+    Block* block = nullptr;
+};
+
+/// Where a guest instruction starts in host code: what makes faults precise.
+struct InstructionMark {
+    uint32_t host_offset;   ///< from the block's entry
+    uint32_t guest_offset;  ///< from the block's pc
+};
+
+/// A translation block.
+struct Block {
+    uint64_t pc = 0;
+    GuestPhys physical;
+    uint64_t second_page = 0;   ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
+    bool user = false;
+    bool fpu_enabled = true;
+    bool alive = true;
+    bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
+    ExitKind first_exit{};        ///< with interpret_only: which of the interpreter's kinds
+    uint16_t count = 0;           ///< guest instructions counted at the head
+    uint16_t read_bytes = 0;      ///< guest bytes that the translation depends on, look-ahead included
+    uint8_t* checked_entry = nullptr;  ///< for indirect branches: compares r14 with pc first
+    uint8_t* entry = nullptr;
+    uint8_t* host_end = nullptr;
+    uint32_t first_mark = 0;
+    std::vector<uint32_t> incoming;  ///< exit records of kind kLink that are chained to this block
+};
+
+/// What trampolines and C++ exchange.
+struct alignas(64) EngineState {
+    uint64_t counter = 0;        ///< r11: -(instructions left) - 1
+    uint64_t read_base = 0;      ///< r10
+    uint64_t exit_record = 0;    ///< r12 at the exit: which ExitRecord
+    uint64_t exit_address = 0;   ///< r14 at the exit
+    uint64_t flags = 0;          ///< AH and AL of LAHF and SETO
+    uint64_t host_stack = 0;
+    uint64_t target = 0;         ///< where enter() jumps to
+    uint64_t scratch = 0;        ///< across two memory accesses of one instruction
+    uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
+    uint64_t kernel_jumps = 0;
+    struct Fault {
+        int signal = 0;
+        int code = 0;
+        uint64_t host_pc = 0;
+        uint64_t address = 0;    ///< of the faulting access, where the host tells
+    } fault;
+    alignas(64) uint8_t bounce[256] = {};  ///< stands for guest memory in slow accesses
+};
+
+class CodeCache {
+  public:
+    explicit CodeCache(uint64_t bytes);
+    ~CodeCache();
+    CodeCache(const CodeCache&) = delete;
+    CodeCache& operator=(const CodeCache&) = delete;
+
+    EngineState& state() { return *reinterpret_cast<EngineState*>(base_); }
+    uint8_t* trampolines() { return base_ + kTrampolineOffset; }
+    uint8_t* scratch() { return base_ + kScratchOffset; }
+    uint8_t* scratch_end() { return base_ + kBlocksOffset; }
+
+    bool contains(const void* host) const { return host >= base_ && host < base_ + size_; }
+    bool in_blocks(const void* host) const { return host >= base_ + kScratchOffset && host < base_ + size_; }
+
+    uint8_t* free_start() const { return free_; }
+    uint8_t* end() const { return base_ + size_; }
+    void use_until(uint8_t* end) { free_ = end; }
+    /// Whether another block of the largest size fits.
+    bool has_room() const { return static_cast<uint64_t>(base_ + size_ - free_) >= kLargestBlock; }
+
+    Block& new_block(bool transient);
+    /// Index for an exit stub; transient ones are forgotten by start_transient().
+    uint32_t add_record(const ExitRecord& record, bool transient);
+    ExitRecord& record(uint32_t index) {
+        return index & kTransientBit ? transient_records_[index & ~kTransientBit] : records_[index];
+    }
+    uint32_t add_mark(const InstructionMark& mark, bool transient);
+    const InstructionMark* marks(const Block& block) const;
+    void start_transient();
+
+    /// The live or dead block whose host code holds `host`, or null.
+    Block* block_at(const uint8_t* host);
+    std::deque<Block>& blocks() { return blocks_; }
+    void flush();
+
+    static constexpr uint64_t kLargestBlock = 64 << 10;
+
+  private:
+    static constexpr uint32_t kTransientBit = 1u << 31;
+    static constexpr uint64_t kTrampolineOffset = 4096;
+    static constexpr uint64_t kScratchOffset = 8192;
+    static constexpr uint64_t kBlocksOffset = kScratchOffset + kLargestBlock;
+
+    uint8_t* base_;
+    uint64_t size_;
+    uint8_t* free_;
+    std::deque<Block> blocks_;
+    std::vector<ExitRecord> records_;
+    std::vector<InstructionMark> marks_;
+    Block transient_block_;
+    std::vector<ExitRecord> transient_records_;
+    std::vector<InstructionMark> transient_marks_;
+};
+
+}  // namespace lockstep::translate

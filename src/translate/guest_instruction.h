@@ -1,0 +1,60 @@
+// A decoded guest instruction, with what the translator asks about it.
+#pragma once
+
+#include <Zydis/Zydis.h>
+
+#include <cstdint>
+#include <span>
+
+namespace lockstep::translate {
+
+/// What is done with an instruction.
+enum class Kind : uint8_t {
+    kCopy,          ///< re-encoded and executed as it is; at most one explicit memory operand
+    kNothing,       ///< no effect on a single vCPU: NOP, fences, hints
+    kLea,
+    kMoveOffset,    ///< MOV between the accumulator and a 64-bit absolute address
+    kBitString,     ///< BT/BTS/BTR/BTC with memory and a register offset
+    kPush,
+    kPop,
+    kCall,          ///< direct
+    kCallIndirect,
+    kJump,          ///< direct
+    kJumpIndirect,
+    kConditional,   ///< Jcc
+    kLoop,          ///< LOOPcc, JrCXZ
+    kReturn,
+    kLeave,
+    kInterpret,     ///< by cpu::interpret
+    kInterpretFpu,  ///< the same, and it reads or writes the x87 or MXCSR state
+    kUndefined,     ///< #UD
+};
+
+struct GuestInstruction {
+    uint64_t pc = 0;
+    Kind kind = Kind::kUndefined;
+    uint8_t length = 0;
+    bool uses_fpu = false;         ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
+    uint8_t flags_read = 0;        ///< in the form of pack_flags()
+    uint8_t flags_written = 0;     ///< certainly overwritten, with nothing of the former value
+    const uint8_t* bytes = nullptr;
+    ZydisDecodedInstruction decoded;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+
+    uint64_t next_pc() const { return pc + length; }
+    bool ends_block() const { return kind >= Kind::kCall && kind != Kind::kLeave; }
+    /// The one explicit operand in memory, or null.
+    const ZydisDecodedOperand* memory_operand() const;
+    /// Target of a direct branch.
+    uint64_t branch_target() const;
+};
+
+/// The six arithmetic flags as bits: CF PF AF ZF SF OF.
+inline constexpr uint8_t kAllFlags = 0x3f;
+uint8_t pack_flags(uint32_t rflags_mask);
+
+/// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than there
+/// are (it runs over the page's end). An undefined instruction is decoded as kUndefined.
+bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out);
+
+}  // namespace lockstep::translate

@@ -1,0 +1,116 @@
+#include "translate/host_faults.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <mutex>
+
+#include "base/check.h"
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
+
+namespace lockstep::translate {
+
+namespace {
+
+thread_local HostFaults* current = nullptr;
+
+constexpr int kFaultSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+constexpr size_t kSignalStackSize = 64 << 10;
+
+int stop_signal() { return SIGRTMIN + 4; }
+
+/// The alternative stack of a thread, for as long as the thread lives.
+struct SignalStack {
+    void* memory = nullptr;
+    SignalStack() {
+        memory = mmap(nullptr, kSignalStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        stack_t stack{};
+        stack.ss_sp = memory;
+        stack.ss_size = kSignalStackSize;
+        stack.ss_flags = static_cast<int>(SS_AUTODISARM);
+        CHECK(memory != MAP_FAILED && sigaltstack(&stack, nullptr) == 0, "no signal stack for the vCPU thread");
+    }
+    ~SignalStack() {
+        stack_t stack{};
+        stack.ss_flags = SS_DISABLE;
+        sigaltstack(&stack, nullptr);
+        munmap(memory, kSignalStackSize);
+    }
+};
+
+}  // namespace
+
+void handle_fault(int signal, void* info, void* context) {
+    auto* details = static_cast<siginfo_t*>(info);
+    auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    auto* pc = reinterpret_cast<uint8_t*>(registers[REG_RIP]);
+    if (!current || !current->cache_.in_blocks(pc)) {
+        struct sigaction standard {};
+        standard.sa_handler = SIG_DFL;
+        sigaction(signal, &standard, nullptr);  // the instruction faults again, and the process dies of it
+        return;
+    }
+    EngineState& state = current->cache_.state();
+    state.fault = {signal, details->si_code, static_cast<uint64_t>(registers[REG_RIP]),
+                   reinterpret_cast<uint64_t>(details->si_addr)};
+    registers[REG_RIP] = reinterpret_cast<greg_t>(current->trampolines_.fault);
+}
+
+void handle_stop(void* context) {
+    if (!current) return;
+    auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    auto* pc = reinterpret_cast<const uint8_t*>(registers[REG_RIP]);
+    const Trampolines& trampolines = current->trampolines_;
+    EngineState& state = current->cache_.state();
+    if (current->cache_.in_blocks(pc) || pc == trampolines.loaded) {
+        if (registers[REG_R11] < 0) registers[REG_R11] += static_cast<greg_t>(kStopBias);
+    } else if (pc >= reinterpret_cast<const uint8_t*>(trampolines.enter) && pc < trampolines.loaded) {
+        if (static_cast<int64_t>(state.counter) < 0) state.counter += kStopBias;
+    } else if (!current->cache_.contains(pc)) {
+        // In C++: the flag is looked at before the next entry, but this may be between the look and the entry.
+        if (static_cast<int64_t>(state.counter) < 0) state.counter += kStopBias;
+    }
+}
+
+namespace {
+
+void install_handlers() {
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    action.sa_sigaction = [](int signal, siginfo_t* info, void* context) { handle_fault(signal, info, context); };
+    for (int signal : kFaultSignals) CHECK(sigaction(signal, &action, nullptr) == 0);
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    action.sa_sigaction = [](int, siginfo_t*, void* context) { handle_stop(context); };
+    CHECK(sigaction(stop_signal(), &action, nullptr) == 0);
+}
+
+}  // namespace
+
+HostFaults::~HostFaults() {
+    if (current == this) current = nullptr;
+}
+
+void HostFaults::enter_thread() {
+    static std::once_flag installed;
+    std::call_once(installed, install_handlers);
+    static thread_local SignalStack stack;
+    current = this;
+    thread_ = pthread_self();
+    in_thread_.store(true);
+}
+
+void HostFaults::leave_thread() {
+    in_thread_.store(false);
+    current = nullptr;
+}
+
+void HostFaults::request_stop() {
+    stop_.store(true);
+    if (in_thread_.load()) pthread_kill(thread_, stop_signal());
+}
+
+}  // namespace lockstep::translate

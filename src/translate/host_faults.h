@@ -1,0 +1,49 @@
+// Signals of the vCPU thread.
+//
+// A guest instruction that faults on the host's CPU (a division by zero, a misaligned MOVAPS, a non-canonical address)
+// raises a signal in translated code: the handler notes what happened in EngineState::fault and sends the thread
+// to the fault trampoline, which leaves with the guest's registers as the instruction found them.
+// A stop request (from another thread or a handler) is a signal too: in translated code it makes the counter large,
+// so that the next block head leaves.
+// Signals run on a stack of their own, since translated code has the guest's RSP; SS_AUTODISARM keeps the kernel
+// from comparing that with the stack's bounds.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "translate/code_cache.h"
+#include "translate/trampolines.h"
+
+namespace lockstep::translate {
+
+/// What a stop request adds to the counter.
+inline constexpr uint64_t kStopBias = uint64_t{1} << 62;
+
+class HostFaults {
+  public:
+    HostFaults(CodeCache& cache, const Trampolines& trampolines) : cache_(cache), trampolines_(trampolines) {}
+    ~HostFaults();
+
+    /// Makes the calling thread the vCPU's, until leave_thread().
+    void enter_thread();
+    void leave_thread();
+    /// Makes translated code leave soon; sticks until take_stop().
+    void request_stop();
+    bool stop_requested() const { return stop_.load(std::memory_order_relaxed); }
+    void take_stop() { stop_.store(false, std::memory_order_relaxed); }
+
+  private:
+    friend void handle_fault(int signal, void* info, void* context);
+    friend void handle_stop(void* context);
+
+    CodeCache& cache_;
+    const Trampolines& trampolines_;
+    std::atomic<bool> stop_{false};
+    std::atomic<bool> in_thread_{false};
+    pthread_t thread_{};
+};
+
+}  // namespace lockstep::translate

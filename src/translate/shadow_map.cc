@@ -1,0 +1,153 @@
+#include "translate/shadow_map.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+constexpr uint64_t kHalfBytes = uint64_t{1} << (35 + 3);
+constexpr uint64_t kRegionAlignment = 2ull << 20;
+
+int shared_half(const char* name) {
+    int file = memfd_create(name, MFD_CLOEXEC);
+    CHECK(file >= 0 && ftruncate(file, static_cast<off_t>(kHalfBytes + kRegionAlignment)) == 0,
+          "the host refuses the shadow map's shared memory");
+    return file;
+}
+
+void map_at(uint64_t at, uint64_t size, int flags, int file) {
+    void* mapped = mmap(reinterpret_cast<void*>(at), size, PROT_READ | PROT_WRITE,
+                        flags | MAP_FIXED | MAP_NORESERVE, file, 0);
+    CHECK(mapped == reinterpret_cast<void*>(at), "the host refuses {} GiB of address space for a shadow map", size >> 30);
+}
+
+}  // namespace
+
+ShadowMap::ShadowMap(memory::GuestMemory& memory)
+    : memory_(memory), write_uses_(memory.physical_end() / kPageSize) {
+    region_bytes_ = kMapStride * 2 * cpu::kSpaces + kRegionAlignment;
+    void* region = mmap(nullptr, region_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(region != MAP_FAILED, "the host refuses {} GiB of address space for the shadow maps; raise the limit of "
+                                "address space (ulimit -v)", region_bytes_ >> 30);
+    region_ = (reinterpret_cast<uint64_t>(region) + kRegionAlignment - 1) & ~(kRegionAlignment - 1);
+    int shared_read = shared_half("lockstep-read-map");
+    int shared_write = shared_half("lockstep-write-map");
+    map_region(shared_read, shared_write);
+    close(shared_read);
+    close(shared_write);
+}
+
+void ShadowMap::map_region(int shared_read, int shared_write) {
+    // A map starts kMapOffset % page into a page, so the last entries of the lower half lie in the first page of
+    // the shared upper half. Those few are emptied at each change of space (enter_space).
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
+        for (uint64_t map : {read_map(space), write_map(space)}) {
+            uint64_t start = map & ~kPageMask;
+            uint64_t border = (map + kHalfBytes) & ~kPageMask;
+            map_at(start, border - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+            map_at(border, kHalfBytes + kPageSize, MAP_SHARED, map == read_map(space) ? shared_read : shared_write);
+        }
+    }
+}
+
+ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
+
+void ShadowMap::remember_fill(uint64_t index) {
+    if (is_border(index)) filled_border_.push_back(index);
+    auto& journal = is_upper(index) ? filled_upper_ : filled_[space_];
+    constexpr size_t kLong = 1 << 16;
+    if (journal.size() >= kLong && (journal.size() & (journal.size() - 1)) == 0) {
+        std::sort(journal.begin(), journal.end());
+        journal.erase(std::unique(journal.begin(), journal.end()), journal.end());
+    }
+    journal.push_back(index);
+}
+
+void ShadowMap::enter_space(unsigned space) {
+    if (space == space_) return;
+    space_ = space;
+    for (uint64_t index : filled_border_) read_entry(0, index) = write_entry(0, index) = 0;
+    filled_border_.clear();
+}
+
+void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
+    uint64_t index = index_of(at);
+    uint64_t delta = reinterpret_cast<uint64_t>(memory_.host(GuestPhys(entry.page))) - (at.value() & ~kPageMask);
+    uint64_t& read = read_entry(space_, index);
+    if (!read) {
+        remember_fill(index);
+        if (!entry.user && !is_upper(index)) supervisor_[space_].push_back(index);
+    }
+    read = delta;
+    if (!entry.writable || !entry.dirty || memory_.is_code(GuestPhys(entry.page))) return;
+    uint64_t& write = write_entry(space_, index);
+    if (write != delta) {
+        write = delta;
+        remember_write(entry.page, index);
+    }
+}
+
+void ShadowMap::remember_write(uint64_t page, uint64_t index) {
+    auto& uses = write_uses_[page / kPageSize];
+    constexpr size_t kCrowd = 16;
+    if (uses.size() >= kCrowd && (uses.size() & (uses.size() - 1)) == 0) {
+        std::erase_if(uses, [&](const WriteUse& use) { return !write_entry(use.space, use.page_number); });
+        auto less = [](const WriteUse& a, const WriteUse& b) {
+            return std::pair(a.page_number, a.space) < std::pair(b.page_number, b.space);
+        };
+        auto same = [](const WriteUse& a, const WriteUse& b) {
+            return a.page_number == b.page_number && a.space == b.space;
+        };
+        std::sort(uses.begin(), uses.end(), less);
+        uses.erase(std::unique(uses.begin(), uses.end(), same), uses.end());
+    }
+    uses.push_back({index, space_});
+}
+
+void ShadowMap::forbid_writes(GuestPhys page) {
+    auto& uses = write_uses_[page.value() / kPageSize];
+    uint64_t host = reinterpret_cast<uint64_t>(memory_.host(page));
+    for (const WriteUse& use : uses) {
+        uint64_t& write = write_entry(use.space, use.page_number);
+        uint64_t virtual_page = use.page_number << 12;
+        if (is_upper(use.page_number)) virtual_page |= ~((uint64_t{1} << 48) - 1);
+        if (write == host - virtual_page) write = 0;
+    }
+    uses.clear();
+}
+
+void ShadowMap::drop_supervisor() {
+    for (uint64_t index : supervisor_[space_]) read_entry(space_, index) = write_entry(space_, index) = 0;
+    supervisor_[space_].clear();
+}
+
+void ShadowMap::drop_page(unsigned space, GuestVirt page) {
+    uint64_t index = index_of(page);
+    if (!read_entry(space, index)) return;  // also spares the host a page of the map
+    read_entry(space, index) = 0;
+    if (write_entry(space, index)) write_entry(space, index) = 0;
+}
+
+void ShadowMap::drop_space(unsigned space) {
+    for (uint64_t index : filled_[space]) {
+        read_entry(space, index) = 0;
+        write_entry(space, index) = 0;
+    }
+    filled_[space].clear();
+}
+
+void ShadowMap::drop_upper_half() {
+    for (uint64_t index : filled_upper_) {
+        read_entry(0, index) = 0;
+        write_entry(0, index) = 0;
+    }
+    filled_upper_.clear();
+}
+
+}  // namespace lockstep::translate

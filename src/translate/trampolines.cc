@@ -1,0 +1,80 @@
+#include "translate/trampolines.h"
+
+#include "translate/assembler.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+constexpr HostReg kCalleeSaved[] = {kHostRbx, kHostRbp, kHostR12, kHostR13, kHostR14, kHostR15};
+
+void push(Assembler& out, HostReg reg) { out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x50 | (reg & 7))); }
+void pop(Assembler& out, HostReg reg) { out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x58 | (reg & 7))); }
+
+HostMem gpr(unsigned number) {
+    return {.base = kHostR15, .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
+}
+
+/// MOVUPS between an XMM register and its place in the FXSAVE image.
+void move_xmm(Assembler& out, uint8_t opcode, uint8_t number) {
+    constexpr size_t kXmmStart = 160;
+    HostMem place{.base = kHostR15,
+                  .disp = static_cast<int32_t>(offsetof(cpu::CpuState, fx) + kXmmStart + number * 16u) - kStateBias};
+    out.rex_mem(false, number, place);
+    out.bytes({0x0f, opcode});
+    out.modrm_mem(number, place);
+}
+
+void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
+    made.enter = reinterpret_cast<void (*)(cpu::CpuState*)>(out.here());
+    for (HostReg reg : kCalleeSaved) push(out, reg);
+    out.store_near(&state.host_stack, kHostRsp);
+    out.lea(kHostR15, {.base = kHostRdi, .disp = kStateBias});
+    for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x10, number);
+    out.load_near(kHostRax, &state.flags);
+    out.add_al(0x7f);
+    out.sahf();
+    for (unsigned number = 0; number < cpu::kR10; ++number) out.load(static_cast<HostReg>(number), gpr(number));
+    out.load_near(kHostR10, &state.read_base);
+    out.load_near(kHostR11, &state.counter);
+    made.loaded = out.here();
+    out.byte(0xff), out.byte(0x25);  // jmp [rip + target]
+    out.u32(static_cast<uint32_t>(reinterpret_cast<uint8_t*>(&state.target) - (out.here() + 4)));
+    made.entered = out.here();
+}
+
+void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
+    made.exits.common = out.here();
+    for (unsigned number = 0; number < cpu::kR10; ++number) out.store(gpr(number), static_cast<HostReg>(number));
+    out.lahf();
+    out.seto_al();
+    out.store_near(&state.flags, kHostRax);
+    out.store_near(&state.exit_record, kHostR12);
+    out.store_near(&state.exit_address, kHostR14);
+    out.store_near(&state.counter, kHostR11);
+    for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x11, number);
+    out.load_near(kHostRsp, &state.host_stack);
+    for (size_t i = std::size(kCalleeSaved); i-- > 0;) pop(out, kCalleeSaved[i]);
+    out.byte(0xc3);
+}
+
+const uint8_t* write_exit_with(Assembler& out, uint32_t record, const uint8_t* exit) {
+    const uint8_t* start = out.here();
+    out.mov_imm(kHostR12, record);
+    out.jmp_to(exit);
+    return start;
+}
+
+}  // namespace
+
+Trampolines Trampolines::write(CodeCache& cache) {
+    Assembler out(cache.trampolines(), cache.scratch());
+    Trampolines made;
+    write_enter(out, cache.state(), made);
+    write_exit(out, cache.state(), made);
+    made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.common);
+    made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
+    return made;
+}
+
+}  // namespace lockstep::translate

@@ -1,0 +1,29 @@
+// The ways into and out of translated code: a few dozen host instructions that are written at start-up.
+//
+//     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target
+//     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of enter
+//     indirect_miss the jump cache was wrong: exit with the record of kind kIndirect
+//     fault         where the signal handler sends a faulting instruction: exit with the record of kind kHostFault
+#pragma once
+
+#include "cpu/cpu_state.h"
+#include "translate/block_builder.h"
+#include "translate/code_cache.h"
+
+namespace lockstep::translate {
+
+/// Records that every code cache starts with.
+inline constexpr uint32_t kIndirectRecord = 0;
+inline constexpr uint32_t kHostFaultRecord = 1;
+
+struct Trampolines {
+    void (*enter)(cpu::CpuState* state) = nullptr;
+    const uint8_t* loaded = nullptr;  ///< from here to `entered` r11 holds the counter
+    const uint8_t* entered = nullptr;
+    const uint8_t* fault = nullptr;
+    Exits exits;
+
+    static Trampolines write(CodeCache& cache);
+};
+
+}  // namespace lockstep::translate

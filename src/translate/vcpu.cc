@@ -1,0 +1,270 @@
+#include "translate/vcpu.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "translate/vcpu_impl.h"
+#include "x86/control.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+/// FXSAVE image: where the x87 part ends and XMM registers begin.
+constexpr size_t kX87Bytes = 160;
+/// The longest single run of translated code; keeps the counter far from the stop bias.
+constexpr uint64_t kLongestRun = uint64_t{1} << 40;
+
+template <size_t... Index>
+std::array<JumpCache, sizeof...(Index)> make_jump_caches(const uint8_t* miss, std::index_sequence<Index...>) {
+    return {((void)Index, JumpCache(miss))...};
+}
+
+}  // namespace
+
+Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
+    : cpu(the_cpu),
+      options(engine_options),
+      shadow_map(the_cpu.memory),
+      cache(engine_options.code_cache_bytes),
+      trampolines(Trampolines::write(cache)),
+      faults(cache, trampolines),
+      builder(cache, options, trampolines.exits),
+      table(cache, the_cpu.memory, shadow_map),
+      user_jumps(make_jump_caches(trampolines.exits.indirect_miss, std::make_index_sequence<cpu::kSpaces>())),
+      kernel_jumps(trampolines.exits.indirect_miss) {
+    options.block_limit = std::clamp(options.block_limit, 1u, 120u);
+    flush_code();
+    cpu.mmu.set_listener(this);
+    cpu.memory.set_code_listener([this](GuestPhys page) {
+        ++counters.code_invalidations;
+        table.invalidate_page(page, [this](Block& block) { forget_block(block); });
+    });
+    space_entered(cpu.mmu.space());
+    cache.state().kernel_jumps = kernel_jumps.table();
+}
+
+Vcpu::Impl::~Impl() {
+    cpu.mmu.set_listener(nullptr);
+    table.clear();
+}
+
+VcpuExit Vcpu::Impl::run(Icount until) {
+    faults.enter_thread();
+    load_fpu();
+    asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
+    std::optional<VcpuExit> reason;
+    while (!(reason = reason_to_leave(until)))
+        if (step() == Next::kLeave) {
+            reason = leave_reason;
+            break;
+        }
+    make_flags_canonical();
+    save_fpu();
+    asm volatile("fninit; ldmxcsr %0" ::"m"(*std::array<uint32_t, 1>{0x1f80}.data()));
+    faults.leave_thread();
+    return *reason;
+}
+
+// Every state that run() may stop at has an icount of its own: exceptions and interrupts count as one, too. So an
+// entry of the log that names an icount names one state.
+std::optional<VcpuExit> Vcpu::Impl::reason_to_leave(Icount until) {
+    if (faults.stop_requested()) {
+        faults.take_stop();
+        return VcpuExit::kRequested;
+    }
+    if (cpu.platform.leave_requested()) return VcpuExit::kPlatform;
+    Icount now = cpu.state.icount;
+    Icount end = std::min(until, cpu.platform.next_event());
+    if (now >= end) return VcpuExit::kReached;
+    limit = std::min(end, now + kLongestRun);
+    bool takes_interrupt = (cpu.state.rflags & cpu::kFlagIf) && cpu.platform.interrupt_pending();
+    if (cpu.state.halted && !takes_interrupt) return VcpuExit::kHalted;
+    return std::nullopt;
+}
+
+Vcpu::Impl::Next Vcpu::Impl::step() {
+    cpu::CpuState& state = cpu.state;
+    if ((state.rflags & cpu::kFlagIf) && !state.interrupt_shadow && cpu.platform.interrupt_pending()) {
+        make_flags_canonical();
+        ++counters.interrupts;
+        ++state.icount;
+        has_pending_chain = pending_jump = false;
+        if (cpu::deliver_interrupt(cpu, cpu.platform.acknowledge_interrupt())) return Next::kContinue;
+        leave_reason = VcpuExit::kTripleFault;
+        return Next::kLeave;
+    }
+    if (state.rflags & cpu::kFlagTf) {
+        Next next = dispatch(1);
+        // The trap follows an instruction that has run, not one that faulted (delivery clears TF).
+        if (next == Next::kContinue && (state.rflags & cpu::kFlagTf)) {
+            state.dr[6] |= 0x4000;
+            return deliver({.vector = cpu::kDb});
+        }
+        return next;
+    }
+    return dispatch(state.interrupt_shadow ? 1 : 0);
+}
+
+// Runs the block at state.rip; `single`: one instruction.
+Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
+    ++counters.dispatches;
+    set_mode();
+    cpu::Exception exception;
+    Block* block = find_block(exception);
+    if (!block) {
+        has_pending_chain = pending_jump = false;
+        return deliver(exception);
+    }
+    if (has_pending_chain) {
+        ExitRecord& record = cache.record(pending_chain);
+        bool same_page = (record.block->physical.value() ^ block->physical.value()) < kPageSize;
+        if (same_page && !block->second_page && record.block->fpu_enabled == block->fpu_enabled)
+            table.chain(pending_chain, *block);
+    } else if (pending_jump) {
+        remember_jump(*block);
+    }
+    has_pending_chain = pending_jump = false;
+    if (block->interpret_only) {
+        switch (block->first_exit) {
+            case ExitKind::kInterpret: return interpret(false);
+            case ExitKind::kInterpretFpu: return interpret(true);
+            case ExitKind::kFpuUnavailable:
+                return deliver({.vector = static_cast<uint8_t>(cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm)});
+            default: return deliver({.vector = cpu::kUd});
+        }
+    }
+    uint64_t budget = single ? 1 : limit - cpu.state.icount;
+    if (budget < block->count) {
+        block = transient_block(static_cast<unsigned>(budget), {}, exception);
+        CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
+    }
+    cpu.state.interrupt_shadow = 0;
+    enter(*block);
+    return after_exit();
+}
+
+void Vcpu::Impl::set_mode() {
+    bool enabled = !(cpu.state.cr0 & (x86::kCr0Ts | x86::kCr0Em));
+    if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
+        fpu_enabled = enabled;
+        kernel_jumps.clear();
+        for (JumpCache& jumps : user_jumps) jumps.clear();
+    }
+    if (user()) shadow_map.enter_user();
+}
+
+Vcpu::Impl::Next Vcpu::Impl::after_exit() {
+    EngineState& engine = cache.state();
+    while (true) {
+        uint32_t index = static_cast<uint32_t>(engine.exit_record);
+        ExitRecord record = cache.record(index);
+        if (record.kind == ExitKind::kHostFault) return host_fault_exit();
+        if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2)) engine.counter -= kStopBias;
+        cpu.state.icount = limit + engine.counter + 1 - record.credit;
+        cpu.state.rip = record.kind == ExitKind::kIndirect ? engine.exit_address : record.pc;
+        if (record.kind != ExitKind::kMemory) return after_exit(record, index);
+        if (auto next = memory_exit(record)) return *next;
+        run_host(record.host);
+    }
+}
+
+Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index) {
+    switch (record.kind) {
+        case ExitKind::kLink:
+            has_pending_chain = record.chainable && record.block->alive;
+            pending_chain = index;
+            return Next::kContinue;
+        case ExitKind::kIndirect: pending_jump = true; return Next::kContinue;
+        case ExitKind::kInterpret:
+        case ExitKind::kInterpretFpu:
+            if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
+            return interpret(record.kind == ExitKind::kInterpretFpu);
+        default: return Next::kContinue;  // the dispatcher meets the instruction again, and raises its exception
+    }
+}
+
+Vcpu::Impl::Next Vcpu::Impl::interpret(bool fpu) {
+    ++counters.interpreted;
+    if (fpu) save_fpu();
+    cpu::Exception exception;
+    cpu::StepResult result = cpu::interpret(cpu, exception);
+    if (fpu) load_fpu();
+    switch (result) {
+        case cpu::StepResult::kDone:
+        case cpu::StepResult::kHalt: return Next::kContinue;
+        case cpu::StepResult::kFault: return deliver(exception);
+        case cpu::StepResult::kUnsupported: return deliver({.vector = cpu::kUd});
+        case cpu::StepResult::kTripleFault: break;
+    }
+    leave_reason = VcpuExit::kTripleFault;
+    return Next::kLeave;
+}
+
+Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
+    ++counters.exceptions;
+    ++cpu.state.icount;
+    if (cpu::deliver_exception(cpu, exception)) return Next::kContinue;
+    leave_reason = VcpuExit::kTripleFault;
+    return Next::kLeave;
+}
+
+// An exception in the midst of a block, where dead flags may have been clobbered.
+Vcpu::Impl::Next Vcpu::Impl::deliver_precise(cpu::Exception exception) {
+    make_flags_canonical();
+    return deliver(exception);
+}
+
+void Vcpu::Impl::load_fpu() { asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx)); }
+
+// XMM registers are in the image since the last exit; the instruction pointers of the x87 are the host's, and zero
+// by rule, like all that FXSAVE leaves open.
+void Vcpu::Impl::save_fpu() {
+    cpu::FxState now;
+    asm volatile("fxsave64 %0" : "=m"(now));
+    auto& image = cpu.state.fx.bytes;
+    std::copy_n(now.bytes.begin(), kX87Bytes, image.begin());
+    std::fill_n(image.begin() + 5, 19, uint8_t{0});  // reserved, FOP, FIP, FDP
+    for (size_t number = 0; number < 8; ++number) std::fill_n(image.begin() + 32 + number * 16 + 10, 6, uint8_t{0});
+    std::fill(image.begin() + 416, image.end(), uint8_t{0});
+}
+
+void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
+    shadow_map.drop_page(space, page);
+    uint64_t address = page.value() & ~kPageMask;
+    (address >> 63 ? kernel_jumps : user_jumps[space]).drop_page(address);
+}
+
+void Vcpu::Impl::space_dropped(unsigned space) {
+    shadow_map.drop_space(space);
+    user_jumps[space].clear();
+}
+
+void Vcpu::Impl::upper_half_dropped() {
+    shadow_map.drop_upper_half();
+    kernel_jumps.clear();
+}
+
+void Vcpu::Impl::space_entered(unsigned space) {
+    shadow_map.enter_space(space);
+    cache.state().user_jumps = user_jumps[space].table();
+    asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
+}
+
+void Vcpu::Impl::forget_everything() {
+    flush_code();
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) space_dropped(space);
+    upper_half_dropped();
+    space_entered(cpu.mmu.space());
+}
+
+Vcpu::Vcpu(cpu::Cpu& cpu, const EngineOptions& options) : impl_(std::make_unique<Impl>(cpu, options)) {}
+Vcpu::~Vcpu() = default;
+VcpuExit Vcpu::run(Icount until) { return impl_->run(until); }
+void Vcpu::request_stop() { impl_->faults.request_stop(); }
+Icount Vcpu::icount() const { return impl_->cpu.state.icount; }
+void Vcpu::state_replaced() { impl_->forget_everything(); }
+const VcpuCounters& Vcpu::counters() const { return impl_->counters; }
+
+}  // namespace lockstep::translate

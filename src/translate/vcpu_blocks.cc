@@ -1,0 +1,154 @@
+// Finding, making and forgetting blocks.
+#include <algorithm>
+
+#include "base/check.h"
+#include "translate/vcpu_impl.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+constexpr size_t kLongestInstruction = 15;
+
+}  // namespace
+
+Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
+    uint64_t pc = cpu.state.rip;
+    if (!cpu.state.code64()) {  // 32-bit programs are not supported
+        exception = {.vector = cpu::kUd};
+        return nullptr;
+    }
+    auto reached = cpu.mmu.translate(GuestVirt(pc), cpu::Access::kExecute, user());
+    if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
+        exception = *fault;
+        return nullptr;
+    }
+    uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
+    Block* block = table.find({physical, pc, user(), fpu_enabled});
+    if (block && !block->second_page) return block;
+    if (block) {  // its last bytes are on a page of their own, which may be another one now
+        auto second = cpu.mmu.translate(GuestVirt((pc & ~kPageMask) + kPageSize), cpu::Access::kExecute, user());
+        if (auto* fault = std::get_if<cpu::Exception>(&second)) {
+            exception = *fault;
+            return nullptr;
+        }
+        if (std::get<const cpu::TlbEntry*>(second)->page == block->second_page) return block;
+    }
+    BlockSource source;
+    source.limit = options.block_limit;
+    if (!fetch(source, exception)) return nullptr;
+    return translate(source);
+}
+
+bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
+    uint64_t pc = cpu.state.rip;
+    auto reached = cpu.mmu.translate(GuestVirt(pc), cpu::Access::kExecute, user());
+    if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
+        exception = *fault;
+        return false;
+    }
+    GuestPhys page(std::get<const cpu::TlbEntry*>(reached)->page);
+    if (!cpu.memory.is_ram(page, kPageSize)) {  // code in a device: nothing that a guest does
+        exception = {.vector = cpu::kGp, .has_error_code = true};
+        return false;
+    }
+    uint64_t offset = pc & kPageMask;
+    source.pc = pc;
+    source.physical = page + offset;
+    source.user = user();
+    source.fpu_enabled = fpu_enabled;
+    source.bytes = {cpu.memory.host(page) + offset, kPageSize - offset};
+    GuestInstruction first;
+    if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first)) return true;
+
+    // The first instruction runs over the page's end: its tail is fetched from wherever the next page is.
+    uint64_t next = (pc & ~kPageMask) + kPageSize;
+    auto second = cpu.mmu.translate(GuestVirt(next), cpu::Access::kExecute, user());
+    if (auto* fault = std::get_if<cpu::Exception>(&second)) {
+        exception = *fault;
+        return false;
+    }
+    GuestPhys tail(std::get<const cpu::TlbEntry*>(second)->page);
+    if (!cpu.memory.is_ram(tail, kPageSize)) {
+        exception = {.vector = cpu::kGp, .has_error_code = true};
+        return false;
+    }
+    size_t here = source.bytes.size();
+    std::copy(source.bytes.begin(), source.bytes.end(), crossing.begin());
+    std::copy_n(cpu.memory.host(tail), kLongestInstruction, crossing.begin() + static_cast<int64_t>(here));
+    bool whole = decode({crossing.data(), here + kLongestInstruction}, pc, first);
+    CHECK(whole);
+    source.bytes = {crossing.data(), std::max<size_t>(first.length, 1)};
+    source.second_page = tail.value();
+    source.limit = 1;
+    return true;
+}
+
+Block* Vcpu::Impl::translate(const BlockSource& source) {
+    if (!cache.has_room()) flush_code();
+    Block& block = builder.build(source);
+    table.insert(block);
+    ++counters.blocks_translated;
+    counters.instructions_translated += block.count;
+    return &block;
+}
+
+Block* Vcpu::Impl::transient_block(unsigned limit_instructions, std::span<const uint64_t> deltas,
+                                   cpu::Exception& exception) {
+    BlockSource source;
+    if (!fetch(source, exception)) return nullptr;
+    source.limit = limit_instructions;
+    source.transient = true;
+    source.deltas = deltas;
+    return &builder.build(source);
+}
+
+void Vcpu::Impl::remember_jump(Block& block) {
+    bool upper = block.pc >> 63;
+    if (!options.jump_cache || block.second_page || upper == block.user) return;
+    (block.user ? user_jumps[cpu.mmu.space()] : kernel_jumps).insert(block.pc, block.checked_entry);
+}
+
+void Vcpu::Impl::forget_block(Block& block) {
+    if (!block.user) {
+        kernel_jumps.remove(block.pc, block.checked_entry);
+    } else {
+        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry);
+    }
+}
+
+void Vcpu::Impl::flush_code() {
+    ++counters.cache_flushes;
+    table.clear();
+    cache.flush();
+    kernel_jumps.clear();
+    for (JumpCache& jumps : user_jumps) jumps.clear();
+    has_pending_chain = pending_jump = false;
+    uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, false);
+    uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, false);
+    CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord);
+}
+
+// Whether the rule of block_builder.h calls the flags dead at state.rip.
+bool Vcpu::Impl::flags_are_dead_here() {
+    if (!cpu.state.code64()) return false;
+    const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(cpu.state.rip));
+    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return false;
+    uint64_t offset = cpu.state.rip & kPageMask;
+    std::span<const uint8_t> bytes(cpu.memory.host(GuestPhys(entry->page)) + offset, kPageSize - offset);
+    uint8_t needed = kAllFlags;
+    GuestInstruction instruction;
+    for (size_t at = 0, count = 0; count < kLookAhead && at < bytes.size(); ++count, at += instruction.length) {
+        if (!decode(bytes.subspan(at), cpu.state.rip + at, instruction)) return false;
+        if (instruction.flags_read & needed) return false;
+        needed &= static_cast<uint8_t>(~instruction.flags_written);
+        if (!needed) return true;
+    }
+    return false;
+}
+
+void Vcpu::Impl::make_flags_canonical() {
+    if (flags_are_dead_here()) cpu.state.rflags &= ~cpu::kArithmeticFlags;
+}
+
+}  // namespace lockstep::translate

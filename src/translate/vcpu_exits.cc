@@ -1,0 +1,237 @@
+// Entering translated code, and the exits that concern memory and faults.
+#include <signal.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "translate/vcpu_impl.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+/// RFLAGS <-> what LAHF and SETO give.
+uint64_t to_engine_flags(uint64_t rflags) { return (rflags & 0xd5) << 8 | (rflags >> 11 & 1); }
+uint64_t from_engine_flags(uint64_t rflags, uint64_t engine) {
+    return (rflags & ~cpu::kArithmeticFlags) | (engine >> 8 & 0xd5) | (engine & 1) << 11;
+}
+
+uint64_t register_value(const cpu::CpuState& state, ZydisRegister reg) {
+    return state.gpr[static_cast<size_t>(ZydisRegisterGetId(reg))];
+}
+
+uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& instruction,
+                           const ZydisDecodedOperand& operand) {
+    const auto& mem = operand.mem;
+    uint64_t sum = static_cast<uint64_t>(mem.disp.value);
+    if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP) {
+        sum += instruction.next_pc();
+    } else if (mem.base != ZYDIS_REGISTER_NONE) {
+        sum += register_value(state, mem.base);
+    }
+    if (mem.index != ZYDIS_REGISTER_NONE) sum += register_value(state, mem.index) * mem.scale;
+    if (instruction.decoded.address_width == 32) sum = static_cast<uint32_t>(sum);
+    if (mem.segment == ZYDIS_REGISTER_FS) sum += state.segments[cpu::kFs].base;
+    if (mem.segment == ZYDIS_REGISTER_GS) sum += state.segments[cpu::kGs].base;
+    return sum;
+}
+
+/// A memory access of an instruction, in the order in which a block makes them.
+struct MemoryAccess {
+    uint64_t address = 0;
+    unsigned size = 0;
+    bool read = false;
+    bool write = false;
+};
+
+struct AccessList {
+    std::array<MemoryAccess, 2> items{};
+    size_t count = 0;
+    void add(MemoryAccess access) { items[count++] = access; }
+};
+
+uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& instruction) {
+    unsigned width = instruction.operands[0].size;
+    uint64_t value = register_value(state, instruction.operands[1].reg.value);
+    int64_t offset = width == 64   ? static_cast<int64_t>(value)
+                     : width == 32 ? static_cast<int32_t>(value)
+                                   : static_cast<int16_t>(value);
+    int64_t unit = width == 64 ? offset >> 6 : width == 32 ? offset >> 5 : offset >> 4;
+    return static_cast<uint64_t>(unit * (width / 8));
+}
+
+AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction) {
+    AccessList list;
+    if (const ZydisDecodedOperand* operand = instruction.memory_operand();
+        operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM && instruction.kind != Kind::kLea) {
+        MemoryAccess access{.address = effective_address(state, instruction, *operand), .size = operand->size / 8u};
+        access.write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+        access.read = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
+                      (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
+        if (instruction.kind == Kind::kBitString) {
+            access.address += bit_unit_offset(state, instruction);
+            access.read = true;
+            access.write = instruction.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
+        }
+        list.add(access);
+    }
+    uint64_t stack = state.gpr[cpu::kRsp];
+    switch (instruction.kind) {
+        case Kind::kPush:
+        case Kind::kCall:
+        case Kind::kCallIndirect: list.add({.address = stack - 8, .size = 8, .write = true}); break;
+        case Kind::kPop:
+        case Kind::kReturn: list.add({.address = stack, .size = 8, .read = true}); break;
+        case Kind::kLeave: list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true}); break;
+        default: break;
+    }
+    return list;
+}
+
+bool is_canonical(uint64_t address) { return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address); }
+
+}  // namespace
+
+void Vcpu::Impl::enter(const Block& block) {
+    cache.state().counter = -(limit - cpu.state.icount) - 1;
+    run_host(block.entry);
+}
+
+void Vcpu::Impl::run_host(const uint8_t* target) {
+    EngineState& engine = cache.state();
+    engine.target = reinterpret_cast<uint64_t>(target);
+    engine.read_base = shadow_map.read_base(user());
+    engine.flags = to_engine_flags(cpu.state.rflags);
+    // A stop request from here on finds the counter in place, in memory or in its register.
+    asm volatile("" ::: "memory");
+    if (faults.stop_requested() && static_cast<int64_t>(engine.counter) < 0) engine.counter += kStopBias;
+    asm volatile("" ::: "memory");
+    trampolines.enter(&cpu.state);
+    asm volatile("" ::: "memory");
+    cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags);
+}
+
+// Empty: the page is in the shadow map now, the instruction can go on.
+std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record) {
+    ++counters.memory_misses;
+    uint64_t address = cache.state().exit_address;
+    bool crosses = (address & kPageMask) + record.size > kPageSize;
+    bool misaligned = record.aligned_only && (address & 7);
+    bool other_half = user() && address >> 63;
+    if (crosses || misaligned || other_half) return slow_step();
+
+    auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
+    auto reached = cpu.mmu.translate(GuestVirt(address), access, user());
+    if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
+        if (fault->vector == cpu::kGp && record.aligned_only) fault->vector = cpu::kSs_;
+        return deliver_precise(*fault);
+    }
+    const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
+    GuestPhys page(entry.page);
+    if (!cpu.memory.is_ram(page, kPageSize)) return slow_step();
+    shadow_map.fill(GuestVirt(address), entry);
+    if (record.write && (!entry.writable || cpu.memory.is_code(page))) return slow_step();
+    return std::nullopt;
+}
+
+// Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
+// pages, reach devices, or write to code.
+Vcpu::Impl::Next Vcpu::Impl::slow_step() {
+    ++counters.slow_accesses;
+    cpu::Exception exception;
+    BlockSource source;
+    if (!fetch(source, exception)) return deliver_precise(exception);
+    GuestInstruction instruction;
+    CHECK(decode(source.bytes, source.pc, instruction));
+    AccessList list = accesses_of(cpu.state, instruction);
+
+    EngineState& engine = cache.state();
+    std::array<uint64_t, 2> deltas{};
+    std::array<uint8_t*, 2> places{};
+    for (size_t i = 0; i < list.count; ++i) {
+        const MemoryAccess& access = list.items[i];
+        places[i] = engine.bounce + i * 128 + (access.address & 63);
+        deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
+        if (access.write) {  // before the read: a page fault says that it was a write
+            for (uint64_t at : {access.address, access.address + access.size - 1}) {
+                auto reached = cpu.mmu.translate(GuestVirt(at), cpu::Access::kWrite, user());
+                if (auto* fault = std::get_if<cpu::Exception>(&reached)) return deliver_precise(*fault);
+            }
+        }
+        if (access.read && !cpu::read_virtual(cpu, access.address, places[i], access.size, exception))
+            return deliver_precise(exception);
+    }
+    Block* block = transient_block(1, {deltas.data(), list.count}, exception);
+    CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
+    Icount before = cpu.state.icount;
+    cpu.state.interrupt_shadow = 0;
+    enter(*block);
+    Next next = after_exit();
+    if (cpu.state.icount != before + 1 || engine.exit_record == kHostFaultRecord) return next;  // it faulted
+    Icount after = std::exchange(cpu.state.icount, before);
+    for (size_t i = 0; i < list.count; ++i) {
+        const MemoryAccess& access = list.items[i];
+        if (access.write) CHECK(cpu::write_virtual(cpu, access.address, places[i], access.size, exception));
+    }
+    cpu.state.icount = after;
+    return next;
+}
+
+Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
+    EngineState& engine = cache.state();
+    auto* host = reinterpret_cast<const uint8_t*>(engine.fault.host_pc);
+    Block* block = cache.block_at(host);
+    CHECK(block, "a host fault (signal {}) outside all blocks, at {}", engine.fault.signal, fmt::ptr(host));
+    if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2)) engine.counter -= kStopBias;
+
+    const InstructionMark* marks = cache.marks(*block);
+    uint32_t offset = static_cast<uint32_t>(host - block->entry);
+    const InstructionMark* after =
+        std::upper_bound(marks, marks + block->count, offset,
+                         [](uint32_t at, const InstructionMark& mark) { return at < mark.host_offset; });
+    CHECK(after != marks, "a host fault in the head of the block at {:#x}", block->pc);
+    size_t executed = static_cast<size_t>(after - 1 - marks);
+    cpu.state.rip = block->pc + after[-1].guest_offset;
+    cpu.state.icount = limit + engine.counter + 1 - (block->count - executed);
+
+    cpu::Exception exception;
+    BlockSource source;
+    CHECK(fetch(source, exception));
+    GuestInstruction instruction;
+    CHECK(decode(source.bytes, source.pc, instruction));
+    if (auto raised = guest_exception(instruction)) return deliver_precise(*raised);
+    return slow_step();
+}
+
+// What a host fault means in the guest; empty: an address that only the slow path can judge.
+std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction& instruction) {
+    const EngineState::Fault& fault = cache.state().fault;
+    if (fault.signal == SIGILL) return cpu::Exception{.vector = cpu::kUd};
+    if (fault.signal == SIGFPE) {
+        if (fault.code == FPE_INTDIV || fault.code == FPE_INTOVF || !instruction.uses_fpu)
+            return cpu::Exception{.vector = cpu::kDe};
+        bool x87 = instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
+                   instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
+        return cpu::Exception{.vector = x87 ? cpu::kMf : cpu::kXm};
+    }
+    AccessList list = accesses_of(cpu.state, instruction);
+    for (size_t i = 0; i < list.count; ++i) {
+        const MemoryAccess& access = list.items[i];
+        bool stack = instruction.memory_operand() == nullptr || i > 0;
+        if (!is_canonical(access.address) || !is_canonical(access.address + access.size - 1))
+            return cpu::Exception{.vector = stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
+    }
+    for (size_t i = 0; i < list.count; ++i)
+        if (list.items[i].size == 16 && list.items[i].address % 16)
+            return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
+    bool other_half = false;
+    for (size_t i = 0; i < list.count; ++i) other_half |= list.items[i].address >> 63 && user();
+    if (other_half) return std::nullopt;
+    if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
+        return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
+    CHECK(false, "host signal {} (code {}, address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
+          fault.signal, fault.code, fault.address, cpu.state.rip, fault.host_pc);
+}
+
+}  // namespace lockstep::translate

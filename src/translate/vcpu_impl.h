@@ -1,0 +1,100 @@
+// The dispatcher: what happens between two runs of translated code. Private to vcpu*.cc.
+//
+//            +------------------------------------------------------------------+
+//            v                                                                  |
+//     run(): limit, stop, halt, interrupt? -> find or translate the block -> enter -> exit record
+//                                                                               |
+//          kMemory           fill the shadow map and resume, or a fault, or slow_step()
+//          kLink             chain, next block
+//          kIndirect         fill the jump cache, next block
+//          kBudget           a transient block of the exact rest
+//          kInterpret*       cpu::interpret()
+//          kHostFault, ...   deliver the exception
+#pragma once
+
+#include <array>
+
+#include "cpu/cpu.h"
+#include "translate/block_builder.h"
+#include "translate/block_table.h"
+#include "translate/code_cache.h"
+#include "translate/host_faults.h"
+#include "translate/jump_cache.h"
+#include "translate/shadow_map.h"
+#include "translate/trampolines.h"
+#include "translate/vcpu.h"
+
+namespace lockstep::translate {
+
+struct Vcpu::Impl : cpu::TlbListener {
+    Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options);
+    ~Impl() override;
+
+    VcpuExit run(Icount until);
+    void forget_everything();
+
+    // TlbListener
+    void page_dropped(unsigned space, GuestVirt page) override;
+    void space_dropped(unsigned space) override;
+    void upper_half_dropped() override;
+    void space_entered(unsigned space) override;
+
+    // vcpu.cc
+    enum class Next : uint8_t { kContinue, kLeave };
+    std::optional<VcpuExit> reason_to_leave(Icount until);
+    Next step();
+    Next dispatch(uint64_t single);
+    Next after_exit();
+    Next after_exit(const ExitRecord& record, uint32_t index);
+    Next interpret(bool fpu);
+    Next deliver(const cpu::Exception& exception);
+    Next deliver_precise(cpu::Exception exception);
+    void load_fpu();
+    void save_fpu();
+    bool user() const { return cpu.state.cpl() == 3; }
+    void set_mode();
+
+    // vcpu_blocks.cc
+    /// The block at state.rip; null: `exception` is to be delivered.
+    Block* find_block(cpu::Exception& exception);
+    Block* translate(const BlockSource& source);
+    /// A block that isn't kept: `limit` instructions at state.rip.
+    Block* transient_block(unsigned limit, std::span<const uint64_t> deltas, cpu::Exception& exception);
+    /// The bytes at state.rip up to the page's end, or of the one instruction that crosses it.
+    bool fetch(BlockSource& source, cpu::Exception& exception);
+    void remember_jump(Block& block);
+    void flush_code();
+    void forget_block(Block& block);
+    bool flags_are_dead_here();
+    void make_flags_canonical();
+
+    // vcpu_exits.cc
+    void enter(const Block& block);
+    void run_host(const uint8_t* target);
+    std::optional<Next> memory_exit(const ExitRecord& record);
+    Next host_fault_exit();
+    Next slow_step();
+    std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction);
+
+    cpu::Cpu& cpu;
+    EngineOptions options;
+    ShadowMap shadow_map;
+    CodeCache cache;
+    Trampolines trampolines;
+    HostFaults faults;
+    BlockBuilder builder;
+    BlockTable table;
+    std::array<JumpCache, cpu::kSpaces> user_jumps;
+    JumpCache kernel_jumps;
+    VcpuCounters counters;
+
+    Icount limit;               ///< of this entry
+    VcpuExit leave_reason{};    ///< with Next::kLeave
+    uint32_t pending_chain = 0; ///< exit record of the direct branch that led to state.rip
+    bool has_pending_chain = false;
+    bool pending_jump = false;  ///< an indirect branch led to state.rip
+    bool fpu_enabled = true;
+    std::array<uint8_t, 32> crossing{};  ///< bytes of an instruction that crosses pages
+};
+
+}  // namespace lockstep::translate
