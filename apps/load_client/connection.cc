@@ -12,6 +12,15 @@
 #include <cstring>
 
 namespace lockstep::load_client {
+namespace {
+
+/// The reason of errno; a timeout of the socket shows as EAGAIN or EINPROGRESS.
+std::string reason() {
+    if (errno == EAGAIN || errno == EINPROGRESS) return "the guest was silent for too long";
+    return std::strerror(errno);
+}
+
+}  // namespace
 
 Result<Connection> Connection::open(const std::string& host, uint16_t port, unsigned stall_seconds) {
     sockaddr_in address{};
@@ -28,7 +37,7 @@ Result<Connection> Connection::open(const std::string& host, uint16_t port, unsi
     setsockopt(connection.fd_, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
     setsockopt(connection.fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(connection.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        return error("{}:{}: {}", host, port, std::strerror(errno));
+        return error("{}:{}: {}", host, port, reason());
     return connection;
 }
 
@@ -49,7 +58,7 @@ Result<void> Connection::write(std::string_view bytes) {
     while (!bytes.empty()) {
         ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;
-        if (sent < 0) return error("write: {}", std::strerror(errno));
+        if (sent < 0) return error("write: {}", reason());
         bytes.remove_prefix(static_cast<size_t>(sent));
     }
     return {};
@@ -65,7 +74,7 @@ Result<bool> Connection::fill() {
     do {
         received = recv(fd_, chunk, sizeof chunk, 0);
     } while (received < 0 && errno == EINTR);
-    if (received < 0) return error("read: {}", std::strerror(errno));
+    if (received < 0) return error("read: {}", reason());
     buffer_.append(chunk, static_cast<size_t>(received));
     return received > 0;
 }

@@ -32,6 +32,9 @@ struct Options {
     unsigned http_pause_us = 20000;
     uint64_t redis_keys = 20000;
     std::string http_file = "1m";
+    uint16_t echo_port = 7000;
+    uint16_t redis_port = 6379;
+    uint16_t http_port = 80;
     std::vector<std::string> loads{"echo", "redis", "http"};
 };
 
@@ -40,14 +43,16 @@ using Loads = std::vector<std::unique_ptr<Load>>;
 Loads make_loads(const Options& options) {
     WebFile file = options.http_file == "64m" ? WebFile{"/64m", 64, 64u << 20} : WebFile{"/1m", 1, 1u << 20};
     Loads loads;
+    const Target& target = options.target;
     for (const std::string& name : options.loads) {
         if (name == "echo")
-            loads.push_back(std::make_unique<EchoLoad>(options.target, 7000, options.echo_pause_us));
+            loads.push_back(std::make_unique<EchoLoad>(target, options.echo_port, options.echo_pause_us));
         else if (name == "redis")
-            loads.push_back(std::make_unique<RedisLoad>(options.target, 6379, options.redis_pause_us,
+            loads.push_back(std::make_unique<RedisLoad>(target, options.redis_port, options.redis_pause_us,
                                                         options.redis_keys));
         else
-            loads.push_back(std::make_unique<HttpLoad>(options.target, 80, options.http_pause_us, file));
+            loads.push_back(
+                std::make_unique<HttpLoad>(target, options.http_port, options.http_pause_us, file));
     }
     return loads;
 }
@@ -180,6 +185,9 @@ int main(int argc, char** argv) {
     app.add_option("--http-file", options.http_file, "file to download")
         ->check(CLI::IsMember({"1m", "64m"}))
         ->capture_default_str();
+    app.add_option("--echo-port", options.echo_port, "port of the echo service")->capture_default_str();
+    app.add_option("--redis-port", options.redis_port, "port of Redis")->capture_default_str();
+    app.add_option("--http-port", options.http_port, "port of the web server")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     return lockstep::load_client::run(options);
 }
