@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/cpu_state.h"
+#include "cpu/instruction.h"
 #include "cpu/mmu.h"
 #include "cpu/platform.h"
 #include "memory/guest_memory.h"
@@ -16,6 +17,7 @@ struct Cpu {
     memory::GuestMemory& memory;
     Platform& platform;
     Mmu mmu;
+    DecodeCache decode_cache;
 };
 
 /// The power-on state of a 64-bit Linux boot is made by machine/; this is the architectural reset state

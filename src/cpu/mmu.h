@@ -3,7 +3,8 @@
 // The TLB here is part of the deterministic machine: it decides when accessed and dirty bits are written to
 // guest page tables and when a stale translation is still used. Its contents are therefore a function of guest
 // instructions alone: an entry is made by an architectural access (never by translation, look-ahead or a host's
-// whim), it has no capacity limit, and it goes only by INVLPG, INVPCID, MOV CR and a deterministic flush().
+// whim), and it goes only by INVLPG, INVPCID, MOV CR, a page fault at its address, a deterministic flush(), or when
+// the whole TLB reaches a fixed size.
 // Faster caches (the shadow maps of translate/) hold subsets of it, may forget anything at any time, and
 // refill from here without a walk. They register as a TlbListener to hear what has become invalid.
 //

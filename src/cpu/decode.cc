@@ -1,0 +1,197 @@
+// From bytes to Instruction, through Zydis.
+#include <Zydis/Zydis.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/handlers.h"
+#include "cpu/interpret_table.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+ZydisDecoder make_decoder() {
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    return decoder;
+}
+
+uint8_t register_number(ZydisRegister name) {
+    return name == ZYDIS_REGISTER_NONE ? kNoRegister : static_cast<uint8_t>(ZydisRegisterGetId(name));
+}
+
+OperandKind register_kind(ZydisRegister name) {
+    switch (ZydisRegisterGetClass(name)) {
+        case ZYDIS_REGCLASS_SEGMENT:
+            return OperandKind::kSegment;
+        case ZYDIS_REGCLASS_CONTROL:
+            return OperandKind::kControl;
+        case ZYDIS_REGCLASS_DEBUG:
+            return OperandKind::kDebug;
+        default:
+            return OperandKind::kRegister;
+    }
+}
+
+/// FS and GS are the only segments with a base in 64-bit mode.
+uint8_t segment_with_base(ZydisRegister name) {
+    if (name == ZYDIS_REGISTER_FS) return kFs;
+    if (name == ZYDIS_REGISTER_GS) return kGs;
+    return kNoRegister;
+}
+
+void take_memory(const ZydisDecodedOperandMem& memory, Instruction& out) {
+    out.rip_relative = memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP;
+    out.base = out.rip_relative ? kNoRegister : register_number(memory.base);
+    out.index = register_number(memory.index);
+    out.scale = std::max<uint8_t>(memory.scale, 1);
+    out.displacement = memory.disp.has_displacement ? memory.disp.value : 0;
+    out.segment = segment_with_base(memory.segment);
+    out.stack_segment = memory.segment == ZYDIS_REGISTER_SS;
+}
+
+void take_operand(const ZydisDecodedOperand& from, Operand& to, Instruction& out) {
+    to.size = static_cast<uint8_t>(from.size / 8);
+    switch (from.type) {
+        case ZYDIS_OPERAND_TYPE_REGISTER:
+            to.kind = register_kind(from.reg.value);
+            to.number = register_number(from.reg.value);
+            break;
+        case ZYDIS_OPERAND_TYPE_MEMORY:
+            to.kind = OperandKind::kMemory;
+            take_memory(from.mem, out);
+            break;
+        case ZYDIS_OPERAND_TYPE_IMMEDIATE:
+            to.kind = OperandKind::kImmediate;
+            break;
+        case ZYDIS_OPERAND_TYPE_POINTER:
+            to.kind = OperandKind::kFarPointer;
+            break;
+        default:
+            break;
+    }
+}
+
+/// The last of F2 and F3 wins.
+Repeat repeat_of(const ZydisDecodedInstruction& from) {
+    Repeat repeat = Repeat::kNone;
+    for (unsigned i = 0; i < from.raw.prefix_count; ++i) {
+        if (from.raw.prefixes[i].value == 0xf3) repeat = Repeat::kEqual;
+        if (from.raw.prefixes[i].value == 0xf2) repeat = Repeat::kNotEqual;
+    }
+    return repeat;
+}
+
+uint8_t segment_override(const ZydisDecodedInstruction& from) {
+    if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) return kFs;
+    if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) return kGs;
+    return kNoRegister;
+}
+
+/// The handler of a MOV, by its operands; null for an ordinary one.
+Handler mov_handler(const Instruction& instruction) {
+    for (const Operand& operand : instruction.operands) {
+        if (operand.kind == OperandKind::kSegment) return mov_segment_instruction;
+        if (operand.kind == OperandKind::kControl) return mov_control_instruction;
+        if (operand.kind == OperandKind::kDebug) return mov_debug_instruction;
+    }
+    return nullptr;
+}
+
+/// Mnemonics that only in some forms are the interpreter's.
+Handler choose_handler(const ZydisDecodedInstruction& from, const TableRow& row,
+                       const Instruction& instruction) {
+    switch (from.mnemonic) {
+        case ZYDIS_MNEMONIC_MOV:
+            return mov_handler(instruction);
+        case ZYDIS_MNEMONIC_MOVSD:
+        case ZYDIS_MNEMONIC_CMPSD:
+            return from.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? row.handler : nullptr;
+        case ZYDIS_MNEMONIC_JMP:
+        case ZYDIS_MNEMONIC_CALL:
+        case ZYDIS_MNEMONIC_RET:
+            return from.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? row.handler : nullptr;
+        case ZYDIS_MNEMONIC_PUSH:
+        case ZYDIS_MNEMONIC_POP:
+            return instruction.operands[0].kind == OperandKind::kSegment ? row.handler : nullptr;
+        default:
+            return row.handler;
+    }
+}
+
+bool is_string(uint8_t opcode) {
+    return (opcode >= 0x6c && opcode <= 0x6f) || (opcode >= 0xa4 && opcode <= 0xaf);
+}
+
+}  // namespace
+
+bool is_complete(const uint8_t* bytes, size_t size) {
+    ZydisDecoder decoder = make_decoder();
+    ZydisDecodedInstruction instruction;
+    return ZydisDecoderDecodeInstruction(&decoder, nullptr, bytes, size, &instruction) !=
+           ZYDIS_STATUS_NO_MORE_DATA;
+}
+
+bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
+    ZydisDecoder decoder = make_decoder();
+    ZydisDecodedInstruction from;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &from, operands))) return false;
+    const TableRow* row = find_row(from.mnemonic);
+    if (!row) return false;
+
+    out = Instruction{};
+    out.length = from.length;
+    out.operand_size = static_cast<uint8_t>(from.operand_width / 8);
+    out.address_size = static_cast<uint8_t>(from.address_width / 8);
+    out.repeat = repeat_of(from);
+    out.opcode = from.opcode;
+    out.opcode_extension = from.raw.modrm.reg;
+    for (unsigned i = 0; i < from.operand_count && i < out.operands.size(); ++i)
+        if (operands[i].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+            take_operand(operands[i], out.operands[i], out);
+    out.immediate = from.raw.imm[0].value.u;
+    out.immediate2 = from.raw.imm[1].value.u;
+    if (from.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (is_string(out.opcode) || out.opcode == 0xd7))
+        out.segment = segment_override(from);
+    out.handler = choose_handler(from, *row, out);
+    out.sequential = row->sequential;
+    return out.handler != nullptr;
+}
+
+struct DecodeCache::Slot {
+    std::array<uint64_t, 2> bytes{};
+    std::array<uint64_t, 2> mask{};
+    Instruction instruction;
+};
+
+namespace {
+constexpr size_t kSlots = 1024;
+}
+
+DecodeCache::DecodeCache() : slots_(std::make_unique<Slot[]>(kSlots)) {}
+DecodeCache::~DecodeCache() = default;
+
+DecodeCache::Slot& DecodeCache::slot(uint64_t rip) const { return slots_[(rip ^ rip >> 10) % kSlots]; }
+
+const Instruction* DecodeCache::find(uint64_t rip, const uint8_t* bytes) const {
+    const Slot& found = slot(rip);
+    std::array<uint64_t, 2> words;
+    std::memcpy(words.data(), bytes, 16);
+    bool same = ((words[0] ^ found.bytes[0]) & found.mask[0]) == 0 &&
+                ((words[1] ^ found.bytes[1]) & found.mask[1]) == 0;
+    return same && found.instruction.handler ? &found.instruction : nullptr;
+}
+
+const Instruction* DecodeCache::insert(uint64_t rip, const uint8_t* bytes, const Instruction& instruction) {
+    Slot& target = slot(rip);
+    std::memcpy(target.bytes.data(), bytes, 16);
+    std::array<uint8_t, 16> mask{};
+    std::fill_n(mask.begin(), instruction.length, uint8_t{0xff});
+    std::memcpy(target.mask.data(), mask.data(), 16);
+    target.instruction = instruction;
+    return &target.instruction;
+}
+
+}  // namespace lockstep::cpu

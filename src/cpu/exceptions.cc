@@ -1,0 +1,149 @@
+// Delivery of exceptions and interrupts in long mode (Intel SDM vol. 3, 6.13, 6.14 and 6.15).
+#include "cpu/exceptions.h"
+
+#include "cpu/segments.h"
+#include "x86/control.h"
+#include "x86/paging.h"
+
+namespace lockstep::cpu {
+
+using namespace x86;
+
+namespace {
+
+constexpr uint32_t kErrorExternal = 1, kErrorIdt = 2;
+
+/// Exceptions whose saved flags have RF set: the faults. The others are traps and aborts.
+bool is_fault(uint8_t vector) { return vector != kDb && vector != kBp && vector != kOf && vector != kDf; }
+
+bool is_contributory(uint8_t vector) { return vector == kDe || (vector >= kTs && vector <= kGp); }
+
+/// Whether `second`, raised while `first` was delivered, makes a double fault (Intel SDM vol. 3, table 6-5).
+bool makes_double_fault(uint8_t first, uint8_t second) {
+    if (first == kPf) return second == kPf || is_contributory(second);
+    return is_contributory(first) && is_contributory(second);
+}
+
+bool read_gate(Cpu& cpu, const Event& event, uint32_t external, Gate& gate, Exception& exception) {
+    uint32_t error = event.vector * 8u | kErrorIdt | external;
+    const CpuState& state = cpu.state;
+    if (event.vector * 16u + 15 > state.idtr.limit) return general_protection(exception, error);
+    if (!read_as(cpu, Privilege::kSupervisor, state.idtr.base + event.vector * 16u, &gate, sizeof gate,
+                 exception))
+        return false;
+    if (gate.type() != kTypeInterruptGate && gate.type() != kTypeTrapGate)
+        return general_protection(exception, error);
+    if (event.source == EventSource::kSoftware && gate.dpl() < state.cpl())
+        return general_protection(exception, error);
+    if (!gate.present()) return raise(exception, kNp, error);
+    return true;
+}
+
+/// Loads the handler's code segment.
+bool read_handler_segment(Cpu& cpu, const Gate& gate, uint32_t external, CodeTarget& out,
+                          Exception& exception) {
+    uint16_t selector = gate.selector();
+    if (is_null_selector(selector)) return general_protection(exception, external);
+    DescriptorSlot slot;
+    if (!read_descriptor(cpu, selector, kGp, slot, exception, external)) return false;
+    uint32_t error = (selector & 0xfffc) | external;
+    const Descriptor& descriptor = slot.descriptor;
+    if (!descriptor.is_code() || descriptor.dpl() > cpu.state.cpl() || !descriptor.is_long() ||
+        descriptor.is_big())
+        return general_protection(exception, error);
+    if (!descriptor.present()) return raise(exception, kNp, error);
+    if (!mark_accessed(cpu, slot, exception)) return false;
+    out.cpl = slot.descriptor.is_conforming() ? cpu.state.cpl() : slot.descriptor.dpl();
+    out.segment = make_segment(static_cast<uint16_t>((selector & ~3) | out.cpl), slot.descriptor);
+    return true;
+}
+
+/// The stack pointer of the handler: from the TSS for a gate with IST or a change of privilege.
+bool find_stack(Cpu& cpu, const Gate& gate, unsigned cpl, uint32_t external, uint64_t& rsp,
+                Exception& exception) {
+    const CpuState& state = cpu.state;
+    rsp = state.gpr[kRsp];
+    if (gate.ist() != 0 || cpl != state.cpl()) {
+        unsigned offset = gate.ist() != 0 ? kTssIst1 + (gate.ist() - 1) * 8 : kTssRsp0 + cpl * 8;
+        if (offset + 7 > state.tr.limit)
+            return raise(exception, kTs, (state.tr.selector & 0xfffc) | external);
+        if (!read_as(cpu, Privilege::kSupervisor, state.tr.base + offset, &rsp, 8, exception)) return false;
+        if (!is_canonical(rsp)) return raise(exception, kSs_, external);
+    }
+    rsp &= ~uint64_t{15};
+    return true;
+}
+
+bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t external, uint64_t& rsp,
+                Exception& exception) {
+    const CpuState& state = cpu.state;
+    uint64_t frame[] = {event.error_code,  event.return_rip, state.segments[kCs].selector,
+                        event.saved_flags, state.gpr[kRsp],  state.segments[kSs].selector};
+    const uint64_t* first = event.has_error_code ? frame : frame + 1;
+    unsigned size = event.has_error_code ? 48 : 40;
+    rsp -= size;
+    Privilege privilege = target.cpl == 3 ? Privilege::kUser : Privilege::kSupervisor;
+    if (write_as(cpu, privilege, rsp, first, size, exception)) return true;
+    if (exception.vector == kGp) raise(exception, kSs_, external);
+    return false;
+}
+
+}  // namespace
+
+bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
+    CpuState& state = cpu.state;
+    uint32_t external = event.source == EventSource::kSoftware ? 0 : kErrorExternal;
+    Gate gate;
+    CodeTarget target;
+    uint64_t rsp = 0;
+    if (!read_gate(cpu, event, external, gate, exception) ||
+        !read_handler_segment(cpu, gate, external, target, exception) ||
+        !find_stack(cpu, gate, target.cpl, external, rsp, exception))
+        return false;
+    if (!is_canonical(gate.offset())) return general_protection(exception, external);
+    if (!push_frame(cpu, event, target, external, rsp, exception)) return false;
+
+    if (target.cpl != state.cpl())
+        state.segments[kSs] = null_stack_segment(static_cast<uint16_t>(target.cpl), target.cpl);
+    state.segments[kCs] = target.segment;
+    state.gpr[kRsp] = rsp;
+    state.rip = gate.offset();
+    state.rflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm);
+    if (gate.type() == kTypeInterruptGate) state.rflags &= ~kFlagIf;
+    state.interrupt_shadow = 0;
+    state.halted = 0;
+    return true;
+}
+
+bool deliver_exception(Cpu& cpu, const Exception& exception) {
+    CpuState& state = cpu.state;
+    Exception current = exception;
+    while (true) {
+        if (current.vector == kPf) state.cr2 = current.cr2;
+        if (current.vector == kDb) state.dr[7] &= ~kDr7Gd;
+        Event event{current.vector, EventSource::kException, current.has_error_code, current.error_code,
+                    state.rip,      state.rflags & ~kFlagRf};
+        if (is_fault(current.vector)) event.saved_flags |= kFlagRf;
+        Exception second;
+        if (enter_handler(cpu, event, second)) return true;
+        if (current.vector == kDf) return false;
+        if (makes_double_fault(current.vector, second.vector))
+            current = Exception{kDf, true, 0, 0};
+        else
+            current = second;
+    }
+}
+
+bool deliver_interrupt(Cpu& cpu, uint8_t vector) {
+    cpu.state.halted = 0;
+    Event event{vector, EventSource::kExternal, false, 0, cpu.state.rip, cpu.state.rflags};
+    Exception exception;
+    return enter_handler(cpu, event, exception) || deliver_exception(cpu, exception);
+}
+
+Exception single_step_exception(CpuState& state) {
+    state.dr[6] |= kDr6Bs;
+    return Exception{kDb, false, 0, 0};
+}
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,29 @@
+// Entering a handler through the IDT.
+#pragma once
+
+#include "cpu/cpu.h"
+
+namespace lockstep::cpu {
+
+enum class EventSource : uint8_t {
+    kException,  ///< raised by the CPU
+    kExternal,   ///< an interrupt from outside
+    kSoftware,   ///< INT n, INT3: the gate's DPL is checked
+};
+
+struct Event {
+    uint8_t vector = 0;
+    EventSource source = EventSource::kException;
+    bool has_error_code = false;
+    uint32_t error_code = 0;
+    uint64_t return_rip = 0;
+    uint64_t saved_flags = 0;
+};
+
+/// Pushes the frame and goes to the handler. False: `exception` was raised on the way, nothing was changed.
+[[nodiscard]] bool enter_handler(Cpu& cpu, const Event& event, Exception& exception);
+
+/// The debug exception of TF after an instruction; records its cause in DR6.
+Exception single_step_exception(CpuState& state);
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,100 @@
+// A decoded instruction of the interpreter, ready to execute any number of times.
+//
+// The translator may decode() when it makes a block, keep the Instruction beside the block, and call
+// execute() with it: no bytes are fetched and nothing is decoded then. interpret() does the same through a
+// small cache.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "cpu/cpu_state.h"
+
+namespace lockstep::cpu {
+
+struct Cpu;
+struct Instruction;
+enum class StepResult : uint8_t;
+
+/// What a handler did. On kFault the state is that before the instruction, but for the progress of a string
+/// instruction.
+enum class Outcome : uint8_t {
+    kNext,    ///< go on behind the instruction
+    kJumped,  ///< the handler has set rip
+    kAgain,   ///< a piece of a long REP: it counts as an instruction, rip stays
+    kHalted,  ///< HLT
+    kFault,
+};
+using Handler = Outcome (*)(Cpu& cpu, const Instruction& instruction, Exception& exception);
+
+enum class OperandKind : uint8_t {
+    kNone,
+    kRegister,
+    kSegment,
+    kControl,
+    kDebug,
+    kMemory,
+    kImmediate,
+    kFarPointer
+};
+enum class Repeat : uint8_t { kNone, kEqual /* REP, REPE */, kNotEqual };
+
+struct Operand {
+    OperandKind kind = OperandKind::kNone;
+    uint8_t number = 0;  ///< of the register
+    uint8_t size = 0;    ///< bytes
+};
+
+inline constexpr uint8_t kNoRegister = 0xff;
+
+struct Instruction {
+    Handler handler = nullptr;
+    uint8_t length = 0;
+    uint8_t operand_size = 0;  ///< bytes: 1, 2, 4, 8
+    uint8_t address_size = 0;  ///< bytes: 4, 8
+    Repeat repeat = Repeat::kNone;
+    uint8_t opcode = 0;            ///< last opcode byte
+    uint8_t opcode_extension = 0;  ///< ModRM.reg
+    /// Continues behind itself (or faults, or stays for another piece of a REP), with privilege, code mapping
+    /// and IF, TF and interrupt shadow as before: a block may go on after it.
+    bool sequential = false;
+    std::array<Operand, 3> operands{};  ///< as written, without hidden ones
+
+    // The memory operand
+    uint8_t base = kNoRegister;
+    uint8_t index = kNoRegister;
+    uint8_t scale = 1;
+    bool rip_relative = false;
+    bool stack_segment = false;  ///< non-canonical addresses raise #SS rather than #GP
+    uint8_t segment =
+        kNoRegister;  ///< kFs or kGs where its base is added; also the override of string instructions
+    int64_t displacement = 0;
+
+    uint64_t immediate = 0, immediate2 = 0;
+};
+
+/// Decodes 64-bit code. False: not a whole valid instruction within `size` bytes, or not one of the
+/// interpreter's.
+bool decode(const uint8_t* bytes, size_t size, Instruction& out);
+
+/// Executes a decoded instruction at state.rip; see interpret() in cpu.h.
+StepResult execute(Cpu& cpu, const Instruction& instruction, Exception& exception);
+
+/// Finds decoded instructions again by their bytes. Holds nothing that the guest could see.
+class DecodeCache {
+  public:
+    DecodeCache();
+    ~DecodeCache();
+    /// The instruction that begins with `bytes` (16 readable bytes at `rip`), or null.
+    const Instruction* find(uint64_t rip, const uint8_t* bytes) const;
+    const Instruction* insert(uint64_t rip, const uint8_t* bytes, const Instruction& instruction);
+
+  private:
+    struct Slot;
+    Slot& slot(uint64_t rip) const;
+    std::unique_ptr<Slot[]> slots_;
+};
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,210 @@
+// FXSAVE, FXRSTOR, FNSTENV, FLDENV, FNSAVE, FRSTOR, FNINIT, LDMXCSR, STMXCSR: written by rule from
+// CpuState::fx, so that no address and no habit of the host shows (see float_state.h).
+#include <cstring>
+
+#include "cpu/float_state.h"
+#include "cpu/handlers.h"
+#include "x86/control.h"
+
+namespace lockstep::cpu {
+
+using namespace x86;
+
+namespace {
+
+constexpr unsigned kRegisterBytes = 10;
+
+uint16_t word_at(const uint8_t* bytes) {
+    uint16_t value;
+    std::memcpy(&value, bytes, 2);
+    return value;
+}
+void put_word(uint8_t* bytes, uint16_t value) { std::memcpy(bytes, &value, 2); }
+
+unsigned top_of(uint16_t status) { return status >> 11 & 7; }
+
+bool x87_available(const Cpu& cpu, Exception& exception) {
+    return !(cpu.state.cr0 & (kCr0Em | kCr0Ts)) || raise(exception, kNm);
+}
+
+/// Waiting instructions report an exception that an earlier one left.
+bool no_x87_exception_pending(const Cpu& cpu, Exception& exception) {
+    return !(word_at(&cpu.state.fx.bytes[kFxStatus]) & kFswSummary) || raise(exception, kMf);
+}
+
+bool sse_available(const Cpu& cpu, Exception& exception) {
+    if ((cpu.state.cr0 & kCr0Em) || !(cpu.state.cr4 & kCr4Osfxsr)) return raise(exception, kUd);
+    return !(cpu.state.cr0 & kCr0Ts) || raise(exception, kNm);
+}
+
+uint16_t with_summary(uint16_t status, uint16_t control) {
+    bool pending = status & ~control & kFswExceptions;
+    uint16_t plain = status & static_cast<uint16_t>(~(kFswSummary | kFswBusy));
+    return pending ? plain | kFswSummary | kFswBusy : plain;
+}
+
+/// Sets control and status words. The image keeps the registers in the order of the stack, so a new top turns
+/// them; `keep_order` where they are loaded in stack order anyway.
+enum class StackOrder : uint8_t { kTurn, kKeep };
+void set_control_and_status(FxState& fx, uint16_t control, uint16_t status, StackOrder order) {
+    control = static_cast<uint16_t>((control & kFcwWritable) | kFcwFixed);
+    unsigned turn = (top_of(status) - top_of(word_at(&fx.bytes[kFxStatus]))) & 7;
+    if (order == StackOrder::kTurn && turn) {
+        uint8_t before[8 * 16];
+        std::memcpy(before, &fx.bytes[kFxStack], sizeof before);
+        for (unsigned i = 0; i < 8; ++i)
+            std::memcpy(&fx.bytes[kFxStack + i * 16], before + ((i + turn) & 7) * 16, 16);
+    }
+    put_word(&fx.bytes[kFxControl], control);
+    put_word(&fx.bytes[kFxStatus], with_summary(status, control));
+}
+
+/// The two tag bits of a register's contents (Intel SDM vol. 1, 8.1.7): 0 valid, 1 zero, 2 special.
+unsigned tag_of_contents(const uint8_t* contents) {
+    uint64_t mantissa;
+    std::memcpy(&mantissa, contents, 8);
+    unsigned exponent = word_at(contents + 8) & 0x7fff;
+    if (exponent == 0) return mantissa == 0 ? 1 : 2;
+    return exponent == 0x7fff || !(mantissa >> 63) ? 2 : 0;
+}
+
+uint16_t full_tags(const FxState& fx) {
+    unsigned top = top_of(word_at(&fx.bytes[kFxStatus])), tags = 0;
+    for (unsigned physical = 0; physical < 8; ++physical) {
+        bool empty = !(fx.bytes[kFxTag] >> physical & 1);
+        unsigned tag = empty ? 3 : tag_of_contents(&fx.bytes[kFxStack + ((physical - top) & 7) * 16]);
+        tags |= tag << physical * 2;
+    }
+    return static_cast<uint16_t>(tags);
+}
+
+uint8_t abridged_tags(uint16_t tags) {
+    unsigned used = 0;
+    for (unsigned physical = 0; physical < 8; ++physical)
+        if ((tags >> physical * 2 & 3) != 3) used |= 1u << physical;
+    return static_cast<uint8_t>(used);
+}
+
+/// The environment has 14 bytes with 16-bit operands, else 28.
+unsigned environment_size(const Instruction& instruction) { return instruction.operand_size == 2 ? 14 : 28; }
+
+/// Control, status and tag words; the pointers are zero. In the long form the unused halves are ones.
+void make_environment(const FxState& fx, unsigned size, uint8_t* out) {
+    std::memset(out, 0, size);
+    unsigned step = size == 28 ? 4 : 2;
+    const uint16_t words[] = {word_at(&fx.bytes[kFxControl]), word_at(&fx.bytes[kFxStatus]), full_tags(fx)};
+    for (unsigned i = 0; i < 3; ++i) {
+        put_word(out + i * step, words[i]);
+        if (step == 4) put_word(out + i * step + 2, 0xffff);
+    }
+    if (step == 4) put_word(out + 26, 0xffff);
+}
+
+void load_environment(FxState& fx, unsigned size, const uint8_t* in, StackOrder order) {
+    unsigned step = size == 28 ? 4 : 2;
+    set_control_and_status(fx, word_at(in), word_at(in + step), order);
+    fx.bytes[kFxTag] = abridged_tags(word_at(in + 2 * step));
+}
+
+void initialise_x87(FxState& fx) {
+    set_control_and_status(fx, kFcwInitial, 0, StackOrder::kTurn);
+    fx.bytes[kFxTag] = 0;
+}
+
+bool check_alignment(const Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return effective_address(cpu, instruction) % 16 == 0 || general_protection(exception);
+}
+
+}  // namespace
+
+Outcome fxsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return next_if(x87_available(cpu, exception) && check_alignment(cpu, instruction, exception) &&
+                   write_operand_memory(cpu, instruction, cpu.state.fx.bytes.data(), kFxEnd, exception));
+}
+
+Outcome fxrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    FxState image;
+    if (!x87_available(cpu, exception) || !check_alignment(cpu, instruction, exception) ||
+        !read_operand_memory(cpu, instruction, image.bytes.data(), sizeof image.bytes, exception))
+        return Outcome::kFault;
+    uint32_t mxcsr;
+    std::memcpy(&mxcsr, &image.bytes[kFxMxcsr], 4);
+    if (mxcsr & ~kMxcsrMask) return next_if(general_protection(exception));
+    normalise_fx(image);
+    set_control_and_status(image, word_at(&image.bytes[kFxControl]), word_at(&image.bytes[kFxStatus]),
+                           StackOrder::kKeep);
+    cpu.state.fx = image;
+    return Outcome::kNext;
+}
+
+Outcome fnstenv_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    FxState& fx = cpu.state.fx;
+    uint8_t environment[28];
+    unsigned size = environment_size(instruction);
+    make_environment(fx, size, environment);
+    if (!x87_available(cpu, exception) ||
+        !write_operand_memory(cpu, instruction, environment, size, exception))
+        return Outcome::kFault;
+    uint16_t control = word_at(&fx.bytes[kFxControl]) | kFcwMasks;
+    set_control_and_status(fx, control, word_at(&fx.bytes[kFxStatus]), StackOrder::kTurn);
+    return Outcome::kNext;
+}
+
+Outcome fldenv_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    uint8_t environment[28];
+    unsigned size = environment_size(instruction);
+    if (!x87_available(cpu, exception) || !no_x87_exception_pending(cpu, exception) ||
+        !read_operand_memory(cpu, instruction, environment, size, exception))
+        return Outcome::kFault;
+    load_environment(cpu.state.fx, size, environment, StackOrder::kTurn);
+    return Outcome::kNext;
+}
+
+Outcome fnsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    FxState& fx = cpu.state.fx;
+    uint8_t image[28 + 8 * kRegisterBytes];
+    unsigned size = environment_size(instruction);
+    make_environment(fx, size, image);
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(image + size + i * kRegisterBytes, &fx.bytes[kFxStack + i * 16], kRegisterBytes);
+    if (!x87_available(cpu, exception) ||
+        !write_operand_memory(cpu, instruction, image, size + 8 * kRegisterBytes, exception))
+        return Outcome::kFault;
+    initialise_x87(fx);
+    return Outcome::kNext;
+}
+
+Outcome frstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    FxState& fx = cpu.state.fx;
+    uint8_t image[28 + 8 * kRegisterBytes];
+    unsigned size = environment_size(instruction);
+    if (!x87_available(cpu, exception) || !no_x87_exception_pending(cpu, exception) ||
+        !read_operand_memory(cpu, instruction, image, size + 8 * kRegisterBytes, exception))
+        return Outcome::kFault;
+    load_environment(fx, size, image, StackOrder::kKeep);
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(&fx.bytes[kFxStack + i * 16], image + size + i * kRegisterBytes, kRegisterBytes);
+    return Outcome::kNext;
+}
+
+Outcome fninit_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!x87_available(cpu, exception)) return Outcome::kFault;
+    initialise_x87(cpu.state.fx);
+    return Outcome::kNext;
+}
+
+Outcome ldmxcsr_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    uint32_t value = 0;
+    if (!sse_available(cpu, exception) || !read_operand_memory(cpu, instruction, &value, 4, exception))
+        return Outcome::kFault;
+    if (value & ~kMxcsrMask) return next_if(general_protection(exception));
+    std::memcpy(&cpu.state.fx.bytes[kFxMxcsr], &value, 4);
+    return Outcome::kNext;
+}
+
+Outcome stmxcsr_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return next_if(sse_available(cpu, exception) &&
+                   write_operand_memory(cpu, instruction, &cpu.state.fx.bytes[kFxMxcsr], 4, exception));
+}
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,244 @@
+// MOVS, STOS, LODS, CMPS, SCAS, with and without REP.
+//
+// A REP instruction counts as one instruction when it runs to its end. One that is longer than kPieceBytes is
+// done in pieces: each piece counts as one instruction and leaves rip where it is, so that interrupts and
+// stops come in between. Under TF each element is a piece. Both rules look at the guest's registers alone.
+//
+// Forward steps go page by page through the host's memory functions; the registers are brought up to date
+// after every chunk, so that a fault midway finds them at its element. A fault in CMPS or SCAS leaves the
+// flags as they were before the instruction (Intel SDM vol. 2, REP).
+#include <cstring>
+
+#include "cpu/handlers.h"
+#include "cpu/string_registers.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+constexpr uint64_t kPieceBytes = 256 << 10;
+
+/// A range of one page as host memory, or null where it isn't plain RAM.
+struct HostRange {
+    uint8_t* bytes = nullptr;
+};
+
+bool map_range(Cpu& cpu, uint64_t linear, Access access, HostRange& out, Exception& exception) {
+    auto result = cpu.mmu.translate(GuestVirt(linear), access, cpu.state.cpl() == 3);
+    if (auto* fault = std::get_if<Exception>(&result)) {
+        exception = *fault;
+        return false;
+    }
+    GuestPhys page(std::get<const TlbEntry*>(result)->page);
+    bool plain =
+        cpu.memory.is_ram(page, kPageSize) && !(access == Access::kWrite && cpu.memory.is_code(page));
+    out.bytes = plain ? cpu.memory.host(page) + (linear & kPageMask) : nullptr;
+    return true;
+}
+
+/// Copies `bytes` in the order of elements: where the target begins inside the source, what was copied is
+/// copied on.
+void copy_forward(uint8_t* to, const uint8_t* from, uint64_t bytes, unsigned size) {
+    bool repeats_itself = to > from && to < from + bytes;
+    if (!repeats_itself) {
+        std::memmove(to, from, bytes);
+        return;
+    }
+    for (uint64_t at = 0; at < bytes; at += size) std::memmove(to + at, from + at, size);
+}
+
+template <typename T>
+void fill_with(uint8_t* to, uint64_t count, T value) {
+    for (uint64_t i = 0; i < count; ++i) std::memcpy(to + i * sizeof value, &value, sizeof value);
+}
+
+void fill(uint8_t* to, uint64_t count, unsigned size, uint64_t value) {
+    switch (size) {
+        case 1:
+            std::memset(to, static_cast<uint8_t>(value), count);
+            break;
+        case 2:
+            fill_with(to, count, static_cast<uint16_t>(value));
+            break;
+        case 4:
+            fill_with(to, count, static_cast<uint32_t>(value));
+            break;
+        default:
+            fill_with(to, count, value);
+            break;
+    }
+}
+
+/// The flags of `left` - `right`.
+uint64_t compare_flags(uint64_t left, uint64_t right, unsigned size) {
+    uint64_t mask = mask_of_size(size), sign = uint64_t{1} << (size * 8 - 1);
+    left &= mask;
+    right &= mask;
+    uint64_t difference = (left - right) & mask;
+    uint64_t flags = left < right ? kFlagCf : 0;
+    if (difference == 0) flags |= kFlagZf;
+    if (difference & sign) flags |= kFlagSf;
+    if ((left ^ right) & (left ^ difference) & sign) flags |= kFlagOf;
+    if ((left ^ right ^ difference) & 0x10) flags |= kFlagAf;
+    if (__builtin_parity(difference & 0xff) == 0) flags |= kFlagPf;
+    return flags;
+}
+
+uint64_t element(const uint8_t* at, unsigned size) {
+    uint64_t value = 0;
+    std::memcpy(&value, at, size);
+    return value;
+}
+
+/// What CMPS and SCAS share: `count` elements of which both sides are host memory (`left` null: always
+/// `constant`). Returns how many were compared; the last two are left behind.
+struct Comparison {
+    uint64_t left = 0, right = 0;
+    bool ended = false;
+};
+
+bool ends_repeat(Repeat repeat, bool equal) {
+    return (repeat == Repeat::kEqual && !equal) || (repeat == Repeat::kNotEqual && equal);
+}
+
+uint64_t compare_chunk(const uint8_t* left, uint64_t constant, const uint8_t* right, uint64_t count,
+                       unsigned size, Repeat repeat, Comparison& out) {
+    for (uint64_t i = 0; i < count; ++i) {
+        out.left = left ? element(left + i * size, size) : constant;
+        out.right = element(right + i * size, size);
+        if (ends_repeat(repeat, out.left == out.right)) {
+            out.ended = true;
+            return i + 1;
+        }
+    }
+    return count;
+}
+
+bool move_one(Cpu& cpu, StringRegisters& registers, unsigned size, Exception& exception) {
+    uint64_t value = 0;
+    return read_virtual(cpu, registers.source(), &value, size, exception) &&
+           write_virtual(cpu, registers.destination(), &value, size, exception);
+}
+
+/// Moves up to `most` elements; 0: a fault.
+uint64_t move_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned size, Exception& exception) {
+    uint64_t from = registers.source(), to = registers.destination();
+    uint64_t count = std::min({most, registers.contiguous(from, kRsi), registers.contiguous(to, kRdi)});
+    if (count == 0) return move_one(cpu, registers, size, exception) ? 1 : 0;
+    HostRange source, target;
+    if (!map_range(cpu, from, Access::kRead, source, exception) ||
+        !map_range(cpu, to, Access::kWrite, target, exception))
+        return 0;
+    if (!source.bytes || !target.bytes) return move_one(cpu, registers, size, exception) ? 1 : 0;
+    copy_forward(target.bytes, source.bytes, count * size, size);
+    return count;
+}
+
+uint64_t store_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned size,
+                    Exception& exception) {
+    uint64_t to = registers.destination(), value = cpu.state.gpr[kRax];
+    uint64_t count = std::min(most, registers.contiguous(to, kRdi));
+    HostRange target;
+    if (count > 0 && !map_range(cpu, to, Access::kWrite, target, exception)) return 0;
+    if (!target.bytes) return write_virtual(cpu, to, &value, size, exception) ? 1 : 0;
+    fill(target.bytes, count, size, value);
+    return count;
+}
+
+/// Compares up to `most` elements of [RDI] with [RSI] (`from_memory`) or RAX.
+enum class Left : uint8_t { kMemory, kAccumulator };
+
+uint64_t compare_some(Cpu& cpu, StringRegisters& registers, Left left, uint64_t most, unsigned size,
+                      Repeat repeat, Comparison& out, Exception& exception) {
+    uint64_t from = registers.source(), to = registers.destination(), accumulator = cpu.state.gpr[kRax];
+    accumulator &= mask_of_size(size);
+    bool memory = left == Left::kMemory;
+    uint64_t count = std::min(most, registers.contiguous(to, kRdi));
+    if (memory) count = std::min(count, registers.contiguous(from, kRsi));
+    HostRange source, target;
+    if (count > 0) {
+        if (memory && !map_range(cpu, from, Access::kRead, source, exception)) return 0;
+        if (!map_range(cpu, to, Access::kRead, target, exception)) return 0;
+        if (target.bytes && (source.bytes || !memory))
+            return compare_chunk(source.bytes, accumulator, target.bytes, count, size, repeat, out);
+    }
+    uint64_t first = accumulator, second = 0;
+    if (memory) {
+        first = 0;
+        if (!read_virtual(cpu, from, &first, size, exception)) return 0;
+    }
+    if (!read_virtual(cpu, to, &second, size, exception)) return 0;
+    out = {first, second, ends_repeat(repeat, first == second)};
+    return 1;
+}
+
+Outcome compare(Cpu& cpu, const Instruction& instruction, Left left, Exception& exception) {
+    unsigned size = instruction.operand_size;
+    StringRegisters registers(cpu.state, instruction, size);
+    uint64_t remaining = registers.piece(kPieceBytes / size);
+    if (remaining == 0) return Outcome::kNext;
+    Comparison last;
+    while (remaining > 0 && !last.ended) {
+        uint64_t done =
+            compare_some(cpu, registers, left, remaining, size, instruction.repeat, last, exception);
+        if (done == 0) return Outcome::kFault;
+        if (left == Left::kMemory) registers.advance_source(done);
+        registers.advance_destination(done);
+        registers.count_down(done);
+        remaining -= done;
+    }
+    cpu.state.rflags = (cpu.state.rflags & ~kArithmeticFlags) | compare_flags(last.left, last.right, size);
+    return last.ended ? Outcome::kNext : registers.outcome();
+}
+
+}  // namespace
+
+Outcome movs_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    unsigned size = instruction.operand_size;
+    StringRegisters registers(cpu.state, instruction, size);
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {
+        uint64_t done = move_some(cpu, registers, remaining, size, exception);
+        if (done == 0) return Outcome::kFault;
+        registers.advance_source(done);
+        registers.advance_destination(done);
+        registers.count_down(done);
+        remaining -= done;
+    }
+    return registers.outcome();
+}
+
+Outcome stos_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    unsigned size = instruction.operand_size;
+    StringRegisters registers(cpu.state, instruction, size);
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {
+        uint64_t done = store_some(cpu, registers, remaining, size, exception);
+        if (done == 0) return Outcome::kFault;
+        registers.advance_destination(done);
+        registers.count_down(done);
+        remaining -= done;
+    }
+    return registers.outcome();
+}
+
+Outcome lods_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    unsigned size = instruction.operand_size;
+    StringRegisters registers(cpu.state, instruction, size);
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0; --remaining) {
+        uint64_t value = 0;
+        if (!read_virtual(cpu, registers.source(), &value, size, exception)) return Outcome::kFault;
+        write_register(cpu.state, kRax, size, value);
+        registers.advance_source(1);
+        registers.count_down(1);
+    }
+    return registers.outcome();
+}
+
+Outcome cmps_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return compare(cpu, instruction, Left::kMemory, exception);
+}
+
+Outcome scas_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return compare(cpu, instruction, Left::kAccumulator, exception);
+}
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,274 @@
+// Control and debug registers, model-specific registers, CPUID, time, invalidation of translations, HLT.
+#include "cpu/float_state.h"
+#include "cpu/handlers.h"
+#include "cpu/msr.h"
+#include "x86/control.h"
+#include "x86/cpuid.h"
+#include "x86/msr.h"
+#include "x86/paging.h"
+
+namespace lockstep::cpu {
+
+using namespace x86;
+
+namespace {
+
+uint64_t edx_eax(const CpuState& state) {
+    return state.gpr[kRdx] << 32 | static_cast<uint32_t>(state.gpr[kRax]);
+}
+
+void set_edx_eax(CpuState& state, uint64_t value) {
+    state.gpr[kRax] = static_cast<uint32_t>(value);
+    state.gpr[kRdx] = value >> 32;
+}
+
+bool may_read_tsc(const Cpu& cpu, Exception& exception) {
+    return cpu.state.cpl() == 0 || !(cpu.state.cr4 & kCr4Tsd) || general_protection(exception);
+}
+
+bool write_cr0(Cpu& cpu, uint64_t value, Exception& exception) {
+    CpuState& state = cpu.state;
+    value |= kCr0Et;
+    bool valid =
+        !(value >> 32) && (!(value & kCr0Pg) || (value & kCr0Pe)) && (!(value & kCr0Nw) || (value & kCr0Cd));
+    // Paging and protection can't be left in 64-bit code.
+    if (!valid || !(value & kCr0Pg)) return general_protection(exception);
+    uint64_t before = state.cr0;
+    state.cr0 = value & kCr0Valid;
+    if ((before ^ state.cr0) & (kCr0Pg | kCr0Wp)) cpu.mmu.flush();
+    return true;
+}
+
+bool write_cr3(Cpu& cpu, uint64_t value, Exception& exception) {
+    bool tagged = cpu.state.cr4 & kCr4Pcide;
+    bool keep = tagged && (value & kCr3Keep);
+    if (tagged) value &= ~kCr3Keep;
+    if (value >> kPhysicalBits) return general_protection(exception);
+    cpu.mmu.load_cr3(value, keep);
+    return true;
+}
+
+bool write_cr4(Cpu& cpu, uint64_t value, Exception& exception) {
+    CpuState& state = cpu.state;
+    bool starts_tags = (value & kCr4Pcide) && !(state.cr4 & kCr4Pcide);
+    if ((value & ~kCr4Valid) || !(value & kCr4Pae) || (starts_tags && (state.cr3 & kPcidMask)))
+        return general_protection(exception);
+    uint64_t before = state.cr4;
+    state.cr4 = value;
+    if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pcide)) cpu.mmu.flush();
+    return true;
+}
+
+bool write_control(Cpu& cpu, unsigned number, uint64_t value, Exception& exception) {
+    switch (number) {
+        case 0:
+            return write_cr0(cpu, value, exception);
+        case 2:
+            cpu.state.cr2 = value;
+            return true;
+        case 3:
+            return write_cr3(cpu, value, exception);
+        case 4:
+            return write_cr4(cpu, value, exception);
+        case 8:
+            if (value & ~uint64_t{15}) return general_protection(exception);
+            cpu.platform.set_task_priority(value);
+            return true;
+        default:
+            return raise(exception, kUd);
+    }
+}
+
+bool read_control(Cpu& cpu, unsigned number, uint64_t& value, Exception& exception) {
+    switch (number) {
+        case 0:
+            value = cpu.state.cr0;
+            return true;
+        case 2:
+            value = cpu.state.cr2;
+            return true;
+        case 3:
+            value = cpu.state.cr3;
+            return true;
+        case 4:
+            value = cpu.state.cr4;
+            return true;
+        case 8:
+            value = cpu.platform.task_priority();
+            return true;
+        default:
+            return raise(exception, kUd);
+    }
+}
+
+/// DR4 and DR5 are DR6 and DR7 unless CR4.DE is set; DR7.GD traps every access.
+bool debug_register(Cpu& cpu, unsigned& number, Exception& exception) {
+    CpuState& state = cpu.state;
+    if (number == 4 || number == 5) {
+        if (state.cr4 & kCr4De) return raise(exception, kUd);
+        number += 2;
+    }
+    if (number > 7) return raise(exception, kUd);
+    if (state.dr[7] & kDr7Gd) {
+        state.dr[6] |= kDr6Bd;
+        return raise(exception, kDb);
+    }
+    return true;
+}
+
+bool write_debug(CpuState& state, unsigned number, uint64_t value, Exception& exception) {
+    if (number >= 6 && value >> 32) return general_protection(exception);
+    if (number == 6)
+        value = (value & kDr6Writable) | kDr6Fixed;
+    else if (number == 7)
+        value = (value & kDr7Writable) | kDr7Fixed;
+    state.dr[number] = value;
+    return true;
+}
+
+}  // namespace
+
+Outcome hlt_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    cpu.state.halted = 1;
+    return Outcome::kHalted;
+}
+
+Outcome cpuid_instruction(Cpu& cpu, const Instruction&, Exception&) {
+    CpuState& state = cpu.state;
+    auto leaf = static_cast<uint32_t>(state.gpr[kRax]), subleaf = static_cast<uint32_t>(state.gpr[kRcx]);
+    CpuidResult result = cpuid(leaf, subleaf, state.cr4);
+    state.gpr[kRax] = result.eax;
+    state.gpr[kRbx] = result.ebx;
+    state.gpr[kRcx] = result.ecx;
+    state.gpr[kRdx] = result.edx;
+    return Outcome::kNext;
+}
+
+Outcome rdtsc_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!may_read_tsc(cpu, exception)) return Outcome::kFault;
+    set_edx_eax(cpu.state, cpu.platform.tsc(cpu.state.icount));
+    return Outcome::kNext;
+}
+
+Outcome rdtscp_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!may_read_tsc(cpu, exception)) return Outcome::kFault;
+    set_edx_eax(cpu.state, cpu.platform.tsc(cpu.state.icount));
+    cpu.state.gpr[kRcx] = cpu.state.tsc_aux;
+    return Outcome::kNext;
+}
+
+Outcome rdpmc_instruction(Cpu&, const Instruction&, Exception& exception) {
+    return next_if(general_protection(exception));  // there are no counters
+}
+
+Outcome rdmsr_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    uint64_t value = 0;
+    if (!read_msr(cpu, static_cast<uint32_t>(cpu.state.gpr[kRcx]), value))
+        return next_if(general_protection(exception));
+    set_edx_eax(cpu.state, value);
+    return Outcome::kNext;
+}
+
+Outcome wrmsr_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    bool done = write_msr(cpu, static_cast<uint32_t>(cpu.state.gpr[kRcx]), edx_eax(cpu.state));
+    return next_if(done || general_protection(exception));
+}
+
+Outcome mov_control_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    const Operand& to = instruction.operands[0];
+    const Operand& from = instruction.operands[1];
+    if (to.kind == OperandKind::kControl)
+        return next_if(write_control(cpu, to.number, cpu.state.gpr[from.number], exception));
+    return next_if(read_control(cpu, from.number, cpu.state.gpr[to.number], exception));
+}
+
+Outcome mov_debug_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    const Operand& to = instruction.operands[0];
+    const Operand& from = instruction.operands[1];
+    bool writes = to.kind == OperandKind::kDebug;
+    unsigned number = writes ? to.number : from.number;
+    if (!debug_register(cpu, number, exception)) return Outcome::kFault;
+    if (writes) return next_if(write_debug(cpu.state, number, cpu.state.gpr[from.number], exception));
+    cpu.state.gpr[to.number] = cpu.state.dr[number];
+    return Outcome::kNext;
+}
+
+Outcome clts_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    cpu.state.cr0 &= ~kCr0Ts;
+    return Outcome::kNext;
+}
+
+Outcome smsw_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return next_if(write_operand(cpu, instruction, 0, cpu.state.cr0, 2, exception));
+}
+
+Outcome lmsw_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    uint64_t value = 0;
+    if (!require_supervisor(cpu, exception) || !read_operand(cpu, instruction, 0, value, exception))
+        return Outcome::kFault;
+    constexpr uint64_t kChangeable = kCr0Mp | kCr0Em | kCr0Ts;  // PE can be set, but is already
+    cpu.state.cr0 = (cpu.state.cr0 & ~kChangeable) | (value & kChangeable);
+    return Outcome::kNext;
+}
+
+Outcome invlpg_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    cpu.mmu.invalidate_page(GuestVirt(effective_address(cpu, instruction)));
+    return Outcome::kNext;
+}
+
+Outcome invpcid_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    uint64_t descriptor[2];  // PCID, address
+    if (!require_supervisor(cpu, exception) ||
+        !read_operand_memory(cpu, instruction, descriptor, sizeof descriptor, exception))
+        return Outcome::kFault;
+    uint64_t type = cpu.state.gpr[instruction.operands[0].number];
+    bool single = type <= 1, tagged = cpu.state.cr4 & kCr4Pcide;
+    bool valid = type <= 3 && descriptor[0] <= kPcidMask && (!single || tagged || descriptor[0] == 0) &&
+                 (type != 0 || is_canonical(descriptor[1]));
+    if (!valid) return next_if(general_protection(exception));
+    cpu.mmu.invalidate_pcid(static_cast<unsigned>(type), static_cast<uint16_t>(descriptor[0]),
+                            GuestVirt(descriptor[1]));
+    return Outcome::kNext;
+}
+
+/// INVD, WBINVD: there are no caches to see.
+Outcome cache_flush_all_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    return next_if(require_supervisor(cpu, exception));
+}
+
+/// CLFLUSH: the checks of a load of one byte.
+Outcome cache_flush_line_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    bool user = cpu.state.cpl() == 3;
+    auto result = cpu.mmu.translate(GuestVirt(effective_address(cpu, instruction)), Access::kRead, user);
+    if (auto* fault = std::get_if<Exception>(&result)) {
+        exception = *fault;
+        return Outcome::kFault;
+    }
+    return Outcome::kNext;
+}
+
+void reset(Cpu& cpu) {
+    CpuState& state = cpu.state;
+    Icount icount = state.icount;  // the machine's clock goes on
+    state = CpuState{};
+    state.icount = icount;
+    state.gpr[kRdx] = cpuid(1, 0, 0).eax;
+    state.rip = 0xfff0;
+    state.cr0 = kCr0Et | kCr0Nw | kCr0Cd;
+    for (SegmentRegister& segment : state.segments) segment = {0, 0x93, 0xffff, 0};
+    state.segments[kCs] = {0xf000, 0x9b, 0xffff, 0xffff0000};
+    state.gdtr = state.idtr = {0, 0xffff};
+    state.ldtr = {0, 0x82, 0xffff, 0};
+    state.tr = {0, 0x8b, 0xffff, 0};
+    reset_fx(state.fx);
+    cpu.mmu.flush();
+}
+
+}  // namespace lockstep::cpu

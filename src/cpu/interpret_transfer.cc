@@ -1,0 +1,223 @@
+// Transfers of control that change segments or privilege: SYSCALL and its relatives, IRET, far JMP, CALL and
+// RET, software interrupts.
+#include <cstring>
+
+#include "cpu/exceptions.h"
+#include "cpu/handlers.h"
+#include "cpu/segments.h"
+#include "x86/control.h"
+#include "x86/paging.h"
+
+namespace lockstep::cpu {
+
+using namespace x86;
+
+namespace {
+
+constexpr uint64_t kSysretFlags = 0x3c7fd7;  ///< RFLAGS that SYSRET takes from R11
+
+bool check_rip(const CodeTarget& target, uint64_t rip, Exception& exception) {
+    bool ok = target.segment.attributes & kAttributeLong ? is_canonical(rip) : rip <= target.segment.limit;
+    return ok || general_protection(exception);
+}
+
+uint16_t low16(uint64_t value) { return static_cast<uint16_t>(value); }
+
+/// CS and SS of a fast transfer in either direction.
+void load_flat(CpuState& state, uint64_t code, uint16_t code_attributes, uint64_t stack, unsigned cpl) {
+    state.segments[kCs] = flat_segment(low16((code & 0xfffc) | cpl), code_attributes, cpl);
+    state.segments[kSs] = flat_segment(low16((stack & 0xfffc) | cpl), kFlatData, cpl);
+}
+
+bool software_interrupt(Cpu& cpu, const Instruction& instruction, uint8_t vector, EventSource source,
+                        Exception& exception) {
+    Event event{vector, source, false, 0, cpu.state.rip + instruction.length, cpu.state.rflags};
+    return enter_handler(cpu, event, exception);
+}
+
+/// The RFLAGS that IRET takes from the stack.
+uint64_t iret_flags(const CpuState& state, uint64_t image, unsigned size) {
+    uint64_t changeable = kArithmeticFlags | kFlagTf | kFlagDf | kFlagNt | kFlagAc | kFlagId;
+    if (state.cpl() == 0) changeable |= kFlagIopl;
+    if (state.cpl() <= (state.rflags >> 12 & 3)) changeable |= kFlagIf;
+    if (size == 2) changeable &= 0xffff;
+    return (state.rflags & ~(changeable | kFlagRf)) | (image & changeable);
+}
+
+/// Reads `count` numbers of the operand's size from the stack.
+bool read_stack_numbers(Cpu& cpu, unsigned size, uint64_t at, unsigned count, uint64_t* out,
+                        Exception& exception) {
+    uint8_t bytes[5 * 8] = {};
+    if (!read_stack(cpu, at, bytes, size * count, exception)) return false;
+    for (unsigned i = 0; i < count; ++i) {
+        out[i] = 0;
+        std::memcpy(&out[i], bytes + i * size, size);
+    }
+    return true;
+}
+
+/// A far pointer in memory: offset, then selector.
+bool read_far_pointer(Cpu& cpu, const Instruction& instruction, uint64_t& offset, uint16_t& selector,
+                      Exception& exception) {
+    uint8_t bytes[10];
+    unsigned size = instruction.operand_size;
+    if (!read_operand_memory(cpu, instruction, bytes, size + 2, exception)) return false;
+    offset = 0;
+    std::memcpy(&offset, bytes, size);
+    std::memcpy(&selector, bytes + size, 2);
+    return true;
+}
+
+}  // namespace
+
+Outcome syscall_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    if (!(state.efer & kEferSce)) return jumped_if(raise(exception, kUd));
+    state.gpr[kRcx] = state.rip + instruction.length;
+    state.gpr[kR11] = state.rflags & ~kFlagRf;
+    state.rip = state.lstar;
+    state.rflags = (state.rflags & ~(state.sfmask | kFlagRf)) | 2;
+    load_flat(state, state.star >> 32, kFlatCode64, (state.star >> 32) + 8, 0);
+    return Outcome::kJumped;
+}
+
+Outcome sysret_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    if (!(state.efer & kEferSce)) return jumped_if(raise(exception, kUd));
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    bool to64 = instruction.operand_size == 8;
+    if (to64 && !is_canonical(state.gpr[kRcx])) return jumped_if(general_protection(exception));
+    uint64_t base = state.star >> 48;
+    state.rip = to64 ? state.gpr[kRcx] : static_cast<uint32_t>(state.gpr[kRcx]);
+    state.rflags = (state.gpr[kR11] & kSysretFlags) | 2;
+    load_flat(state, to64 ? base + 16 : base, to64 ? kFlatCode64 : kFlatCode32, base + 8, 3);
+    return Outcome::kJumped;
+}
+
+Outcome sysenter_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
+    CpuState& state = cpu.state;
+    if (is_null_selector(low16(state.sysenter_cs))) return jumped_if(general_protection(exception));
+    state.rip = state.sysenter_eip;
+    state.gpr[kRsp] = state.sysenter_esp;
+    state.rflags &= ~(kFlagVm | kFlagIf | kFlagRf);
+    load_flat(state, state.sysenter_cs, kFlatCode64, state.sysenter_cs + 8, 0);
+    return Outcome::kJumped;
+}
+
+Outcome sysexit_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    if (!require_supervisor(cpu, exception)) return Outcome::kFault;
+    if (is_null_selector(low16(state.sysenter_cs))) return jumped_if(general_protection(exception));
+    bool to64 = instruction.operand_size == 8;
+    uint64_t rip = state.gpr[kRdx], rsp = state.gpr[kRcx];
+    if (to64 && (!is_canonical(rip) || !is_canonical(rsp))) return jumped_if(general_protection(exception));
+    state.rip = to64 ? rip : static_cast<uint32_t>(rip);
+    state.gpr[kRsp] = to64 ? rsp : static_cast<uint32_t>(rsp);
+    uint64_t code = state.sysenter_cs + (to64 ? 32 : 16);
+    load_flat(state, code, to64 ? kFlatCode64 : kFlatCode32, code + 8, 3);
+    return Outcome::kJumped;
+}
+
+Outcome iret_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    unsigned size = instruction.operand_size;
+    uint64_t frame[5];  // rip, cs, rflags, rsp, ss
+    CodeTarget target;
+    SegmentRegister stack;
+    if (state.rflags & kFlagNt) return jumped_if(general_protection(exception));
+    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], 5, frame, exception) ||
+        !check_return_target(cpu, low16(frame[1]), target, exception) ||
+        !check_return_stack(cpu, low16(frame[4]), target, stack, exception) ||
+        !check_rip(target, frame[0], exception))
+        return Outcome::kFault;
+
+    bool outward = target.cpl > state.cpl();
+    state.rflags = iret_flags(state, frame[2], size);
+    state.segments[kCs] = target.segment;
+    state.segments[kSs] = stack;
+    state.rip = frame[0];
+    state.gpr[kRsp] = frame[3];
+    if (outward) drop_privileged_segments(state, target.cpl);
+    return Outcome::kJumped;
+}
+
+Outcome far_jump_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    uint64_t rip = 0;
+    uint16_t selector = 0;
+    CodeTarget target;
+    if (!read_far_pointer(cpu, instruction, rip, selector, exception) ||
+        !check_far_target(cpu, selector, target, exception) || !check_rip(target, rip, exception))
+        return Outcome::kFault;
+    cpu.state.segments[kCs] = target.segment;
+    cpu.state.rip = rip;
+    return Outcome::kJumped;
+}
+
+Outcome far_call_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    unsigned size = instruction.operand_size;
+    uint64_t rip = 0;
+    uint16_t selector = 0;
+    CodeTarget target;
+    if (!read_far_pointer(cpu, instruction, rip, selector, exception) ||
+        !check_far_target(cpu, selector, target, exception) || !check_rip(target, rip, exception))
+        return Outcome::kFault;
+    uint8_t frame[16] = {};
+    uint64_t back = state.rip + instruction.length;
+    std::memcpy(frame, &back, size);
+    std::memcpy(frame + size, &state.segments[kCs].selector, 2);
+    uint64_t rsp = state.gpr[kRsp] - 2 * size;
+    if (!write_stack(cpu, rsp, frame, 2 * size, exception)) return Outcome::kFault;
+    state.gpr[kRsp] = rsp;
+    state.segments[kCs] = target.segment;
+    state.rip = rip;
+    return Outcome::kJumped;
+}
+
+Outcome far_return_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    unsigned size = instruction.operand_size;
+    uint64_t extra = instruction.opcode == 0xca ? instruction.immediate & 0xffff : 0;
+    uint64_t frame[2];  // rip, cs
+    CodeTarget target;
+    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], 2, frame, exception) ||
+        !check_return_target(cpu, low16(frame[1]), target, exception) ||
+        !check_rip(target, frame[0], exception))
+        return Outcome::kFault;
+    uint64_t rsp = state.gpr[kRsp] + 2 * size + extra;
+    bool outward = target.cpl > state.cpl();
+    if (outward) {
+        uint64_t outer[2];  // rsp, ss
+        SegmentRegister stack;
+        if (!read_stack_numbers(cpu, size, rsp, 2, outer, exception) ||
+            !check_return_stack(cpu, low16(outer[1]), target, stack, exception))
+            return Outcome::kFault;
+        state.segments[kSs] = stack;
+        rsp = outer[0] + extra;
+    }
+    state.gpr[kRsp] = rsp;
+    state.segments[kCs] = target.segment;
+    state.rip = frame[0];
+    if (outward) drop_privileged_segments(state, target.cpl);
+    return Outcome::kJumped;
+}
+
+Outcome int_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    auto vector = static_cast<uint8_t>(instruction.immediate);
+    return jumped_if(software_interrupt(cpu, instruction, vector, EventSource::kSoftware, exception));
+}
+
+Outcome int3_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return jumped_if(software_interrupt(cpu, instruction, kBp, EventSource::kSoftware, exception));
+}
+
+Outcome int1_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    return jumped_if(software_interrupt(cpu, instruction, kDb, EventSource::kException, exception));
+}
+
+Outcome undefined_instruction(Cpu&, const Instruction&, Exception& exception) {
+    raise(exception, kUd);
+    return Outcome::kFault;
+}
+
+}  // namespace lockstep::cpu

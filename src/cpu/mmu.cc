@@ -1,0 +1,382 @@
+// The architectural TLB and the page walker. The rules of what an entry may be used for:
+//
+//   - `accessed` and `fetched` say how the page has been reached. An access of the other kind walks again,
+//   even
+//     where the accessed bit in memory is known to be set, so that what the TLB holds depends on the guest's
+//     own accesses and not on when its code was translated.
+//   - An entry that lacks a permission never raises a fault by itself: the tables are walked first.
+//   - A second walk refreshes the entry. Where it takes something away, or finds another page, listeners hear
+//   that
+//     the old entry has gone. A walk that ends in a page fault drops the entry (Intel SDM vol. 3, 4.10.4.1).
+//   - Accessed and dirty bits are written when the whole walk has succeeded, and not before.
+//   - When the leaves of all spaces reach kMaxLeaves, everything is dropped: a bound on the host's memory
+//     that the guest's own accesses reach at the same instruction everywhere.
+#include "cpu/mmu.h"
+
+#include "base/check.h"
+#include "cpu/tlb_store.h"
+#include "x86/control.h"
+#include "x86/paging.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+using namespace x86;
+
+constexpr size_t kMaxLeaves = 16384;
+constexpr uint16_t kNoPcid = 0xffff;
+constexpr uint64_t kHalfPages = uint64_t{1} << 36;
+constexpr uint64_t kGigabyteRegions = 512;
+
+uint64_t page_number(GuestVirt at) { return at.value() >> 12 & (kHalfPages - 1); }
+bool is_upper(GuestVirt at) { return at.value() >> 63; }
+
+/// What a walk found, before anything is written.
+struct Path {
+    std::array<GuestPhys, 4> at{};
+    std::array<uint64_t, 4> entries{};
+    unsigned count = 0;
+    unsigned level = 0;  ///< of the last entry read
+    bool present = true, reserved = false;
+    bool writable = true, user = true, executable = true;
+
+    uint64_t last() const { return entries[count - 1]; }
+    /// The 4 KiB page of `linear`.
+    uint64_t page(uint64_t linear) const {
+        uint64_t offset_mask = (uint64_t{1} << level_shift(level)) - 1;
+        return ((last() & kPteAddress & ~offset_mask) | (linear & offset_mask)) & ~kPageMask;
+    }
+};
+
+}  // namespace
+
+struct Mmu::Impl {
+    struct Space {
+        explicit Space(TlbLeafPool& pool) : lower(pool) {}
+        uint16_t pcid = kNoPcid;
+        TlbStore lower;
+    };
+
+    explicit Impl(Mmu& owner) : mmu(owner), upper(pool) {
+        spaces.reserve(kSpaces);
+        for (unsigned i = 0; i < kSpaces; ++i) spaces.emplace_back(pool);
+    }
+
+    Mmu& mmu;
+    TlbLeafPool pool;
+    std::vector<Space> spaces;
+    TlbStore upper;
+    std::vector<TlbLeaf*> upper_local;  ///< leaves of the upper half that hold pages which aren't global
+    unsigned next_victim = 0;           ///< the space bound first
+    bool lower_global = false;          ///< a global page was entered in a lower half
+    bool gigabyte_pages = false;        ///< a piece of a 1 GiB page was entered
+
+    TlbStore& store(GuestVirt at) { return is_upper(at) ? upper : spaces[mmu.space_].lower; }
+
+    uint64_t read_entry(GuestPhys at) const {
+        uint64_t value =
+            ~uint64_t{0};  // what a bus without an answer reads as; as an entry it has reserved bits set
+        if (mmu.memory_.is_ram(at, 8)) std::memcpy(&value, mmu.memory_.host(at), 8);
+        return value;
+    }
+    Path walk(uint64_t linear) const;
+    void set_bits(Path& path, bool dirty);
+    const TlbEntry* enter(GuestVirt at, const Path& path, Access access);
+    bool permits(const TlbEntry& entry, Access access, bool user) const;
+    bool path_permits(const Path& path, Access access, bool user) const;
+    const TlbEntry* identity(GuestVirt at);
+
+    void drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half);
+    void drop_large(unsigned space, TlbStore& from, TlbLeaf* leaf, bool upper_half);
+    void invalidate(unsigned space, TlbStore& from, uint64_t page, bool upper_half);
+    void drop_space(unsigned space);
+    void drop_upper();
+    void drop_upper_local();
+    void bound_memory();
+    unsigned find_space(uint16_t pcid) const;
+    unsigned bind_space(uint16_t pcid);
+};
+
+Path Mmu::Impl::walk(uint64_t linear) const {
+    Path path;
+    bool nxe = mmu.state_.efer & kEferNxe;
+    uint64_t table = mmu.state_.cr3 & kPteAddress;
+    for (unsigned level = kTopLevel;; --level) {
+        GuestPhys at(table + level_index(linear, level) * 8);
+        uint64_t entry = read_entry(at);
+        path.at[path.count] = at;
+        path.entries[path.count++] = entry;
+        path.level = level;
+        if (!(entry & kPtePresent)) {
+            path.present = false;
+            return path;
+        }
+        if ((entry & reserved_bits(entry, level)) || (!nxe && (entry & kPteNoExecute))) {
+            path.reserved = true;
+            return path;
+        }
+        path.writable &= (entry & kPteWritable) != 0;
+        path.user &= (entry & kPteUser) != 0;
+        path.executable &= !(entry & kPteNoExecute);
+        if (maps_page(entry, level)) return path;
+        table = entry & kPteAddress;
+    }
+}
+
+/// Sets the accessed bits of a path, and the dirty bit of its page.
+void Mmu::Impl::set_bits(Path& path, bool dirty) {
+    for (unsigned i = 0; i < path.count; ++i) {
+        bool last = i + 1 == path.count;
+        uint64_t wanted = path.entries[i] | kPteAccessed | (last && dirty ? kPteDirty : 0);
+        if (wanted == path.entries[i]) continue;
+        path.entries[i] = wanted;
+        if (mmu.memory_.is_code(path.at[i]))
+            mmu.memory_.write_number(path.at[i], wanted);
+        else
+            std::memcpy(mmu.memory_.host(path.at[i]), &wanted, sizeof wanted);
+    }
+}
+
+bool Mmu::Impl::permits(const TlbEntry& entry, Access access, bool user) const {
+    if (user && !entry.user) return false;
+    switch (access) {
+        case Access::kRead:
+            return entry.accessed;
+        case Access::kWrite:
+            return entry.accessed && entry.dirty && (entry.writable || (!user && !(mmu.state_.cr0 & kCr0Wp)));
+        case Access::kExecute:
+            return entry.fetched && entry.executable;
+    }
+    return false;
+}
+
+bool Mmu::Impl::path_permits(const Path& path, Access access, bool user) const {
+    if (!path.present || path.reserved || (user && !path.user)) return false;
+    if (access == Access::kWrite) return path.writable || (!user && !(mmu.state_.cr0 & kCr0Wp));
+    return access != Access::kExecute || path.executable;
+}
+
+const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) {
+    bound_memory();
+    TlbEntry fresh;
+    fresh.page = path.page(at.value());
+    fresh.present = true;
+    fresh.writable = path.writable;
+    fresh.user = path.user;
+    fresh.executable = path.executable;
+    fresh.dirty = (path.last() & kPteDirty) != 0;
+    fresh.fetched = access == Access::kExecute;
+    fresh.accessed = access != Access::kExecute;
+    fresh.global = (path.last() & kPteGlobal) && (mmu.state_.cr4 & kCr4Pge);
+    fresh.large = path.level > 0;
+
+    uint64_t page = page_number(at);
+    bool upper_half = is_upper(at);
+    TlbLeaf& leaf = store(at).leaf_for_insert(page / kLeafPages);
+    unsigned index = page % kLeafPages;
+    TlbEntry& entry = leaf.entries[index];
+    if (entry.present) {
+        bool same = entry.page == fresh.page && entry.writable <= fresh.writable &&
+                    entry.user <= fresh.user && entry.executable <= fresh.executable &&
+                    entry.dirty <= fresh.dirty && entry.global == fresh.global;
+        if (same) {
+            fresh.fetched |= entry.fetched;
+            fresh.accessed |= entry.accessed;
+            fresh.large |= entry.large;
+        } else if (mmu.listener_) {
+            mmu.listener_->page_dropped(mmu.space_, GuestVirt(at.value() & ~kPageMask));
+        }
+    }
+    entry = fresh;
+    leaf.used[index / 64] |= uint64_t{1} << index % 64;
+    if (path.level == 2) leaf.gigabyte = gigabyte_pages = true;
+    if (!upper_half) {
+        lower_global |= fresh.global;
+    } else if (!fresh.global && !leaf.has_local) {
+        leaf.has_local = true;
+        upper_local.push_back(&leaf);
+    }
+    return &entry;
+}
+
+/// Paging is off: every address is its own translation.
+const TlbEntry* Mmu::Impl::identity(GuestVirt at) {
+    Path path;
+    path.entries[0] = (at.value() & kPteAddress) | kPteDirty;
+    path.count = 1;
+    if (TlbEntry* entry = store(at).find(page_number(at)); entry && entry->fetched && entry->accessed)
+        return entry;
+    enter(at, path, Access::kRead);
+    return enter(at, path, Access::kExecute);
+}
+
+void Mmu::Impl::drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half) {
+    TlbLeaf* leaf = from.leaf(page / kLeafPages);
+    if (!leaf || !leaf->entries[page % kLeafPages].present) return;
+    leaf->remove(page % kLeafPages);
+    if (mmu.listener_)
+        mmu.listener_->page_dropped(space, GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12));
+}
+
+/// Drops every piece of large pages in a leaf.
+void Mmu::Impl::drop_large(unsigned space, TlbStore& from, TlbLeaf* leaf, bool upper_half) {
+    uint64_t first = leaf->region * kLeafPages;
+    leaf->for_each([&](unsigned index, TlbEntry& entry) {
+        if (entry.large) drop(space, from, first + index, upper_half);
+    });
+}
+
+/// INVLPG in one store.
+void Mmu::Impl::invalidate(unsigned space, TlbStore& from, uint64_t page, bool upper_half) {
+    drop(space, from, page, upper_half);
+    uint64_t region = page / kLeafPages;
+    if (TlbLeaf* leaf = from.leaf(region)) drop_large(space, from, leaf, upper_half);
+    if (!gigabyte_pages) return;
+    uint64_t first = region & ~(kGigabyteRegions - 1);
+    for (uint64_t other = first; other < first + kGigabyteRegions; ++other)
+        if (TlbLeaf* leaf = from.leaf(other); leaf && leaf->gigabyte)
+            drop_large(space, from, leaf, upper_half);
+}
+
+void Mmu::Impl::drop_space(unsigned space) {
+    if (spaces[space].lower.empty()) return;
+    spaces[space].lower.clear();
+    if (mmu.listener_) mmu.listener_->space_dropped(space);
+}
+
+void Mmu::Impl::drop_upper() {
+    upper_local.clear();
+    if (upper.empty()) return;
+    upper.clear();
+    if (mmu.listener_) mmu.listener_->upper_half_dropped();
+}
+
+void Mmu::Impl::drop_upper_local() {
+    for (TlbLeaf* leaf : upper_local) {
+        leaf->has_local = false;
+        uint64_t first = leaf->region * kLeafPages;
+        leaf->for_each([&](unsigned index, TlbEntry& entry) {
+            if (!entry.global) drop(mmu.space_, upper, first + index, true);
+        });
+    }
+    upper_local.clear();
+}
+
+void Mmu::Impl::bound_memory() {
+    if (pool.in_use() < kMaxLeaves) return;
+    for (unsigned space = 0; space < kSpaces; ++space) drop_space(space);
+    drop_upper();
+}
+
+/// The space bound to `pcid`, or kSpaces.
+unsigned Mmu::Impl::find_space(uint16_t pcid) const {
+    unsigned space = 0;
+    while (space < kSpaces && spaces[space].pcid != pcid) ++space;
+    return space;
+}
+
+unsigned Mmu::Impl::bind_space(uint16_t pcid) {
+    unsigned space = find_space(kNoPcid);
+    if (space == kSpaces) {
+        space = next_victim;
+        next_victim = (next_victim + 1) % kSpaces;
+        drop_space(space);
+    }
+    spaces[space].pcid = pcid;
+    return space;
+}
+
+Mmu::Mmu(CpuState& state, memory::GuestMemory& memory)
+    : state_(state), memory_(memory), impl_(std::make_unique<Impl>(*this)) {
+    impl_->spaces[0].pcid = 0;
+}
+
+Mmu::~Mmu() = default;
+
+std::variant<const TlbEntry*, Exception> Mmu::translate(GuestVirt at, Access access, bool user) {
+    if (!is_canonical(at.value())) return Exception{kGp, true, 0, 0};
+    if (TlbEntry* entry = impl_->store(at).find(page_number(at));
+        entry && impl_->permits(*entry, access, user))
+        return entry;
+    if (!(state_.cr0 & kCr0Pg)) return impl_->identity(at);
+
+    Path path = impl_->walk(at.value());
+    if (impl_->path_permits(path, access, user)) {
+        impl_->set_bits(path, access == Access::kWrite);
+        return impl_->enter(at, path, access);
+    }
+    impl_->drop(space_, impl_->store(at), page_number(at), is_upper(at));
+    uint32_t code = (path.present ? kPfPresent : 0) | (path.reserved ? kPfReserved : 0) |
+                    (user ? kPfUser : 0) | (access == Access::kWrite ? kPfWrite : 0) |
+                    (access == Access::kExecute && (state_.efer & kEferNxe) ? kPfFetch : 0);
+    return Exception{kPf, true, code, at.value()};
+}
+
+const TlbEntry* Mmu::cached(GuestVirt at) const {
+    return is_canonical(at.value()) ? impl_->store(at).find(page_number(at)) : nullptr;
+}
+
+std::optional<GuestPhys> Mmu::peek(GuestVirt at) const {
+    if (!is_canonical(at.value())) return std::nullopt;
+    if (!(state_.cr0 & kCr0Pg)) return GuestPhys(at.value() & kPteAddress) + (at.value() & kPageMask);
+    Path path = impl_->walk(at.value());
+    if (!path.present || path.reserved) return std::nullopt;
+    return GuestPhys(path.page(at.value()) + (at.value() & kPageMask));
+}
+
+void Mmu::load_cr3(uint64_t value, bool keep) {
+    bool tagged = state_.cr4 & kCr4Pcide;
+    auto pcid = static_cast<uint16_t>(tagged ? value & kPcidMask : 0);
+    state_.cr3 = value;
+    impl_->drop_upper_local();
+    unsigned space = impl_->find_space(pcid);
+    if (space == kSpaces)
+        space = impl_->bind_space(pcid);
+    else if (!tagged || !keep)
+        impl_->drop_space(space);
+    if (space == space_) return;
+    space_ = space;
+    if (listener_) listener_->space_entered(space);
+}
+
+void Mmu::invalidate_page(GuestVirt at) {
+    if (!is_canonical(at.value())) return;
+    uint64_t page = page_number(at);
+    if (is_upper(at)) return impl_->invalidate(space_, impl_->upper, page, true);
+    impl_->invalidate(space_, impl_->spaces[space_].lower, page, false);
+    if (!impl_->lower_global) return;
+    for (unsigned space = 0; space < kSpaces; ++space)
+        if (space != space_) impl_->invalidate(space, impl_->spaces[space].lower, page, false);
+}
+
+void Mmu::invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at) {
+    CHECK(type <= 3, "INVPCID of type {}", type);
+    if (type >= 2) {
+        for (unsigned space = 0; space < kSpaces; ++space) impl_->drop_space(space);
+        return type == 2 ? impl_->drop_upper() : impl_->drop_upper_local();
+    }
+    unsigned space = impl_->find_space(pcid);
+    if (type == 1) {
+        if (space < kSpaces) impl_->drop_space(space);
+        return impl_->drop_upper_local();
+    }
+    if (is_upper(at)) return impl_->invalidate(space_, impl_->upper, page_number(at), true);
+    if (space < kSpaces) impl_->invalidate(space, impl_->spaces[space].lower, page_number(at), false);
+}
+
+void Mmu::flush() {
+    for (unsigned space = 0; space < kSpaces; ++space) {
+        impl_->drop_space(space);
+        impl_->spaces[space].pcid = kNoPcid;
+    }
+    impl_->drop_upper();
+    impl_->next_victim = 0;
+    impl_->lower_global = impl_->gigabyte_pages = false;
+    impl_->spaces[0].pcid = static_cast<uint16_t>(state_.cr4 & kCr4Pcide ? state_.cr3 & kPcidMask : 0);
+    if (space_ == 0) return;
+    space_ = 0;
+    if (listener_) listener_->space_entered(0);
+}
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,68 @@
+// RSI, RDI and RCX of a string instruction: stepping, wrapping with 32-bit addresses, pieces of a long REP.
+#pragma once
+
+#include <algorithm>
+
+#include "cpu/virtual_memory.h"
+
+namespace lockstep::cpu {
+
+class StringRegisters {
+  public:
+    StringRegisters(CpuState& state, const Instruction& instruction, unsigned element_size)
+        : state_(state),
+          instruction_(instruction),
+          size_(element_size),
+          mask_(mask_of_size(instruction.address_size)) {}
+
+    /// Linear addresses of the present elements.
+    uint64_t source() const {
+        uint64_t base = instruction_.segment == kNoRegister ? 0 : state_.segments[instruction_.segment].base;
+        return base + (state_.gpr[kRsi] & mask_);
+    }
+    uint64_t destination() const { return state_.gpr[kRdi] & mask_; }
+
+    bool repeated() const { return instruction_.repeat != Repeat::kNone; }
+    bool backward() const { return state_.rflags & kFlagDf; }
+    /// How many elements to do now: all that RCX says, but at most `limit`, and one at a time under TF.
+    uint64_t piece(uint64_t limit) const {
+        if (!repeated()) return 1;
+        uint64_t count = state_.gpr[kRcx] & mask_;
+        return std::min(count, state_.rflags & kFlagTf ? 1 : limit);
+    }
+
+    void advance_source(uint64_t elements) { advance(kRsi, elements); }
+    void advance_destination(uint64_t elements) { advance(kRdi, elements); }
+    void count_down(uint64_t elements) {
+        if (repeated() && elements)
+            write_register(state_, kRcx, instruction_.address_size, state_.gpr[kRcx] - elements);
+    }
+    /// After the piece: done, or more to come.
+    Outcome outcome() const {
+        return repeated() && (state_.gpr[kRcx] & mask_) ? Outcome::kAgain : Outcome::kNext;
+    }
+
+    /// Elements from `linear` on that lie whole on its page and before the register wraps; 0 where the first
+    /// one crosses, or for backward steps.
+    uint64_t contiguous(uint64_t linear, Gpr gpr) const {
+        if (backward()) return 0;
+        uint64_t bytes = kPageSize - (linear & kPageMask);
+        uint64_t to_wrap = mask_ - (state_.gpr[gpr] & mask_);
+        return std::min(bytes, to_wrap) / size_;
+    }
+
+  private:
+    void advance(Gpr gpr, uint64_t elements) {
+        if (elements == 0) return;
+        uint64_t bytes = elements * size_;
+        uint64_t moved = backward() ? state_.gpr[gpr] - bytes : state_.gpr[gpr] + bytes;
+        write_register(state_, gpr, instruction_.address_size, moved);
+    }
+
+    CpuState& state_;
+    const Instruction& instruction_;
+    unsigned size_;
+    uint64_t mask_;
+};
+
+}  // namespace lockstep::cpu

@@ -1,0 +1,180 @@
+#include "cpu/virtual_memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "x86/paging.h"
+
+namespace lockstep::cpu {
+
+namespace {
+
+/// The one or two pieces of guest-physical memory behind a virtual range.
+struct Pieces {
+    GuestPhys first, second;
+    unsigned first_size = 0;
+};
+
+bool translate_one(Cpu& cpu, Privilege privilege, uint64_t at, Access access, GuestPhys& out,
+                   Exception& exception) {
+    auto result = cpu.mmu.translate(GuestVirt(at), access, privilege == Privilege::kUser);
+    if (auto* fault = std::get_if<Exception>(&result)) {
+        exception = *fault;
+        return false;
+    }
+    out = GuestPhys(std::get<const TlbEntry*>(result)->page + (at & kPageMask));
+    return true;
+}
+
+bool translate_range(Cpu& cpu, Privilege privilege, uint64_t at, unsigned size, Access access, Pieces& out,
+                     Exception& exception) {
+    CHECK(size <= kPageSize, "an access of {} bytes", size);
+    out.first_size = static_cast<unsigned>(std::min<uint64_t>(size, kPageSize - (at & kPageMask)));
+    if (!translate_one(cpu, privilege, at, access, out.first, exception)) return false;
+    return out.first_size == size ||
+           translate_one(cpu, privilege, at + out.first_size, access, out.second, exception);
+}
+
+/// MMIO takes numbers of 1, 2, 4 and 8 bytes; anything else goes in such pieces, largest first.
+unsigned mmio_piece(unsigned size) { return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1; }
+
+void read_physical(Cpu& cpu, GuestPhys at, uint8_t* out, unsigned size) {
+    if (size == 0) return;
+    if (cpu.memory.is_ram(at, size)) {
+        std::memcpy(out, cpu.memory.host(at), size);
+        return;
+    }
+    for (unsigned done = 0; done < size;) {
+        unsigned piece = mmio_piece(size - done);
+        uint64_t value = cpu.platform.read_mmio(at + done, piece);
+        std::memcpy(out + done, &value, piece);
+        done += piece;
+    }
+}
+
+void write_physical(Cpu& cpu, GuestPhys at, const uint8_t* in, unsigned size) {
+    if (size == 0) return;
+    if (cpu.memory.is_ram(at, size)) {
+        if (cpu.memory.is_code(at))
+            cpu.memory.write(at, {in, size});
+        else
+            std::memcpy(cpu.memory.host(at), in, size);
+        return;
+    }
+    for (unsigned done = 0; done < size;) {
+        unsigned piece = mmio_piece(size - done);
+        uint64_t value = 0;
+        std::memcpy(&value, in + done, piece);
+        cpu.platform.write_mmio(at + done, piece, value);
+        done += piece;
+    }
+}
+
+/// Turns the #GP of a non-canonical address into #SS.
+bool as_stack_fault(Exception& exception) {
+    if (exception.vector == kGp) exception.vector = kSs_;
+    return false;
+}
+
+}  // namespace
+
+bool read_as(Cpu& cpu, Privilege privilege, uint64_t at, void* out, unsigned size, Exception& exception) {
+    Pieces pieces;
+    if (!translate_range(cpu, privilege, at, size, Access::kRead, pieces, exception)) return false;
+    auto* bytes = static_cast<uint8_t*>(out);
+    read_physical(cpu, pieces.first, bytes, pieces.first_size);
+    read_physical(cpu, pieces.second, bytes + pieces.first_size, size - pieces.first_size);
+    return true;
+}
+
+bool write_as(Cpu& cpu, Privilege privilege, uint64_t at, const void* in, unsigned size,
+              Exception& exception) {
+    Pieces pieces;
+    if (!translate_range(cpu, privilege, at, size, Access::kWrite, pieces, exception)) return false;
+    auto* bytes = static_cast<const uint8_t*>(in);
+    write_physical(cpu, pieces.first, bytes, pieces.first_size);
+    write_physical(cpu, pieces.second, bytes + pieces.first_size, size - pieces.first_size);
+    return true;
+}
+
+bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) {
+    Pieces pieces;
+    return translate_range(cpu, current_privilege(cpu), at, size, Access::kWrite, pieces, exception);
+}
+
+bool read_virtual(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {
+    return read_as(cpu, current_privilege(cpu), at, out, size, exception);
+}
+
+bool write_virtual(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception) {
+    return write_as(cpu, current_privilege(cpu), at, in, size, exception);
+}
+
+bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {
+    return read_virtual(cpu, at, out, size, exception) || as_stack_fault(exception);
+}
+
+bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception) {
+    return write_virtual(cpu, at, in, size, exception) || as_stack_fault(exception);
+}
+
+uint64_t effective_address(const Cpu& cpu, const Instruction& instruction) {
+    auto at = static_cast<uint64_t>(instruction.displacement);
+    if (instruction.rip_relative) at += cpu.state.rip + instruction.length;
+    if (instruction.base != kNoRegister) at += cpu.state.gpr[instruction.base];
+    if (instruction.index != kNoRegister) at += cpu.state.gpr[instruction.index] * instruction.scale;
+    if (instruction.address_size == 4) at &= 0xffffffff;
+    if (instruction.segment != kNoRegister) at += cpu.state.segments[instruction.segment].base;
+    return at;
+}
+
+bool read_operand_memory(Cpu& cpu, const Instruction& instruction, void* out, unsigned size,
+                         Exception& exception) {
+    return read_virtual(cpu, effective_address(cpu, instruction), out, size, exception) ||
+           (instruction.stack_segment && as_stack_fault(exception));
+}
+
+bool write_operand_memory(Cpu& cpu, const Instruction& instruction, const void* in, unsigned size,
+                          Exception& exception) {
+    return write_virtual(cpu, effective_address(cpu, instruction), in, size, exception) ||
+           (instruction.stack_segment && as_stack_fault(exception));
+}
+
+void write_register(CpuState& state, unsigned number, unsigned size, uint64_t value) {
+    uint64_t mask = mask_of_size(size);
+    uint64_t kept = size >= 4 ? 0 : state.gpr[number] & ~mask;
+    state.gpr[number] = kept | (value & mask);
+}
+
+bool read_operand(Cpu& cpu, const Instruction& instruction, unsigned which, uint64_t& value,
+                  Exception& exception) {
+    const Operand& operand = instruction.operands[which];
+    value = 0;
+    switch (operand.kind) {
+        case OperandKind::kRegister:
+            value = cpu.state.gpr[operand.number] & mask_of_size(operand.size);
+            return true;
+        case OperandKind::kImmediate:
+            value = instruction.immediate;
+            return true;
+        case OperandKind::kMemory:
+            return read_operand_memory(cpu, instruction, &value, operand.size, exception);
+        default:
+            CHECK(false, "operand {} of opcode {:#x} has no value", which, instruction.opcode);
+    }
+    return false;
+}
+
+bool write_operand(Cpu& cpu, const Instruction& instruction, unsigned which, uint64_t value,
+                   unsigned memory_size, Exception& exception) {
+    const Operand& operand = instruction.operands[which];
+    if (operand.kind == OperandKind::kMemory)
+        return write_operand_memory(cpu, instruction, &value, memory_size, exception);
+    CHECK(operand.kind == OperandKind::kRegister, "operand {} of opcode {:#x} cannot be written", which,
+          instruction.opcode);
+    write_register(cpu.state, operand.number, operand.size, value);
+    return true;
+}
+
+}  // namespace lockstep::cpu
