@@ -94,13 +94,14 @@ class Machine {
     /// As hash(), but `memory` covers only `size` bytes of RAM from byte `start` of the RAM on (whole pages):
     /// cheap enough for a running guest.
     virtual StateHash hash_part(uint64_t start, uint64_t size) = 0;
-    /// Requests to the host (disks, random bytes) whose completion has not been delivered, in the order in which
-    /// the machine made them and as it made them: what going live issues again.
+    /// Requests to the host (disks, random bytes) whose completion has not been delivered, in the order in
+    /// which the machine made them and as it made them: what going live issues again.
     virtual std::vector<bus::Output> unanswered() const = 0;
     /// Registers and devices as text, for dumps.
     virtual std::string describe() const = 0;
 
-    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config, const translate::EngineOptions& options,
+    static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
+                                                   const translate::EngineOptions& options,
                                                    bus::OutputSink& sink);
 };
 

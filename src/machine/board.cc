@@ -1,0 +1,198 @@
+#include "machine/board.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "devices/virtio/block/block.h"
+#include "devices/virtio/console/console.h"
+#include "devices/virtio/net/net.h"
+#include "devices/virtio/rng/rng.h"
+#include "record/payloads.h"
+
+namespace lockstep::machine {
+
+namespace {
+
+constexpr unsigned kPciRandom = 1, kPciConsole = 2, kPciFirstDisk = 3, kPciFirstNetwork = 19;
+static_assert(kPciFirstDisk + kMaxDisks <= kPciFirstNetwork);
+static_assert(kPciFirstNetwork + kMaxNetworks < bus::kPciDevices);
+static_assert(kFirstDisk + kMaxDisks <= kFirstNetwork);
+
+constexpr uint32_t kPciWindow = 0xc0000000, kPciWindowStep = 0x10000;
+constexpr unsigned kPciPin = 16;
+
+}  // namespace
+
+Result<void> Board::check(const MachineConfig& config) {
+    if (config.disks.size() > kMaxDisks)
+        return error("{} disks: at most {} are possible", config.disks.size(), kMaxDisks);
+    if (config.networks.size() > kMaxNetworks)
+        return error("{} networks: at most {} are possible", config.networks.size(), kMaxNetworks);
+    for (const DiskConfig& disk : config.disks) {
+        if (disk.size_bytes == 0 || disk.size_bytes % devices::virtio::Block::kSector)
+            return error("a disk of {} bytes: the size must be a multiple of 512", disk.size_bytes);
+        if (disk.serial.size() > 20)
+            return error("the disk serial '{}' is longer than 20 bytes", disk.serial);
+    }
+    return {};
+}
+
+Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus::IcountSource& icount,
+             bus::OutputSink& sink)
+    : memory_(memory),
+      icount_(icount),
+      sink_(sink),
+      timers_(clock_, icount),
+      lapic_(timers_),
+      ioapic_(lapic_) {
+    using namespace devices;
+    pit_ = std::make_unique<Pit>(ioapic_.line(kPitPin), timers_);
+    rtc_ = std::make_unique<Rtc>(config.start_time_s, ioapic_.line(kRtcPin), timers_);
+    power_ = std::make_unique<Power>(ioapic_.line(kSciPin), timers_);
+    uart_ = std::make_unique<Uart>(kSerialDevice, ioapic_.line(kUartPin), timers_, sink_);
+    devices_ = {&pci_, &lapic_, &ioapic_, &pic_, pit_.get(), rtc_.get(), power_.get(), uart_.get()};
+    by_number_[kSerialDevice] = uart_.get();
+
+    add_virtio<virtio::Rng>(kRandomDevice, kPciRandom, requests_, sink_);
+    if (config.console) add_virtio<virtio::Console>(kConsoleDevice, kPciConsole, sink_);
+    for (unsigned i = 0; i < config.disks.size(); ++i) {
+        const DiskConfig& disk = config.disks[i];
+        add_virtio<virtio::Block>(
+            static_cast<uint16_t>(kFirstDisk + i), kPciFirstDisk + i, fmt::format("disk{}", i),
+            virtio::BlockConfig{disk.size_bytes, disk.read_only, disk.serial}, requests_, sink_);
+    }
+    for (unsigned i = 0; i < config.networks.size(); ++i)
+        add_virtio<virtio::Net>(static_cast<uint16_t>(kFirstNetwork + i), kPciFirstNetwork + i,
+                                fmt::format("network{}", i), config.networks[i].mac, sink_);
+    connect();
+    reset();
+}
+
+template <typename Model, typename... Args>
+void Board::add_virtio(uint16_t number, unsigned pci_device, Args&&... args) {
+    auto model = std::make_unique<Model>(number, std::forward<Args>(args)...);
+    if constexpr (std::is_base_of_v<devices::virtio::Requester, Model>) requesters_.push_back(model.get());
+    unsigned pin = kPciPin + pci_device % 4;
+    devices::virtio::PciPlace place{kPciWindow + pci_device * kPciWindowStep, static_cast<uint8_t>(pin)};
+    virtio_.push_back(std::make_unique<devices::virtio::PciTransport>(std::move(model), memory_, lapic_,
+                                                                      ioapic_.line(pin), place));
+    pci_.attach(pci_device, *virtio_.back());
+    devices_.push_back(virtio_.back().get());
+    by_number_[number] = virtio_.back().get();
+}
+
+void Board::connect() {
+    using namespace devices;
+    lapic_.set_eoi_listener([this](uint8_t vector) { ioapic_.end_of_interrupt(vector); });
+    pci_.attach(0, host_bridge_);
+    CHECK(mmio_.claim(GuestPhys(kLapicAddress), kLapicSize, lapic_));
+    CHECK(mmio_.claim(GuestPhys(kIoapicAddress), kIoapicSize, ioapic_));
+    ports_.claim(kPicPorts[0], kPicPortCount, pic_.chip(0));
+    ports_.claim(kPicPorts[1], kPicPortCount, pic_.chip(1));
+    ports_.claim(kPitPort, kPitPorts, *pit_);
+    ports_.claim(kPitControlPort, 1, pit_->control_port());
+    ports_.claim(kKeyboardPort, 1, power_->keyboard_port());
+    ports_.claim(kRtcPort, kRtcPorts, *rtc_);
+    ports_.claim(kUartPort, kUartPorts, *uart_);
+    ports_.claim(kPowerPort, kPowerPorts, *power_);
+    // Port cf9 lies between the two of PCI: of its four address ports only the first takes whole words.
+    ports_.claim(bus::kPciAddressPort, 1, pci_.address_port());
+    ports_.claim(kResetPort, 1, power_->reset_port());
+    ports_.claim(bus::kPciDataPort, 4, pci_.data_port());
+}
+
+void Board::reset() {
+    for (bus::Device* device : devices_) device->reset();
+    pci_.map_functions();
+}
+
+void Board::deliver(const record::Entry& entry) {
+    if (entry.device == 0) {
+        control(entry);
+    } else if (auto found = by_number_.find(entry.device); found != by_number_.end()) {
+        found->second->input(entry);
+    } else {
+        log_error("an entry of the log names device {}, which this machine doesn't have", entry.device);
+    }
+    timers_.run_due();
+}
+
+void Board::control(const record::Entry& entry) {
+    Icount now = icount_.icount();
+    if (auto rate = record::decode<record::TimeRate>(entry); rate && rate.value().rate) {
+        clock_.set_rate(now, rate.value().rate);
+    } else if (auto advance = record::decode<record::TimeAdvance>(entry)) {
+        clock_.advance(now, advance.value().ticks);
+    } else if (auto power = record::decode<record::PowerControl>(entry)) {
+        power_->control(power.value().action);
+    } else {
+        log_error("an entry of the log, of kind {}, means nothing to the machine",
+                  static_cast<unsigned>(entry.kind));
+    }
+    timers_.clock_changed();
+}
+
+// One section for the time and the requests, then one for each device: its name, and its state as a blob.
+void Board::save(ByteWriter& out) const {
+    clock_.save(out);
+    out.varint(requests_.peek());
+    Bytes state;
+    for (const bus::Device* device : devices_) {
+        state.clear();
+        ByteWriter section(state);
+        device->save(section);
+        out.text(device->name());
+        out.blob(state);
+    }
+}
+
+Result<void> Board::load(ByteReader& in) {
+    clock_.load(in);
+    requests_.set(in.varint());
+    if (!in.ok() || clock_.rate() == 0) return error("the saved machine is cut short or damaged");
+    for (bus::Device* device : devices_) {
+        std::string name = in.text();
+        ByteReader section(in.blob());
+        if (!in.ok()) return error("the saved machine is cut short at device {}", device->name());
+        if (name != device->name())
+            return error(
+                "the saved machine has a device '{}' where this one has '{}'; the configurations differ",
+                name, device->name());
+        TRY(device->load(section));
+        if (!section.ok() || section.remaining())
+            return error("the saved state of {} is damaged", device->name());
+    }
+    pci_.map_functions();
+    timers_.clock_changed();
+    return {};
+}
+
+std::vector<bus::Output> Board::unanswered() const {
+    std::vector<devices::virtio::UnansweredRequest> requests;
+    for (const devices::virtio::Requester* requester : requesters_)
+        for (devices::virtio::UnansweredRequest& request : requester->unanswered())
+            requests.push_back(std::move(request));
+    std::sort(requests.begin(), requests.end(),
+              [](const auto& a, const auto& b) { return a.number < b.number; });
+    std::vector<bus::Output> outputs;
+    for (auto& request : requests) outputs.push_back(std::move(request.output));
+    return outputs;
+}
+
+std::string Board::describe() const {
+    std::string text = fmt::format("guest time {} ns, rate {:#x}, next timer {} ns\n", timers_.now_ns(),
+                                   clock_.rate(), timers_.next_deadline_ns());
+    for (const bus::Device* device : devices_) {
+        Bytes state;
+        ByteWriter out(state);
+        device->save(out);
+        text += fmt::format(
+            "{:10} {:6} bytes  {:02x}\n", device->name(), state.size(),
+            fmt::join(state.begin(), state.begin() + static_cast<int64_t>(std::min<size_t>(state.size(), 48)),
+                      ""));
+    }
+    return text;
+}
+
+}  // namespace lockstep::machine

@@ -1,0 +1,54 @@
+#include "machine/machine.h"
+
+namespace lockstep::machine {
+
+namespace {
+constexpr uint32_t kVersion = 1;
+}
+
+void MachineConfig::save(ByteWriter& out) const {
+    out.varint(kVersion);
+    out.varint(memory_bytes);
+    out.varint(disks.size());
+    for (const DiskConfig& disk : disks) {
+        out.varint(disk.size_bytes);
+        out.fixed(disk.read_only);
+        out.text(disk.serial);
+    }
+    out.varint(networks.size());
+    for (const NetworkConfig& network : networks) out.raw(network.mac);
+    out.fixed(console);
+    out.blob(kernel);
+    out.blob(initrd);
+    out.text(command_line);
+    out.varint(start_time_s);
+}
+
+Result<MachineConfig> MachineConfig::load(ByteReader& in) {
+    if (uint64_t version = in.varint(); version != kVersion)
+        return error("the machine's configuration has version {}, this program reads version {}", version,
+                     kVersion);
+    MachineConfig config;
+    config.memory_bytes = in.varint();
+    for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+        DiskConfig& disk = config.disks.emplace_back();
+        disk.size_bytes = in.varint();
+        disk.read_only = in.fixed<uint8_t>();
+        disk.serial = in.text();
+    }
+    for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+        ByteSpan mac = in.raw(6);
+        if (in.ok()) std::copy(mac.begin(), mac.end(), config.networks.emplace_back().mac.begin());
+    }
+    config.console = in.fixed<uint8_t>();
+    ByteSpan kernel = in.blob();
+    config.kernel.assign(kernel.begin(), kernel.end());
+    ByteSpan initrd = in.blob();
+    config.initrd.assign(initrd.begin(), initrd.end());
+    config.command_line = in.text();
+    config.start_time_s = in.varint();
+    if (!in.ok()) return error("the machine's configuration is cut short or damaged");
+    return config;
+}
+
+}  // namespace lockstep::machine

@@ -1,0 +1,225 @@
+#include "machine/machine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "cpu/cpu.h"
+#include "machine/board.h"
+#include "machine/boot.h"
+#include "machine/cpu_fields.h"
+#include "translate/vcpu.h"
+
+namespace lockstep::machine {
+
+namespace {
+
+constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
+constexpr uint32_t kStateVersion = 1;
+
+// Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
+constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
+constexpr uint64_t kProtection = 1 << 0, kNumericError = 1 << 5, kExtensionType = 1 << 4,
+                   kPaging = 1ull << 31;
+constexpr uint64_t kPhysicalExtension = 1 << 5;
+constexpr uint64_t kLongModeEnable = 1 << 8, kLongModeActive = 1 << 10;
+
+class MachineImpl : public Machine, public bus::IcountSource {
+  public:
+    MachineImpl(const MachineConfig& config, std::unique_ptr<memory::GuestMemory> memory,
+                const translate::EngineOptions& options, bus::OutputSink& sink)
+        : config_(config),
+          memory_(std::move(memory)),
+          board_(config_, *memory_, *this, sink),
+          cpu_(*memory_, board_) {
+        vcpu_ = std::make_unique<translate::Vcpu>(cpu_, options);
+    }
+
+    Stop run(Icount until) override;
+    void request_stop() override { vcpu_->request_stop(); }
+
+    // During construction of the board there is no processor yet: nothing has been retired.
+    Icount icount() const override { return vcpu_ ? vcpu_->icount() : Icount(0); }
+    uint64_t guest_time_ns() const override { return board_.timers().now_ns(); }
+    uint64_t next_timer_ns() const override { return board_.timers().next_deadline_ns(); }
+
+    void deliver(const record::Entry& entry) override {
+        CHECK(entry.icount == icount(), "an entry for icount {} at icount {}", entry.icount.value(),
+              icount().value());
+        board_.deliver(entry);
+    }
+
+    void reset() override {
+        Result<void> booted = boot();
+        CHECK(booted.ok(), "the kernel was loaded before: {}", booted.error().message());
+    }
+    Result<void> boot();
+    void save(ByteWriter& out) override;
+    Result<void> load(ByteReader& in) override;
+    StateHash hash() override { return {hash_registers(), memory_->hash(), hash_devices()}; }
+    StateHash hash_part(uint64_t start, uint64_t size) override;
+    std::vector<bus::Output> unanswered() const override { return board_.unanswered(); }
+    std::string describe() const override;
+
+  private:
+    uint64_t hash_registers();
+    uint64_t hash_devices();
+    void enter(const BootEntry& entry);
+    void forget_derived();
+
+    const MachineConfig config_;
+    std::unique_ptr<memory::GuestMemory> memory_;
+    Board board_;
+    cpu::Cpu cpu_;
+    std::unique_ptr<translate::Vcpu> vcpu_;
+};
+
+// Event points must be exact: at an icount where run() returns, every timer due has fired, and no interrupt
+// or exception of the next instruction has been taken, whatever made run() return. The vCPU stops at `until`
+// in just that state. When it was asked to stop it may be past the delivery of an exception, so it is given
+// one more instruction.
+Stop MachineImpl::run(Icount until) {
+    bool requested = false;
+    for (;;) {
+        board_.timers().run_due();
+        if (board_.leave_requested()) {
+            board_.uart().flush();
+            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff
+                                                                                : Stop::kReset;
+        }
+        if (icount() >= until) return requested ? Stop::kRequested : Stop::kReached;
+        switch (vcpu_->run(until)) {
+            case translate::VcpuExit::kReached:
+            case translate::VcpuExit::kPlatform:
+                break;
+            case translate::VcpuExit::kRequested:
+                if (!requested) until = std::min(until, icount() + 1);
+                requested = true;
+                break;
+            case translate::VcpuExit::kHalted:
+                if (board_.timers().next_event() > icount()) return Stop::kHalted;
+                break;
+            case translate::VcpuExit::kTripleFault:
+                board_.power().request_reset();
+                break;
+        }
+    }
+}
+
+Result<void> MachineImpl::boot() {
+    // RAM at power-on is zero.
+    Bytes nothing;
+    ByteWriter(nothing).varint(0);
+    ByteReader empty(nothing);
+    TRY(memory_->load(empty));
+    board_.reset();
+    BootEntry entry = TRY(load_linux(*memory_, {config_.kernel, config_.initrd, config_.command_line}));
+    enter(entry);
+    return {};
+}
+
+// The state in which the 64-bit boot protocol enters the kernel: long mode, flat segments, interrupts off.
+void MachineImpl::enter(const BootEntry& entry) {
+    Icount now = icount();
+    cpu::reset(cpu_);
+    cpu::CpuState& state = cpu_.state;
+    state.icount = now;
+    state.rip = entry.start.value();
+    state.gpr = {};
+    state.gpr[cpu::kRsi] = entry.parameters.value();
+    state.rflags = 2;
+    state.cr0 = kProtection | kExtensionType | kNumericError | kPaging;
+    state.cr3 = entry.page_table.value();
+    state.cr4 = kPhysicalExtension;
+    state.efer = kLongModeEnable | kLongModeActive;
+    for (cpu::SegmentRegister& segment : state.segments) segment = {entry.data_selector, kFlatData, ~0u, 0};
+    state.segments[cpu::kCs] = {entry.code_selector, kCode64, ~0u, 0};
+    state.gdtr = {entry.descriptors.value(), static_cast<uint64_t>(entry.descriptors_size - 1)};
+    state.idtr = {};
+    forget_derived();
+}
+
+void MachineImpl::forget_derived() {
+    cpu_.mmu.flush();
+    vcpu_->state_replaced();
+}
+
+void MachineImpl::save(ByteWriter& out) {
+    forget_derived();
+    out.fixed(kStateMagic);
+    out.varint(kStateVersion);
+    record::write_fields(out, CpuFields{cpu_.state});
+    board_.save(out);
+    out.varint(memory_->ram_size());
+    memory_->save(out);
+}
+
+Result<void> MachineImpl::load(ByteReader& in) {
+    if (in.fixed<uint64_t>() != kStateMagic) return error("this is not a saved machine");
+    if (uint64_t version = in.varint(); version != kStateVersion)
+        return error("the saved machine has version {}, this program reads version {}", version,
+                     kStateVersion);
+    CpuFields fields{cpu_.state};
+    TRY(record::read_fields(in, fields, "the saved state of the processor"));
+    // The devices arm their timers by the restored icount.
+    forget_derived();
+    TRY(board_.load(in));
+    if (uint64_t size = in.varint(); size != memory_->ram_size())
+        return error("the saved machine has {} MiB of memory, this one {} MiB", size >> 20,
+                     memory_->ram_size() >> 20);
+    TRY(memory_->load(in));
+    forget_derived();
+    return {};
+}
+
+uint64_t MachineImpl::hash_registers() { return hash64(record::encode_fields(CpuFields{cpu_.state})); }
+
+uint64_t MachineImpl::hash_devices() {
+    Bytes state;
+    ByteWriter out(state);
+    board_.save(out);
+    return hash64(state);
+}
+
+// Byte n of the RAM is n further on in guest-physical space once it is past the hole below 4 GiB.
+StateHash MachineImpl::hash_part(uint64_t start, uint64_t size) {
+    uint64_t end = std::min(start + size, memory_->ram_size());
+    uint64_t memory_hash = 0;
+    for (uint64_t at = start & ~kPageMask; at < end; at += kPageSize) {
+        uint64_t physical =
+            at < memory_->low_ram_size() ? at : at - memory_->low_ram_size() + memory::kHighRamStart;
+        memory_hash ^= hash64({memory_->host(GuestPhys(physical)), kPageSize}, at + 1);
+    }
+    return {hash_registers(), memory_hash, hash_devices()};
+}
+
+std::string MachineImpl::describe() const {
+    const cpu::CpuState& s = cpu_.state;
+    std::string text = fmt::format("icount {} rip {:016x} rflags {:x} halted {} cpl {}\n", icount().value(),
+                                   s.rip, s.rflags, s.halted, s.cpl());
+    static constexpr const char* kNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                             "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    for (unsigned i = 0; i < s.gpr.size(); ++i)
+        text += fmt::format("{:3} {:016x}{}", kNames[i], s.gpr[i], i % 4 == 3 ? "\n" : "  ");
+    text +=
+        fmt::format("cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} efer {:x}\n", s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+    text +=
+        fmt::format("cs {:x} ss {:x} fs {:x} gs {:x} kernel gs {:x} gdt {:x} idt {:x} tr {:x}\n",
+                    s.segments[cpu::kCs].selector, s.segments[cpu::kSs].selector, s.segments[cpu::kFs].base,
+                    s.segments[cpu::kGs].base, s.kernel_gs_base, s.gdtr.base, s.idtr.base, s.tr.base);
+    return text + board_.describe();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
+                                                 const translate::EngineOptions& options,
+                                                 bus::OutputSink& sink) {
+    TRY(Board::check(config));
+    std::unique_ptr<memory::GuestMemory> memory = TRY(memory::GuestMemory::create(config.memory_bytes));
+    auto machine = std::make_unique<MachineImpl>(config, std::move(memory), options, sink);
+    TRY(machine->boot());
+    return std::unique_ptr<Machine>(std::move(machine));
+}
+
+}  // namespace lockstep::machine
