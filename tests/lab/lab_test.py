@@ -1,0 +1,114 @@
+"""The network laboratory joins and cuts what it says. Needs root, like the laboratory itself."""
+
+import pathlib
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+from labkit.lab import Lab  # noqa: E402
+
+NAME = "labtest"
+UDP_ECHO = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.78.0.2", 9000))
+while True:
+    data, peer = s.recvfrom(100)
+    s.sendto(data, peer)
+"""
+UDP_ASK = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.5)
+s.sendto(b"?", ("10.78.0.2", 9000))
+s.recv(100)
+"""
+
+
+def answers(lab, where, address):
+    """Whether a ping is answered within 2 seconds."""
+    return lab.run(where, "ping", "-c", "1", "-W", "2", address).returncode == 0
+
+
+def udp_answers(lab):
+    return lab.run("a", "/usr/bin/python3", "-c", UDP_ASK).returncode == 0
+
+
+class LabTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(NAME)
+        cls.lab.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.lab.__exit__()
+
+    def test_client_and_hosts_reach_each_other(self):
+        self.assertTrue(answers(self.lab, "client", "10.77.0.2"))
+        self.assertTrue(answers(self.lab, "client", "10.77.0.3"))
+        self.assertTrue(answers(self.lab, "a", "10.78.0.2"))
+        self.assertFalse(answers(self.lab, "client", "10.78.0.1"))
+
+    def test_cut_logging_is_silent_and_leaves_the_guests_network(self):
+        self.lab.cut("logging")
+        self.assertFalse(answers(self.lab, "a", "10.78.0.2"))
+        self.assertTrue(answers(self.lab, "client", "10.77.0.2"))
+        self.lab.restore("logging")
+        self.assertTrue(answers(self.lab, "a", "10.78.0.2"))
+
+    def test_cut_heartbeats_stops_udp_alone(self):
+        self.lab.start("b", "udp", "/usr/bin/python3", "-c", UDP_ECHO)
+        end = time.monotonic() + 10
+        while not udp_answers(self.lab):
+            self.assertLess(time.monotonic(), end, "the UDP server has not come up")
+        self.lab.cut("heartbeats")
+        self.assertFalse(udp_answers(self.lab))
+        self.assertTrue(answers(self.lab, "a", "10.78.0.2"))
+        self.lab.restore("heartbeats")
+        self.assertTrue(udp_answers(self.lab))
+        self.lab.kill("udp")
+
+    def test_cut_guest_link(self):
+        self.lab.cut("guest-b")
+        self.assertFalse(answers(self.lab, "client", "10.77.0.3"))
+        self.assertTrue(answers(self.lab, "client", "10.77.0.2"))
+        self.lab.restore("guest-b")
+        end = time.monotonic() + 10
+        while not answers(self.lab, "client", "10.77.0.3"):
+            self.assertLess(time.monotonic(), end, "the link does not come back")
+
+    def test_storage_goes_away_and_comes_back(self):
+        shared = pathlib.Path(self.lab.folder) / "shared"
+        (shared / "file").write_text("x")
+        self.lab.cut("storage")
+        self.assertFalse(shared.exists())
+        self.lab.restore("storage")
+        self.assertEqual((shared / "file").read_text(), "x")
+
+    def test_a_killed_job_is_gone_and_others_are_not(self):
+        self.lab.start("a", "one", "sleep", "1000")
+        self.lab.start("b", "two", "sleep", "1000")
+        self.lab.kill("one")
+        with self.assertRaises(RuntimeError):
+            self.lab.kill("one")
+        self.lab.kill("two", "STOP")
+        self.lab.kill("two", "CONT")
+        self.lab.kill("two", "TERM")
+
+    def test_down_leaves_nothing(self):
+        with Lab("labtest2") as second:
+            second.start("a", "sleeper", "sleep", "1000")
+            folder = pathlib.Path(second.folder)
+            pid = int((folder / "sleeper.pid").read_text().split()[0])
+        self.assertFalse(folder.exists())
+        state = pathlib.Path(f"/proc/{pid}/stat")
+        self.assertTrue(not state.exists() or ") Z " in state.read_text())
+        spaces = subprocess.run(["ip", "netns"], stdout=subprocess.PIPE, text=True).stdout
+        self.assertNotIn("labtest2-", spaces)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,7 @@
+"""What the demo, the tests with a real guest and the benchmarks share: the network laboratory, a protected VM in
+it, the load from outside, and the guest's console."""
+
+import pathlib
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = TOP / "build/release"

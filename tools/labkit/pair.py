@@ -1,0 +1,144 @@
+"""A guest protected by a pair of hosts of the laboratory. Every command line of Lockstep that the demo and the
+tests use is here."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+from . import BUILD, TOP
+from .lab import GUEST_ADDRESS, LOGGING_ADDRESS
+
+LOCKSTEP = BUILD / "apps/lockstep/lockstep"
+DAEMON_PORT = 7700
+VM_NAME = "guest"
+
+
+def other(host):
+    return "b" if host == "a" else "a"
+
+
+def guest_image():
+    """The folder of the guest image, which is made if it has not been."""
+    done = subprocess.run([TOP / "tools/build_guest_image"], check=True, stdout=subprocess.PIPE, text=True)
+    return pathlib.Path(done.stdout.strip())
+
+
+class Pair:
+    def __init__(self, lab, memory="512 MiB"):
+        self.lab = lab
+        self.shared = pathlib.Path(lab.folder) / "shared"
+        self.config = pathlib.Path(lab.folder) / "vm.toml"
+        self.image = guest_image()
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", self.shared], check=True)
+        (self.shared / "arbiter").mkdir()
+        self.config.write_text(self._configuration(memory))
+
+    def _configuration(self, memory):
+        hosts = ", ".join(f'"{address}:{DAEMON_PORT}"' for address in LOGGING_ADDRESS.values())
+        address = f"{GUEST_ADDRESS}::10.77.0.1:255.255.255.0:guest:eth0:off"
+        return f"""\
+[vm]
+name = "{VM_NAME}"
+kernel = "{self.image}/vmlinuz"
+initrd = "{self.image}/initrd"
+command_line = "root=/dev/vda rw console=ttyS0 net.ifnames=0 ip={address}"
+memory = "{memory}"
+
+[[disk]]
+path = "{self.shared}/disk.raw"
+shared = true
+
+[[network]]
+tap = "tap0"
+bridge = "br0"
+mac = "52:54:00:12:34:56"
+
+[protection]
+hosts = [{hosts}]
+arbiter = "{self.shared}/arbiter"
+"""
+
+    # The command lines -------------------------------------------------------------------------------------
+
+    def runtime(self, host):
+        """The folder of a host's sockets; each "host" has its own, as if it were another machine."""
+        return pathlib.Path(self.lab.folder) / f"run-{host}"
+
+    def lockstep(self, host, *arguments, timeout=60):
+        """Runs `lockstep ...` on a host and returns what it printed; raises with its sentence if it failed."""
+        done = self.lab.run(host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, *arguments, timeout=timeout)
+        if done.returncode:
+            raise RuntimeError(f"lockstep {' '.join(map(str, arguments))} on {host}: {done.stderr.strip()}")
+        return done.stdout
+
+    def start_daemon(self, host):
+        self.runtime(host).mkdir(exist_ok=True)
+        listen = f"{LOGGING_ADDRESS[host]}:{DAEMON_PORT}"
+        self.lab.start(
+            host, f"daemon-{host}", "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "daemon", "--listen", listen
+        )
+
+    def start_vm(self, host):
+        self.lockstep(host, "start", self.config)
+
+    def status(self, host):
+        """The VM's state on a host as a dictionary; None where the host runs no side of it."""
+        try:
+            return json.loads(self.lockstep(host, "status", VM_NAME, "--json"))
+        except (RuntimeError, subprocess.TimeoutExpired):
+            return None
+
+    def protect(self, host, backup_host):
+        self.lockstep(host, "protect", VM_NAME, f"{LOGGING_ADDRESS[backup_host]}:{DAEMON_PORT}")
+
+    def power_off(self, host):
+        self.lockstep(host, "power-off", VM_NAME)
+
+    # What the demo and the tests do with them --------------------------------------------------------------
+
+    def wait_for_guest(self, timeout):
+        """Waits until the guest's services answer; returns the seconds that took."""
+        start = time.monotonic()
+        while time.monotonic() - start < timeout:
+            done = self.lab.run("client", "redis-cli", "-h", GUEST_ADDRESS, "-t", "2", "ping", timeout=30)
+            if done.stdout.strip() == "PONG":
+                return time.monotonic() - start
+            time.sleep(0.5)
+        raise RuntimeError(f"the guest does not answer after {timeout} s")
+
+    def wait_protected(self, host, timeout):
+        """Waits until the VM that is live on `host` is protected; returns the seconds that took."""
+        start = time.monotonic()
+        status = None
+        while time.monotonic() - start < timeout:
+            status = self.status(host)
+            if status and status["protected"]:
+                return time.monotonic() - start
+            time.sleep(0.05)
+        raise RuntimeError(f"the VM on {host} is not protected after {timeout} s; its state: {status}")
+
+    def wait_live(self, host, timeout):
+        """Waits until `host` is the live side; returns the time (steady clock, s) at which that was seen."""
+        start = time.monotonic()
+        while time.monotonic() - start < timeout:
+            status = self.status(host)
+            if status and status["role"] in ("solo", "primary"):
+                return status.get("live_since_s", time.monotonic())
+            time.sleep(0.01)
+        raise RuntimeError(f"the backup on {host} did not go live within {timeout} s")
+
+    def kill_vm(self, host, what=signal.SIGKILL):
+        """Kills the VM's process on a host, as a power cut would; returns the time (steady clock, s)."""
+        pid = self.status(host)["pid"]
+        now = time.monotonic()
+        os.kill(pid, what)
+        return now
+
+    def keep_logs(self, folder):
+        """Copies what the processes on the hosts have written to `folder`."""
+        for log in pathlib.Path(self.lab.folder).rglob("*.log"):
+            shutil.copy(log, folder)
