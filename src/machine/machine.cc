@@ -33,13 +33,16 @@ class MachineImpl : public Machine, public bus::IcountSource {
           board_(config_, *memory_, *this, sink),
           cpu_(*memory_, board_) {
         vcpu_ = std::make_unique<translate::Vcpu>(cpu_, options);
+        counter_ = vcpu_.get();
     }
+
+    ~MachineImpl() override { vcpu_.reset(); }  // it refers to the processor
 
     Stop run(Icount until) override;
     void request_stop() override { vcpu_->request_stop(); }
 
     // During construction of the board there is no processor yet: nothing has been retired.
-    Icount icount() const override { return vcpu_ ? vcpu_->icount() : Icount(0); }
+    Icount icount() const override { return counter_ ? counter_->icount() : Icount(0); }
     uint64_t guest_time_ns() const override { return board_.timers().now_ns(); }
     uint64_t next_timer_ns() const override { return board_.timers().next_deadline_ns(); }
 
@@ -67,11 +70,12 @@ class MachineImpl : public Machine, public bus::IcountSource {
     void enter(const BootEntry& entry);
     void forget_derived();
 
+    const translate::Vcpu* counter_ = nullptr;  // vcpu_, once it exists
     const MachineConfig config_;
     std::unique_ptr<memory::GuestMemory> memory_;
+    std::unique_ptr<translate::Vcpu> vcpu_;  // before the board, which asks for the icount while it is made
     Board board_;
     cpu::Cpu cpu_;
-    std::unique_ptr<translate::Vcpu> vcpu_;
 };
 
 // Event points must be exact: at an icount where run() returns, every timer due has fired, and no interrupt
