@@ -70,12 +70,6 @@ void set_connection_options(int socket, const ChannelOptions& options) {
     set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
 }
 
-std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options) {
-    set_connection_options(socket.get(), options);
-    std::string peer = peer_address(socket.get()).text();
-    return std::make_unique<Channel>(loop, std::make_unique<TcpStream>(std::move(socket)), peer, options);
-}
-
 size_t total_size(std::span<const ByteSpan> parts) {
     size_t size = 0;
     for (ByteSpan part : parts) size += part.size();
@@ -83,6 +77,12 @@ size_t total_size(std::span<const ByteSpan> parts) {
 }
 
 }  // namespace
+
+std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options) {
+    set_connection_options(socket.get(), options);
+    std::string peer = peer_address(socket.get()).text();
+    return std::make_unique<Channel>(loop, std::make_unique<TcpStream>(std::move(socket)), peer, options);
+}
 
 Channel::Channel(EventLoop& loop, std::unique_ptr<ByteStream> stream, std::string peer,
                  const ChannelOptions& options)

@@ -125,6 +125,9 @@ class Channel {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // a callback may destroy this object
 };
 
+/// A channel over a connected, non-blocking TCP socket, such as one that another process has accepted.
+std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options);
+
 /// Accepts channels at an address.
 class ChannelListener {
   public:

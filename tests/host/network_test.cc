@@ -1,0 +1,255 @@
+// TAP devices, and a channel over a link that dies, in a network namespace of this process's own.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host/channel.h"
+#include "host/tap_device.h"
+#include "support.h"
+
+namespace lockstep::host {
+namespace {
+
+const MacAddress kMac{0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+
+void set_link_up(const char* name, bool up) {
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM, 0));
+    ifreq request{};
+    std::string(name).copy(request.ifr_name, IFNAMSIZ - 1);
+    ASSERT_EQ(ioctl(control.get(), SIOCGIFFLAGS, &request), 0);
+    request.ifr_flags = static_cast<short>(up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
+    ASSERT_EQ(ioctl(control.get(), SIOCSIFFLAGS, &request), 0);
+}
+
+/// What stands on the kernel's side of a device.
+class PacketSocket {
+  public:
+    explicit PacketSocket(const char* device)
+        : socket_(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL))) {
+        sockaddr_ll address{};
+        address.sll_family = AF_PACKET;
+        address.sll_protocol = htons(ETH_P_ALL);
+        address.sll_ifindex = static_cast<int>(if_nametoindex(device));
+        EXPECT_EQ(bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    }
+    void send(const Bytes& frame) {
+        EXPECT_EQ(::send(socket_.get(), frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
+    }
+    /// The frames that came from the TAP's holder and have this Ethernet type.
+    std::vector<Bytes> received(uint16_t type) {
+        std::vector<Bytes> frames;
+        for (;;) {
+            Bytes frame(70'000);
+            sockaddr_ll from{};
+            socklen_t length = sizeof from;
+            ssize_t size = recvfrom(socket_.get(), frame.data(), frame.size(), 0,
+                                    reinterpret_cast<sockaddr*>(&from), &length);
+            if (size < 0) return frames;
+            frame.resize(static_cast<size_t>(size));
+            bool ours =
+                from.sll_pkttype != PACKET_OUTGOING && frame[12] == type >> 8 && frame[13] == (type & 0xff);
+            if (ours) frames.push_back(std::move(frame));
+        }
+    }
+
+  private:
+    FileDescriptor socket_;
+};
+
+constexpr uint16_t kTestType = 0x88b5;  // for local experiments (IEEE 802)
+
+Bytes test_frame(uint8_t number, size_t size = 100) {
+    Bytes frame(size, number);
+    std::fill_n(frame.begin(), 6, 0xff);
+    std::copy(kMac.begin(), kMac.end(), frame.begin() + 6);
+    frame[12] = kTestType >> 8;
+    frame[13] = kTestType & 0xff;
+    return frame;
+}
+
+class NetworkTest : public testing::Test {
+  protected:
+    static void SetUpTestSuite() {
+        if (geteuid() != 0) return;
+        namespace_made_ = unshare(CLONE_NEWNET) == 0;
+        if (namespace_made_) set_link_up("lo", true);
+    }
+    void SetUp() override {
+        if (!namespace_made_) GTEST_SKIP() << "needs the right to make a network namespace (root)";
+        loop_ = make_loop();
+    }
+    std::unique_ptr<TapDevice> make_tap(const TapOptions& options = {.name = "guest0", .bridge = ""}) {
+        auto tap = TapDevice::create(*loop_, options);
+        EXPECT_TRUE(tap.ok()) << (tap.ok() ? "" : tap.error().message());
+        return tap.take();
+    }
+    void receive(TapDevice& tap) {
+        tap.set_receiver([this](const std::vector<Bytes>& frames) {
+            batches_++;
+            for (const Bytes& frame : frames) {
+                if (frame[12] == kTestType >> 8 && frame[13] == (kTestType & 0xff))
+                    received_.push_back(frame);
+            }
+        });
+    }
+
+    static inline bool namespace_made_ = false;
+    std::unique_ptr<EventLoop> loop_;
+    std::vector<Bytes> received_;
+    int batches_ = 0;
+};
+
+TEST_F(NetworkTest, FramesPassBothWaysInBatches) {
+    auto tap = make_tap();
+    PacketSocket kernel("guest0");
+    receive(*tap);
+    for (uint8_t i = 0; i < 100; i++) kernel.send(test_frame(i, 60 + i * 10u));
+    EXPECT_TRUE(run_until(*loop_, [&] { return received_.size() == 100; }));
+    for (uint8_t i = 0; i < 100; i++) EXPECT_EQ(received_[i], test_frame(i, 60 + i * 10u));
+    EXPECT_LT(batches_, 20);
+
+    std::vector<Bytes> frames;
+    for (uint8_t i = 0; i < 50; i++) frames.push_back(test_frame(i));
+    tap->send(frames);
+    EXPECT_EQ(kernel.received(kTestType), frames);
+    EXPECT_EQ(tap->counters().frames_out, 50u);
+    EXPECT_EQ(tap->counters().dropped_out, 0u);
+}
+
+TEST_F(NetworkTest, StaleFramesAreThrownAwayAndPausedOnesWait) {
+    auto tap = make_tap();
+    PacketSocket kernel("guest0");
+    kernel.send(test_frame(1));
+    receive(*tap);
+    tap->pause_receiving();
+    kernel.send(test_frame(2));
+    run_for(*loop_, 10 * kNsPerMs);
+    EXPECT_TRUE(received_.empty());
+    tap->resume_receiving();
+    EXPECT_TRUE(run_until(*loop_, [&] { return !received_.empty(); }));
+    EXPECT_EQ(received_[0], test_frame(2));
+}
+
+TEST_F(NetworkTest, AnIdleTapCostsNothing) {
+    auto tap = make_tap();
+    receive(*tap);
+    uint64_t before = cpu_time_ns();
+    run_for(*loop_, 100 * kNsPerMs);
+    EXPECT_LT(cpu_time_ns() - before, 20 * kNsPerMs);
+}
+
+TEST_F(NetworkTest, TheAnnouncementIsAReverseArpFrameAndComesSeveralTimes) {
+    auto tap = make_tap();
+    PacketSocket kernel("guest0");
+    tap->announce(kMac, 2);
+    std::vector<Bytes> seen = kernel.received(0x8035);
+    ASSERT_EQ(seen.size(), 1u) << "the first goes at once";
+    run_for(*loop_, 300 * kNsPerMs);
+    EXPECT_EQ(kernel.received(0x8035).size(), 2u);
+    const Bytes& frame = seen[0];
+    ASSERT_EQ(frame.size(), 60u);
+    EXPECT_EQ(Bytes(frame.begin(), frame.begin() + 6), Bytes(6, 0xff));
+    EXPECT_EQ(Bytes(frame.begin() + 6, frame.begin() + 12), Bytes(kMac.begin(), kMac.end()));
+    EXPECT_EQ(Bytes(frame.begin() + 14, frame.begin() + 22), (Bytes{0, 1, 8, 0, 6, 4, 0, 3}));
+}
+
+TEST_F(NetworkTest, ABusyNameIsNamed) {
+    auto tap = make_tap();
+    auto second = TapDevice::create(*loop_, {.name = "guest0", .bridge = ""});
+    ASSERT_FALSE(second.ok());
+    expect_contains(second.error().message(), "guest0");
+    expect_contains(second.error().message(), "another process holds");
+    tap.reset();
+    EXPECT_TRUE(TapDevice::create(*loop_, {.name = "guest0", .bridge = ""}).ok());
+}
+
+TEST_F(NetworkTest, ADeviceOfAnotherKindIsRefused) {
+    auto loopback = TapDevice::create(*loop_, {.name = "lo", .bridge = ""});
+    ASSERT_FALSE(loopback.ok());
+    expect_contains(loopback.error().message(), "is no TAP device");
+    EXPECT_FALSE(TapDevice::create(*loop_, {.name = "", .bridge = ""}).ok());
+    EXPECT_FALSE(TapDevice::create(*loop_, {.name = "a-name-that-is-too-long", .bridge = ""}).ok());
+}
+
+TEST_F(NetworkTest, ItJoinsABridge) {
+    auto missing = TapDevice::create(*loop_, {.name = "guest0", .bridge = "bridge0"});
+    ASSERT_FALSE(missing.ok());
+    expect_contains(missing.error().message(), "there is no bridge bridge0");
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM, 0));
+    if (ioctl(control.get(), SIOCBRADDBR, "bridge0") < 0) GTEST_SKIP() << "this kernel has no bridges";
+    set_link_up("bridge0", true);
+    auto one = make_tap({.name = "guest0", .bridge = "bridge0"});
+    auto other = make_tap({.name = "guest1", .bridge = "bridge0"});
+    receive(*other);
+    // A port forwards once spanning tree's delay, which is off by default here, is over.
+    std::vector<Bytes> frames{test_frame(9)};
+    EXPECT_TRUE(run_until(*loop_, [&] {
+        one->send(frames);
+        loop_->run_once(50 * kNsPerMs);
+        return !received_.empty();
+    }));
+    one.reset();
+    other.reset();
+    set_link_up("bridge0", false);
+    ioctl(control.get(), SIOCBRDELBR, "bridge0");
+}
+
+TEST_F(NetworkTest, AMissingRightIsNamed) {
+    pid_t child = fork();
+    if (child == 0) {
+        constexpr uid_t kNobody = 65534;
+        if (setgid(kNobody) != 0 || setuid(kNobody) != 0) _exit(2);
+        auto tap = TapDevice::create(*loop_, {.name = "guest0", .bridge = ""});
+        bool named = !tap.ok() && tap.error().message().find("run as root") != std::string::npos;
+        bool capability = !tap.ok() && tap.error().message().find("CAP_NET_ADMIN") != std::string::npos;
+        _exit(named || capability ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+}
+
+TEST_F(NetworkTest, AChannelWhoseLinkDiesIsBroken) {
+    ChannelOptions options{.user_timeout_ms = 400};
+    std::unique_ptr<Channel> accepted, connected;
+    auto listener = ChannelListener::create(*loop_, SocketAddress::parse("127.0.0.1:0").take(), options,
+                                            [&](std::unique_ptr<Channel> c) { accepted = std::move(c); });
+    ChannelConnector connector(*loop_, listener.value()->address(), options, {},
+                               [&](std::unique_ptr<Channel> c) { connected = std::move(c); }, {});
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted && connected; }));
+    std::optional<CloseCause> cause;
+    connected->set_handlers(
+        {.frame = [](ByteSpan) {}, .closed = [&](CloseCause c, const Error&) { cause = c; }, .drained = {}});
+    set_link_up("lo", false);
+    connected->send(to_bytes("unheard"));
+    EXPECT_TRUE(run_until(*loop_, [&] { return cause.has_value(); }));
+    EXPECT_EQ(cause, CloseCause::kBroken);
+    set_link_up("lo", true);
+}
+
+TEST(MacAddress, AreParsedAndPrinted) {
+    EXPECT_EQ(parse_mac("52:54:00:12:34:56").value(), kMac);
+    EXPECT_EQ(mac_text(kMac), "52:54:00:12:34:56");
+    for (const char* bad : {"", "52:54:00:12:34", "52:54:00:12:34:56:78", "52-54-00-12-34-56",
+                            "52:54:00:12:34:5g", "53:54:00:12:34:56"})
+        EXPECT_FALSE(parse_mac(bad).ok()) << bad;
+}
+
+TEST(Announcement, AGratuitousArpNamesTheAddressTwice) {
+    Bytes frame = gratuitous_arp_announcement(kMac, {10, 0, 0, 7});
+    ASSERT_EQ(frame.size(), 60u);
+    EXPECT_EQ(Bytes(frame.begin() + 12, frame.begin() + 22), (Bytes{8, 6, 0, 1, 8, 0, 6, 4, 0, 1}));
+    EXPECT_EQ(Bytes(frame.begin() + 28, frame.begin() + 32), (Bytes{10, 0, 0, 7}));
+    EXPECT_EQ(Bytes(frame.begin() + 38, frame.begin() + 42), (Bytes{10, 0, 0, 7}));
+}
+
+}  // namespace
+}  // namespace lockstep::host
