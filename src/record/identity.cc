@@ -63,8 +63,7 @@ std::span<const CpuFeature> cpu_features() { return kFeatures; }
 std::string difference(const BuildIdentity& recorded, const BuildIdentity& ours) {
     if (recorded.hash == ours.hash) return {};
     return fmt::format(
-        "it was recorded by another build of Lockstep: {} there, {} here; use the same executable on both "
-        "sides",
+        "the builds of Lockstep differ: {} there, {} here; use the same executable on both sides",
         recorded.version, ours.version);
 }
 
@@ -79,8 +78,8 @@ std::string difference(const CpuIdentity& recorded, const CpuIdentity& ours) {
     LOCKSTEP_CPU_FIELDS(LOCKSTEP_CPU_FIELD)
 #undef LOCKSTEP_CPU_FIELD
     if (fields.empty()) return {};
-    return "it was recorded on an incompatible processor: these differ: " + fields +
-           "; use a host with the same processor";
+    return "the processors are not compatible, they differ in " + fields +
+           "; use hosts with the same processor";
 }
 
 }  // namespace lockstep::record

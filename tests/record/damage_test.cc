@@ -124,6 +124,35 @@ TEST(FrameHeader, ACompressedBodyThatDoesNotUnpackIsRefused) {
     EXPECT_EQ(body.error().message(), "a compressed body does not unpack to its size");
 }
 
+TEST(FrameHeader, ACompressedBodyOfAnotherSizeIsRefused) {
+    FrameEncoder encoder(Compression::kZstd);
+    Bytes plain(1000, 7);
+    ByteSpan bytes = encoder.encode(FrameKind::kSnapshot, LogPos(0), 0, plain);
+    ByteReader in(bytes);
+    FrameHeader header = FrameHeader::read(in);
+    ASSERT_TRUE(header.flags & kFrameCompressed);
+    EXPECT_EQ(decode_body(header, bytes.subspan(kFrameHeaderSize)).value(), plain);
+    for (uint32_t size : {0u, 999u, 1001u}) {
+        header.plain_size = size;
+        EXPECT_FALSE(decode_body(header, bytes.subspan(kFrameHeaderSize))) << size;
+    }
+}
+
+TEST(LogReader, AnEntryBeforeTheStartIsRefused) {
+    StartInfo start = sample_start();
+    std::vector<Entry> entries = {{EntryKind::kOutput, Icount(99), 0, {}}};
+    Bytes early = write_log(start, {}, entries, 1, Compression::kNone).bytes;
+    start.first_icount = Icount(100);
+    FrameEncoder encoder(Compression::kNone);
+    ByteSpan frame = encoder.encode(FrameKind::kStart, LogPos(0), 0, start.encode());
+    Bytes log(frame.begin(), frame.end());
+    LogReader reader;
+    reader.feed(early);
+    ASSERT_TRUE(reader.next());
+    log.insert(log.end(), early.begin() + static_cast<ptrdiff_t>(reader.offset()), early.end());
+    EXPECT_NE(refusal(log).find("an entry's icount goes backwards"), std::string::npos) << refusal(log);
+}
+
 TEST(LogReader, RubbishIsNotALockstepLog) {
     for (uint64_t seed = 0; seed < 500; ++seed) {
         SeededRandom random(seed);

@@ -54,9 +54,9 @@ TEST(CpuIdentity, MissingInstructionSetsAreNamed) {
     CpuIdentity cpu = sample_start().cpu, other = cpu;
     other.features.bits &= ~(uint64_t{1} << 13 | uint64_t{1} << 14);
     EXPECT_EQ(difference(cpu, other),
-              "it was recorded on an incompatible processor: these differ: the instruction sets (only there: "
-              "avx2, bmi2; "
-              "only here: none); use a host with the same processor");
+              "the processors are not compatible, they differ in the instruction sets (only there: avx2, "
+              "bmi2; only here: "
+              "none); use hosts with the same processor");
 }
 
 TEST(CpuFeatures, BitsAndPlacesAreDistinct) {

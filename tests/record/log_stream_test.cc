@@ -142,13 +142,13 @@ TEST(LogStream, RefusesALogOfAnotherBuildOrProcessor) {
 
     Identity other_build{BuildIdentity::of_sources("0.2.0", "fff"), start.cpu};
     EXPECT_EQ(read_log(sink.bytes, 64, other_build).error,
-              "at byte 0, log position 0: it was recorded by another build of Lockstep: 0.1.0 (abc1234) "
-              "there, 0.2.0 "
-              "(fff) here; use the same executable on both sides");
+              "at byte 0, log position 0: the builds of Lockstep differ: 0.1.0 (abc1234) there, 0.2.0 (fff) "
+              "here; use "
+              "the same executable on both sides");
     Identity other_cpu{start.build, start.cpu};
     other_cpu.cpu.vendor = "GenuineIntel";
     std::string reason = read_log(sink.bytes, 64, other_cpu).error;
-    EXPECT_NE(reason.find("incompatible processor"), std::string::npos) << reason;
+    EXPECT_NE(reason.find("the processors are not compatible"), std::string::npos) << reason;
     EXPECT_NE(reason.find("'AuthenticAMD' there, 'GenuineIntel' here"), std::string::npos) << reason;
 }
 
