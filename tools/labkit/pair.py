@@ -10,6 +10,7 @@ import subprocess
 import time
 
 from . import BUILD, TOP
+from .console import GuestConsole
 from .lab import GUEST_ADDRESS, LOGGING_ADDRESS
 
 LOCKSTEP = BUILD / "apps/lockstep/lockstep"
@@ -97,6 +98,14 @@ arbiter = "{self.shared}/arbiter"
 
     def power_off(self, host):
         self.lockstep(host, "power-off", VM_NAME)
+
+    def console(self, host):
+        """A GuestConsole on the serial console of the VM that runs on `host`, and the process that carries it."""
+        command = self.lab.command(
+            host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "console", VM_NAME
+        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        return GuestConsole(process.stdout.fileno(), process.stdin.fileno()), process
 
     # What the demo and the tests do with them --------------------------------------------------------------
 
