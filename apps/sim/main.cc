@@ -1,0 +1,77 @@
+// lockstep-sim: runs whole pairs in one process from seeds, with everything going wrong that can.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "sim/simulation.h"
+
+namespace {
+
+using lockstep::sim::Outcome;
+using lockstep::sim::WorldOptions;
+
+struct Totals {
+    uint64_t runs = 0, failures = 0;
+    lockstep::sim::Counts counts;
+
+    void add(const Outcome& outcome) {
+        ++runs;
+        failures += !outcome.failure.empty();
+        counts.events += outcome.counts.events;
+        counts.fail_overs += outcome.counts.fail_overs;
+        counts.take_overs += outcome.counts.take_overs;
+        counts.crashes += outcome.counts.crashes;
+        counts.pauses += outcome.counts.pauses;
+        counts.requests += outcome.counts.requests;
+        counts.answers += outcome.counts.answers;
+        counts.backups += outcome.counts.backups;
+    }
+    void print() const {
+        fmt::print(
+            "{} runs, {} failed: {} events, {} fail-overs, {} primaries gone on alone, {} kills, {} stops, "
+            "{} backups "
+            "made, {} requests, {} answered\n",
+            runs, failures, counts.events, counts.fail_overs, counts.take_overs, counts.crashes,
+            counts.pauses, counts.backups, counts.requests, counts.answers);
+    }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"Simulates protected VMs from seeds and checks what the outside sees", "lockstep-sim"};
+    uint64_t seed = 1, count = 1;
+    std::string plant;
+    bool trace = false;
+    app.add_option("--seed", seed, "the first seed")->capture_default_str();
+    app.add_option("--count", count, "how many seeds to run")->capture_default_str();
+    app.add_option("--plant", plant, "a bug that the checkers must find (see src/replica/hooks.h)");
+    app.add_flag("--trace", trace, "print what happens");
+    CLI11_PARSE(app, argc, argv);
+
+    WorldOptions options;
+    if (!plant.empty()) {
+        options.plant = lockstep::sim::find_planted_bug(plant);
+        if (!options.plant) {
+            fmt::print(
+                stderr,
+                "lockstep-sim: there is no planted bug named {}: see src/replica/hooks.h for the names\n",
+                plant);
+            return 2;
+        }
+    }
+    if (trace) options.trace = [](const std::string& line) { fmt::print("{}\n", line); };
+
+    Totals totals;
+    for (uint64_t i = 0; i < count; ++i) {
+        options.seed = seed + i;
+        Outcome outcome = lockstep::sim::simulate(options);
+        totals.add(outcome);
+        if (outcome.failure.empty()) continue;
+        fmt::print("seed {}: {}\n  repeat it with: lockstep-sim --seed {}{}{} --trace\n", options.seed,
+                   outcome.failure, options.seed, plant.empty() ? "" : " --plant ", plant);
+    }
+    totals.print();
+    return totals.failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,370 @@
+#include "sim/world.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace lockstep::sim {
+
+using replica::ArbiterAnswer;
+using replica::ChannelEnd;
+using replica::State;
+
+/// Lets the replicas' fault points strike in some runs, and plants the bug that was asked for.
+class World::SimulatedHooks : public replica::Hooks {
+  public:
+    SimulatedHooks(uint64_t seed, std::optional<replica::PlantedBug> plant) : random_(seed), plant_(plant) {
+        constexpr uint64_t kRates[] = {0, 2, 20, 100};
+        for (uint64_t& rate : rates_) rate = kRates[random_.between(0, 3)];
+        // A peer suspected at every other tick would never stay.
+        uint64_t& suspicion = rates_[static_cast<size_t>(replica::FaultPoint::kEarlySuspicion)];
+        suspicion = std::min<uint64_t>(suspicion, 2);
+    }
+    bool strikes(replica::FaultPoint point) override {
+        return !quiet_ && random_.chance(rates_[static_cast<size_t>(point)]);
+    }
+    bool planted(replica::PlantedBug bug) const override { return plant_ == bug; }
+
+    bool quiet_ = false;
+
+  private:
+    Random random_;
+    std::optional<replica::PlantedBug> plant_;
+    std::array<uint64_t, 8> rates_{};
+};
+
+World::World(const WorldOptions& options)
+    : options_(options),
+      random_(options.seed),
+      hooks_(std::make_unique<SimulatedHooks>(random_.next(), options.plant)) {
+    uint64_t id = next_process_++;
+    Process& first =
+        add_process(replica::Replica::solo(config_for(id), Term(1), LogPos(0), hooks_.get()), id);
+    granted_[1] = id;
+    first.start();
+    client_step();
+    client_retry();
+}
+
+World::~World() = default;
+
+replica::Config World::config_for(uint64_t id) {
+    replica::Config config;
+    config.vm = 7;
+    config.self = id;
+    config.vm_name = "toy";
+    config.build = "sim";
+    config.cpu = "toy";
+    config.buffer_bytes = 20'000;
+    config.timing.synchronise_ms = 1500;
+    config.timing.hand_over_ms = 800;
+    config.timing.ask_ms = 300;
+    return config;
+}
+
+Process& World::add_process(replica::Replica replica, uint64_t id) {
+    auto drift = static_cast<int64_t>(random_.between(0, 20'000)) - 10'000;
+    auto process =
+        std::make_unique<Process>(*this, id, std::move(replica), drift, random_.between(1, 1'000'000));
+    Process& made = *process;
+    processes_[id] = std::move(process);
+    made.start_ticking();
+    return made;
+}
+
+void World::run(Micros until) {
+    while (!queue_.empty() && now_ < until && !checker_.failed()) {
+        Event event = queue_.pop();
+        now_ = event.at;
+        ++counts_.events;
+        note(event.process, 1000);
+        if (event.process == 0) {
+            event.run();
+        } else if (Process* process = find(event.process)) {
+            process->dispatch(std::move(event.run));
+        }
+    }
+}
+
+void World::say(uint64_t process, const std::string& sentence) {
+    if (options_.trace)
+        options_.trace(
+            fmt::format("{:>9.3f} ms  {:>2}  {}", static_cast<double>(now_) / 1000, process, sentence));
+}
+
+Process* World::find(uint64_t id) {
+    auto found = processes_.find(id);
+    return found == processes_.end() ? nullptr : found->second.get();
+}
+
+std::vector<Process*> World::living() {
+    std::vector<Process*> list;
+    for (auto& [id, process] : processes_)
+        if (process->alive()) list.push_back(process.get());
+    return list;
+}
+
+// --- Network ---
+
+Micros World::delay() { return random_.between(100, random_.chance(20) ? 20'000 : 600) + extra_delay_; }
+
+Micros World::arrival_through(Channel& channel, uint64_t from, uint64_t to) {
+    Micros arrival = std::max(now_, cut_until_[from > to]) + delay();
+    Micros& last = channel.arrival[channel.ends[1] == to];
+    return last = std::max(last + 1, arrival);
+}
+
+void World::connect(uint64_t primary) {
+    Process* owner = find(primary);
+    backup_coming_ = false;
+    bool wanted = owner->alive() && !owner->paused() && owner->channel() == 0 &&
+                  owner->replica().state() == State::kSolo;
+    if (!wanted || backups_refused_) return;
+    uint64_t id = next_process_++;
+    ++counts_.backups;
+    Process& backup = add_process(replica::Replica::backup(config_for(id), hooks_.get()), id);
+    uint64_t number = next_channel_++;
+    channels_[number].ends = {primary, id};
+    backup.channel_opened(number);
+    owner->channel_opened(number);
+}
+
+void World::ask_for_backup(Process& from) {
+    if (std::exchange(backup_coming_, true)) return;
+    after(random_.between(10 * kMillisecond, 150 * kMillisecond), 0, [this, id = from.id()] { connect(id); });
+}
+
+void World::send_channel(Process& from, Bytes bytes) {
+    uint64_t number = from.channel();
+    Channel& channel = channels_[number];
+    if (channel.dead) return;
+    uint64_t to = channel.ends[channel.ends[0] == from.id()];
+    if (options_.trace) {
+        Result<replica::Envelope> envelope = replica::decode(bytes);
+        if (envelope)
+            say(from.id(), fmt::format("-> {} {}", to, replica::describe(envelope.value().message)));
+    }
+    queue_.push(arrival_through(channel, from.id(), to), to, [this, number, to, bytes = std::move(bytes)] {
+        if (!channels_[number].dead) find(to)->channel_message(number, bytes);
+    });
+}
+
+void World::close_channel(Process& from) {
+    uint64_t number = from.channel();
+    Channel& channel = channels_[number];
+    if (channel.dead) return;
+    uint64_t to = channel.ends[channel.ends[0] == from.id()];
+    queue_.push(arrival_through(channel, from.id(), to), to,
+                [this, number, to] { find(to)->channel_closed(number, ChannelEnd::kPeerClosed); });
+}
+
+void World::break_channel(Process& process) {
+    uint64_t number = process.channel();
+    if (number == 0) return;
+    channels_[number].dead = true;
+    for (uint64_t end : channels_[number].ends)
+        after(random_.between(0, 300 * kMillisecond), end,
+              [this, number, end] { find(end)->channel_closed(number, ChannelEnd::kBroken); });
+}
+
+void World::send_datagram(Process& from, uint64_t to, const Bytes& bytes) {
+    if (to == 0 || find(to) == nullptr) return;
+    if (cut_until_[from.id() > to] > now_ || random_.chance(datagram_loss_)) return;
+    for (unsigned copies = random_.chance(20) ? 2 : 1; copies != 0; --copies)
+        after(delay(), to, [this, to, bytes] { find(to)->datagram(bytes); });
+}
+
+void World::cut(unsigned direction, Micros time) {
+    cut_until_[direction] = std::max(cut_until_[direction], now_ + time);
+}
+
+// --- Arbiter ---
+
+void World::claim(Process& from, Term term) {
+    uint64_t id = from.id();
+    after(random_.between(200, 6000), 0, [this, id, term] {
+        bool reachable = now_ >= arbiter_back_;
+        ArbiterAnswer answer = ArbiterAnswer::kUnreachable;
+        // Out of reach may also mean that the claim was made and the answer was lost.
+        if (reachable || random_.chance(200)) {
+            uint64_t winner = granted_.emplace(term.value(), id).first->second;
+            if (reachable) answer = winner == id ? ArbiterAnswer::kWon : ArbiterAnswer::kLost;
+        }
+        say(id, fmt::format("claims term {}: {}", term.value(), static_cast<int>(answer)));
+        after(random_.between(200, random_.chance(50) ? 300'000 : 2000), id,
+              [this, id, term, answer] { find(id)->arbiter_answer(term, answer); });
+    });
+}
+
+// --- Disk and effects ---
+
+void World::submit(Process& from, const ToyOutput& output) {
+    Micros time = random_.between(100, random_.chance(30) ? 30'000 : 3000);
+    after(time, 0, [this, id = from.id(), term = from.replica().term(), output] { apply(id, term, output); });
+}
+
+void World::apply(uint64_t id, Term term, const ToyOutput& output) {
+    if (!find(id)->alive() && random_.chance(500)) return;  // died with its host
+    uint64_t value = disk_[output.sector];
+    if (output.kind == EffectKind::kDiskWrite) {
+        checker_.disk_written(id, term);
+        disk_[output.sector] = output.value;
+    }
+    after(random_.between(50, 1000), id,
+          [this, id, request = output.request, value] { find(id)->disk_done(request, value); });
+}
+
+void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
+    State state = from.replica().state();
+    Process* backup = find(from.replica().status(from.local_ms()).peer);
+    Effect effect;
+    effect.process = from.id();
+    effect.term = from.replica().term();
+    effect.alone = state == State::kSolo || state == State::kSynchronising;
+    effect.entry = entry;
+    effect.backup_holds = backup ? backup->received() : LogPos(0);
+    effect.output = output;
+    checker_.effect(effect);
+    if (output.kind != EffectKind::kPacket || output.request == 0) return;
+    after(delay(), 0, [this, request = output.request] {
+        if (outstanding_.erase(request) == 0) return;
+        ++counts_.answers;
+        checker_.answered(request);
+    });
+}
+
+void World::owner(Process& process) {
+    bool others = false;
+    for (Process* other : living()) others = others || (other != &process && other->may_act());
+    if (process.replica().term() > Term(1))
+        (process.received() != LogPos(0) ? counts_.fail_overs : counts_.take_overs) += 1;
+    say(process.id(), fmt::format("OWNER in term {}", process.replica().term().value()));
+    checker_.owner(process.id(), process.replica().term(), others);
+}
+
+// --- Client ---
+
+void World::client_step() {
+    if (client_stopped_) return;
+    ++counts_.requests;
+    uint64_t number = next_request_++;
+    outstanding_[number] = {random_.between(0, kSectors - 1),
+                            random_.chance(700) ? Operation::kPut : Operation::kGet};
+    send_request(number);
+    after(random_.between(5 * kMillisecond, 40 * kMillisecond), 0, [this] { client_step(); });
+}
+
+void World::client_retry() {
+    for (const auto& [number, request] : outstanding_) send_request(number);
+    after(500 * kMillisecond, 0, [this] { client_retry(); });
+}
+
+/// A switch carries a packet to whoever answers for the guest's address.
+void World::send_request(uint64_t number) {
+    Request request = outstanding_[number];
+    for (Process* process : living()) {
+        if (!replica::is_owner(process->replica().state())) continue;
+        after(delay(), process->id(), [this, id = process->id(), number, request] {
+            find(id)->request(number, request.sector, request.operation);
+        });
+    }
+}
+
+// --- Life and death ---
+
+void World::kill(Process& process) {
+    if (!process.alive()) return;
+    ++counts_.crashes;
+    say(process.id(), silent_death_ ? "HOST DIES" : "KILLED");
+    if (!silent_death_ && process.channel() != 0) close_channel(process);
+    process.die();
+}
+
+void World::stop(Process& process, Micros time) {
+    if (!process.alive() || process.paused()) return;
+    ++counts_.pauses;
+    say(process.id(), "STOPPED");
+    process.pause();
+    after(time, 0, [this, id = process.id()] {
+        say(id, "CONTINUED");
+        find(id)->resume();
+    });
+}
+
+void World::heal() {
+    say(0, "all faults end");
+    hooks_->quiet_ = true;
+    cut_until_ = {now_, now_};
+    datagram_loss_ = 0;
+    extra_delay_ = 0;
+    arbiter_back_ = now_;
+    backups_refused_ = false;
+    for (Process* process : living()) {
+        process->die_after(0);
+        process->pause_after(0, 0);
+        process->set_replay_speed(1500);
+        process->resume();
+    }
+}
+
+bool World::expendable(const Process& victim) {
+    State state = victim.replica().state();
+    if (state == State::kPrimaryClaiming || state == State::kBackupClaiming || state == State::kGoingLive)
+        return false;
+    for (Process* other : living()) {
+        if (other == &victim) continue;
+        uint64_t term = other->replica().term().value();
+        auto next = granted_.find(term + 1);
+        bool entitled = next == granted_.end() || next->second == other->id();
+        auto own = granted_.find(term);
+        State s = other->replica().state();
+        bool armed = s == State::kReplaying || s == State::kBackupClaiming || s == State::kGoingLive;
+        bool guards = armed && !dismissed_.contains(other->id()) &&
+                      other->replica().status(0).peer == victim.id() &&
+                      victim.replica().term().value() == term;
+        bool owns = replica::is_owner(s) && own != granted_.end() && replica::is_backup(state);
+        if (entitled && (guards || owns)) return true;
+    }
+    return false;
+}
+
+Process* World::the_owner() {
+    Process* owner = nullptr;
+    for (Process* process : living())
+        if (replica::is_owner(process->replica().state()) &&
+            (!owner || process->replica().term() > owner->replica().term()))
+            owner = process;
+    return owner;
+}
+
+bool World::settled() {
+    Process* owner = the_owner();
+    if (power_off_expected_ && powered_off_) return living().empty();
+    if (loss_allowed_ && !owner && living().empty()) return true;
+    if (!owner || owner->replica().state() != State::kProtected || !outstanding_.empty() || !owner->idle())
+        return false;
+    Process* backup = find(owner->replica().status(0).peer);
+    return backup && backup->alive() && backup->replica().state() == State::kReplaying;
+}
+
+void World::finish() {
+    if (checker_.failed()) return;
+    Process* owner = nullptr;
+    for (auto& [id, process] : processes_)
+        if (granted_.contains(process->replica().term().value()) &&
+            granted_[process->replica().term().value()] == id &&
+            (!owner || process->replica().term() > owner->replica().term()))
+            owner = process.get();
+    if (!owner) return checker_.fail("one owner", "no process is in the term that it owns");
+    checker_.finish_history(owner->history());
+    if (owner->alive() && settled()) checker_.finish_state(owner->machine(), disk_);
+    if (settled() || loss_allowed_) return;
+    checker_.fail(
+        "redundancy",
+        fmt::format("long after the last fault the guest doesn't run protected and answer: its last owner is "
+                    "process {} ({}), {} requests are unanswered",
+                    owner->id(), replica::name_of(owner->replica().state()), outstanding_.size()));
+}
+
+}  // namespace lockstep::sim

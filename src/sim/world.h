@@ -1,0 +1,160 @@
+// The simulated world: time, network, shared disk, arbiter, a client, and the processes in it.
+//
+// Everything that happens follows from the seed. The world knows nothing of how a replica works; it carries
+// bytes and answers, breaks things when it is told to (faults.h), and shows the checkers what happens.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sim/checker.h"
+#include "sim/event_queue.h"
+#include "sim/process.h"
+#include "sim/random.h"
+
+namespace lockstep::sim {
+
+struct WorldOptions {
+    uint64_t seed = 1;
+    std::optional<replica::PlantedBug> plant;
+    std::function<void(const std::string&)> trace;  ///< receives a line for each thing that happens
+};
+
+/// What happened in a run, for statistics and for tests that look for coverage.
+struct Counts {
+    uint64_t events = 0;
+    uint64_t fail_overs = 0;  ///< a backup went live
+    uint64_t take_overs = 0;  ///< a primary went on alone after the arbiter's answer
+    uint64_t crashes = 0;
+    uint64_t pauses = 0;
+    uint64_t requests = 0;
+    uint64_t answers = 0;
+    uint64_t backups = 0;
+};
+
+class World {
+  public:
+    explicit World(const WorldOptions& options);
+    ~World();
+
+    Micros now() const { return now_; }
+    Random& random() { return random_; }
+    Checker& checker() { return checker_; }
+    Counts& counts() { return counts_; }
+    void after(Micros delay, uint64_t process, std::function<void()> run) {
+        queue_.push(now_ + delay, process, std::move(run));
+    }
+    /// Runs until `until`, or until a checker fails.
+    void run(Micros until);
+    uint64_t trace_hash() const { return trace_hash_; }
+
+    // --- What processes do ---
+
+    void note(uint64_t what, uint64_t about) { trace_hash_ = mix(trace_hash_, mix(now_, what * 64 + about)); }
+    void say(uint64_t process, const std::string& sentence);
+    void send_channel(Process& from, Bytes bytes);
+    void send_datagram(Process& from, uint64_t to, const Bytes& bytes);
+    void close_channel(Process& from);
+    void claim(Process& from, Term term);
+    void submit(Process& from, const ToyOutput& output);
+    void effect(Process& from, LogPos entry, const ToyOutput& output);
+    void owner(Process& process);
+    void ask_for_backup(Process& from);
+    void powered_off() { powered_off_ = true; }
+    const std::vector<ToyEntry>& history_of(uint64_t process) { return find(process)->history(); }
+
+    // --- What faults do ---
+
+    void kill(Process& process);
+    /// As SIGSTOP, and SIGCONT after `time`.
+    void stop(Process& process, Micros time);
+    /// Between all hosts, in one direction: from processes with a lower (0) or higher (1) number to the
+    /// others.
+    void cut(unsigned direction, Micros time);
+    void lose_datagrams(uint64_t permille) { datagram_loss_ = permille; }
+    void slow_network(Micros extra) { extra_delay_ = extra; }
+    void break_channel(Process& process);
+    void lose_arbiter(Micros time) { arbiter_back_ = now_ + time; }
+    void no_new_backups(bool none) { backups_refused_ = none; }
+    void stop_client() { client_stopped_ = true; }
+    /// Nothing goes wrong any more.
+    void heal();
+    void expect_power_off() { power_off_expected_ = true; }
+    /// The hosts of dead processes say nothing any more (power cut), or close their connections (killed
+    /// process).
+    void next_death_is_silent(bool silent) { silent_death_ = silent; }
+    /// Whether the guest survives if this process dies now: somebody else is able and entitled to go on.
+    bool expendable(const Process& process);
+    /// The operator doesn't want this backup any more: it is no guard of its primary from here on.
+    void dismissed(uint64_t process) { dismissed_.insert(process); }
+    /// A process may die although it is the last: the run then says nothing about survival.
+    void allow_loss() { loss_allowed_ = true; }
+    bool loss_allowed() const { return loss_allowed_; }
+
+    Process* find(uint64_t id);
+    std::vector<Process*> living();
+    /// The process that owns the guest for certain, or nobody.
+    Process* the_owner();
+    /// Everything is quiet: protected, all requests answered, or the guest is off.
+    bool settled();
+    /// The last checks of a run.
+    void finish();
+
+  private:
+    struct Channel {
+        std::array<uint64_t, 2> ends{};
+        std::array<Micros, 2> arrival{};  ///< of the last bytes towards each end: a stream keeps its order
+        bool dead = false;
+    };
+    class SimulatedHooks;
+
+    Process& add_process(replica::Replica replica, uint64_t id);
+    replica::Config config_for(uint64_t id);
+    Micros delay();
+    Micros arrival_through(Channel& channel, uint64_t from, uint64_t to);
+    void connect(uint64_t primary);
+    void client_step();
+    void client_retry();
+    void send_request(uint64_t number);
+    void apply(uint64_t process, Term term, const ToyOutput& output);
+
+    WorldOptions options_;
+    Random random_;
+    std::unique_ptr<SimulatedHooks> hooks_;
+    EventQueue queue_;
+    Micros now_ = 0;
+    Checker checker_;
+    Counts counts_;
+    uint64_t trace_hash_ = 0;
+
+    std::map<uint64_t, std::unique_ptr<Process>> processes_;
+    std::map<uint64_t, Channel> channels_;
+    uint64_t next_process_ = 1, next_channel_ = 1;
+    std::array<Micros, 2> cut_until_{};
+    uint64_t datagram_loss_ = 0;
+    Micros extra_delay_ = 0;
+    std::map<uint64_t, uint64_t> granted_;  ///< the arbiter's memory: term to process
+    Micros arbiter_back_ = 0;
+    std::array<uint64_t, kSectors> disk_{};
+    std::set<uint64_t> dismissed_;
+    bool backup_coming_ = false, backups_refused_ = false;
+    bool silent_death_ = false, loss_allowed_ = false;
+    bool powered_off_ = false, power_off_expected_ = false;
+
+    struct Request {
+        uint64_t sector;
+        Operation operation;
+    };
+    std::map<uint64_t, Request> outstanding_;
+    uint64_t next_request_ = 1;
+    bool client_stopped_ = false;
+};
+
+}  // namespace lockstep::sim
