@@ -78,34 +78,23 @@ class MachineImpl : public Machine, public bus::IcountSource {
     cpu::Cpu cpu_;
 };
 
-// Event points must be exact: at an icount where run() returns, every timer due has fired, and no interrupt
-// or exception of the next instruction has been taken, whatever made run() return. The vCPU stops at `until`
-// in just that state. When it was asked to stop it may be past the delivery of an exception, so it is given
-// one more instruction.
+// Event points must be exact: an icount at which run() returns names one state, whatever made it return. The vCPU
+// counts the delivery of an exception or interrupt like an instruction, and whatever timer is due here has fired.
 Stop MachineImpl::run(Icount until) {
-    bool requested = false;
     for (;;) {
         board_.timers().run_due();
         if (board_.leave_requested()) {
             board_.uart().flush();
-            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff
-                                                                                : Stop::kReset;
+            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff : Stop::kReset;
         }
-        if (icount() >= until) return requested ? Stop::kRequested : Stop::kReached;
-        switch (vcpu_->run(until)) {
-            case translate::VcpuExit::kReached:
-            case translate::VcpuExit::kPlatform:
-                break;
-            case translate::VcpuExit::kRequested:
-                if (!requested) until = std::min(until, icount() + 1);
-                requested = true;
-                break;
-            case translate::VcpuExit::kHalted:
-                if (board_.timers().next_event() > icount()) return Stop::kHalted;
-                break;
-            case translate::VcpuExit::kTripleFault:
-                board_.power().request_reset();
-                break;
+        if (icount() >= until) return Stop::kReached;
+        translate::VcpuExit exit = vcpu_->run(until);
+        if (exit == translate::VcpuExit::kTripleFault) board_.power().request_reset();
+        bool timer_due = board_.timers().next_event() <= icount();
+        if (exit == translate::VcpuExit::kHalted && !timer_due) return Stop::kHalted;
+        if (exit == translate::VcpuExit::kRequested) {
+            board_.timers().run_due();
+            return Stop::kRequested;
         }
     }
 }

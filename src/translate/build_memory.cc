@@ -108,7 +108,8 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
     uint32_t record = add_record({.kind = ExitKind::kMemory,
                                   .size = static_cast<uint8_t>(size),
                                   .write = write,
-                                  .aligned_only = address.stack,
+                                  .aligned_only = address.stack && size <= 8,
+                                  .stack = address.stack,
                                   .credit = credit(),
                                   .pc = run_[index_].pc,
                                   .host = resume_});
@@ -118,7 +119,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
         misaligned.fixup = asm_.jcc(kNotEqual);
         misaligned.size = static_cast<uint8_t>(size);
-        if (!address.stack) misaligned.back = asm_.here();
+        if (!cache_.record(record).aligned_only) misaligned.back = asm_.here();
         cold_.push_back(misaligned);
     }
     asm_.bextr(kHostR13, base, kHostR10);

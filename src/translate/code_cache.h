@@ -35,6 +35,7 @@ struct ExitRecord {
     bool write = false;      ///< kMemory
     bool chainable = false;  ///< kLink: source and target share their page
     bool aligned_only = false;  ///< kMemory: a misaligned address is for the slow path
+    bool stack = false;         ///< kMemory: non-canonical addresses raise #SS
     uint16_t credit = 0;     ///< instructions of the block that were counted but not executed
     uint64_t pc = 0;         ///< guest address to continue at
     uint8_t* host = nullptr; ///< kMemory: where to resume; kLink: the displacement to patch

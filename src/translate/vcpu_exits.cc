@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -117,14 +118,14 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     ++counters.memory_misses;
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
-    bool misaligned = record.aligned_only && (address & 7);
+    bool misaligned = record.aligned_only && (address & (std::bit_ceil<unsigned>(record.size) - 1));
     bool other_half = user() && address >> 63;
     if (crosses || misaligned || other_half) return slow_step();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
     auto reached = cpu.mmu.translate(GuestVirt(address), access, user());
     if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
-        if (fault->vector == cpu::kGp && record.aligned_only) fault->vector = cpu::kSs_;
+        if (fault->vector == cpu::kGp && record.stack) fault->vector = cpu::kSs_;
         return deliver_precise(*fault);
     }
     const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
