@@ -26,9 +26,9 @@ struct CloseChannel {};
 struct Claim {
     Term term;
 };
-/// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a fresh
-/// clock, right before each: this process may have been stopped since. On false keep the output and all behind it:
-/// the action comes again.
+/// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a
+/// fresh clock, right before each: this process may have been stopped since. On false keep the output and all
+/// behind it: the action comes again.
 struct ReleaseOutputs {
     LogPos up_to;
 };
@@ -92,7 +92,8 @@ enum class HaltReason : uint8_t {
     kRefused,     ///< a backup that can't serve
     kDiverged,    ///< a backup whose state differed
 };
-/// It is over: stop the guest at once, throw held outputs away, close the channel, end the process.
+/// It is over: stop the guest at once, throw held outputs away, close the channel, end the process; after
+/// kPoweredOff when the disk requests that were submitted have ended.
 struct Halt {
     HaltReason reason;
     std::string sentence;

@@ -259,9 +259,10 @@ void Replica::on_guest_off(uint64_t now_ms) {
     trigger(Trigger::kGuestOff);
 }
 
-/// Once the backup has the end of the log, and what it covers may leave, there is nothing more to do.
+/// A backup that has acknowledged the end of the log will never take over, so no lease is needed.
 void Replica::try_finish() {
-    if (primary_.acknowledged != primary_.appended || !lease_holds(now_ms_)) return;
+    if (primary_.acknowledged != primary_.appended) return;
+    primary_.finished = true;
     actions_.push_back(ReleaseOutputs{primary_.acknowledged});
     halt(HaltReason::kPoweredOff, "the guest is off, and the backup knows it");
 }

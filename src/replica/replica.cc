@@ -233,6 +233,7 @@ void Replica::carry_out(const Decision& decision, const std::string& detail) {
             enter(is_owner(state_) ? State::kEnding : State::kBackupEnding, sentence);
             return is_owner(state_) ? try_finish() : check_ready();
         case Verdict::kFinish:
+            primary_.finished = is_owner(state_);
             if (is_owner(state_)) send(StandDown{"the guest is off"});
             return halt(HaltReason::kPoweredOff, "the guest is off");
         case Verdict::kHandedOver:
@@ -304,6 +305,8 @@ bool Replica::may_release(LogPos entry, uint64_t now_ms) const {
             if (planted(PlantedBug::kReleaseEarly)) return true;
             if (primary_.vm_stopped) return false;
             return entry < primary_.acknowledged && (lease_holds(now_ms) || planted(PlantedBug::kNoLease));
+        case State::kStopped:
+            return primary_.finished;
         default:
             return false;
     }

@@ -22,12 +22,17 @@
 // Life cycle of the states: state.h. Decisions about roles: decisions.h. Messages: message.h.
 //
 // Duties of the caller
-//   - one thread; a clock that goes on while the process is stopped (CLOCK_BOOTTIME), read for each call, and after
-//     the bytes that the call is about have been read from the socket; on_time() at least every heartbeat_ms / 2.
-//   - actions in order, and all of them before the next event of the host (events of the VM may come in a group).
-//   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a channel that
+//   - one thread; a clock that goes on while the process is stopped (CLOCK_BOOTTIME), read for each call, and
+//   after
+//     the bytes that the call is about have been read from the socket; on_time() at least every heartbeat_ms
+//     / 2.
+//   - actions in order, and all of them before the next event of the host (events of the VM may come in a
+//   group).
+//   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a
+//   channel that
 //     this side's system has closed as a proof that nothing leaves here any more.
-//   - outputs in one queue in order of position; may_release() right before each leaves, above all before a write to
+//   - outputs in one queue in order of position; may_release() right before each leaves, above all before a
+//   write to
 //     a disk is submitted.
 //   - one channel at a time: on_channel_open() only in kSolo (after AskForBackup) and in kJoining.
 #pragma once
@@ -202,6 +207,7 @@ class Replica {
         bool offered = false;     ///< hand-over: the backup was told to go on
         uint64_t hand_over_until_ms = 0;
         bool guest_off = false;
+        bool finished = false;  ///< the guest is off and nobody can take over: what is held may leave
         uint64_t snapshot_bytes = 0, snapshot_sent = 0;
         LogPos snapshot_position;
         uint32_t speed = LagControl::kFullSpeed;

@@ -152,7 +152,9 @@ void Process::act(replica::Halt& action) {
     world_.say(id_, "halts: " + action.sentence);
     running_ = false;
     alive_ = false;
-    if (action.reason == replica::HaltReason::kPoweredOff) world_.powered_off();
+    if (action.reason != replica::HaltReason::kPoweredOff) return;
+    if (!held_.empty()) world_.checker().fail("nothing lost", "the guest went off with outputs still held");
+    world_.powered_off();
 }
 
 // --- The owner's guest ---
