@@ -1,0 +1,31 @@
+// The engine configurations that every instruction and guest test runs in.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "translate/engine_options.h"
+
+namespace lockstep::guests {
+
+struct EngineConfiguration {
+    std::string_view name;
+    translate::EngineOptions options;
+};
+
+/// The code cache that is full all the time.
+inline constexpr uint64_t kSmallCodeCache = 1 << 20;
+
+inline constexpr std::array<EngineConfiguration, 8> kEngineConfigurations{{
+    {"default", {}},
+    {"single", {.block_limit = 1}},
+    {"pairs", {.block_limit = 2}},
+    {"unchained", {.chaining = false}},
+    {"no_jump_cache", {.jump_cache = false}},
+    {"exact_flags", {.dead_flags = false}},
+    {"small_cache", {.code_cache_bytes = kSmallCodeCache}},
+    {"plain",
+     {.block_limit = 3, .chaining = false, .jump_cache = false, .dead_flags = false, .inline_system = false}},
+}};
+
+}  // namespace lockstep::guests

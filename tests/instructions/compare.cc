@@ -1,0 +1,145 @@
+#include "compare.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <span>
+
+#include "disassemble.h"
+
+namespace lockstep::instructions {
+
+namespace {
+
+constexpr std::array<const char*, 16> kRegisterNames = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+                                                        "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+                                                        "r12", "r13", "r14", "r15"};
+
+void difference(std::string& out, const std::string& what, uint64_t expected, uint64_t actual) {
+    if (expected != actual)
+        out += fmt::format("  {:<10} CPU {:#018x}  engine {:#018x}\n", what, expected, actual);
+}
+
+std::string flag_names(uint64_t flags) {
+    constexpr std::pair<uint64_t, const char*> kNames[] = {
+        {cpu::kFlagCf, "CF"}, {cpu::kFlagPf, "PF"}, {cpu::kFlagAf, "AF"}, {cpu::kFlagZf, "ZF"},
+        {cpu::kFlagSf, "SF"}, {cpu::kFlagTf, "TF"}, {cpu::kFlagIf, "IF"}, {cpu::kFlagDf, "DF"},
+        {cpu::kFlagOf, "OF"}, {cpu::kFlagRf, "RF"},
+    };
+    std::string names;
+    for (auto [bit, name] : kNames)
+        if (flags & bit) names += fmt::format(" {}", name);
+    return names;
+}
+
+void compare_fx(std::string& out, const cpu::FxState& expected, const cpu::FxState& actual) {
+    auto field = [&](const std::string& name, size_t at, size_t size) {
+        uint64_t left = 0, right = 0;
+        std::memcpy(&left, &expected.bytes[at], size);
+        std::memcpy(&right, &actual.bytes[at], size);
+        difference(out, name, left, right);
+    };
+    field("fcw", 0, 2);
+    field("fsw", 2, 2);
+    field("ftw", 4, 1);
+    field("mxcsr", 24, 4);
+    for (size_t i = 0; i < 8; ++i) {
+        field(fmt::format("st{}", i), 32 + 16 * i, 8);
+        field(fmt::format("st{}.exp", i), 40 + 16 * i, 2);
+    }
+    for (size_t i = 0; i < 16; ++i) {
+        field(fmt::format("xmm{}", i), 160 + 16 * i, 8);
+        field(fmt::format("xmm{}.high", i), 168 + 16 * i, 8);
+    }
+}
+
+void compare_registers(std::string& out, const UserState& expected, const UserState& actual) {
+    for (size_t i = 0; i < kRegisterNames.size(); ++i)
+        difference(out, kRegisterNames[i], expected.gpr[i], actual.gpr[i]);
+    difference(out, "rip", expected.rip, actual.rip);
+    difference(out, "fs.base", expected.fs_base, actual.fs_base);
+    difference(out, "gs.base", expected.gs_base, actual.gs_base);
+    compare_fx(out, expected.fx, actual.fx);
+}
+
+void compare_memory(std::string& out, const Case& test_case, const Image& expected, const Image& actual) {
+    if (std::memcmp(expected.data(), actual.data(), expected.size()) == 0) return;
+    unsigned shown = 0;
+    for (size_t at = 0; at < expected.size() && shown < 16; ++at) {
+        uint64_t address = kSandbox[at / kPageSize].address + at % kPageSize;
+        bool ignored = false;
+        for (const AddressRange& range : test_case.ignored_memory)
+            ignored |= address - range.start < range.size;
+        if (expected[at] == actual[at] || ignored) continue;
+        out += fmt::format("  [{:#x}]  CPU {:02x}  engine {:02x}\n", address, expected[at], actual[at]);
+        ++shown;
+    }
+}
+
+/// Flags that the engine may show as zero at `outcome`'s end.
+uint64_t may_be_zero(const Case& test_case, const Outcome& outcome, FlagsRule rule) {
+    if (rule == FlagsRule::kExact) return 0;
+    return cpu::kArithmeticFlags & ~live_flags(test_case, outcome.memory, outcome.state.rip);
+}
+
+void compare_flags(std::string& out, uint64_t expected, uint64_t actual, uint64_t zeroable) {
+    uint64_t differing = expected ^ actual;
+    differing &= ~(zeroable & ~actual);
+    if (!differing) return;
+    out += fmt::format("  rflags     CPU {:#x}  engine {:#x}:{}\n", expected, actual, flag_names(differing));
+}
+
+/// The kernel of the bare CPU hides what it has mapped: beyond the last page of the lower half every page is
+/// reported as present.
+uint32_t comparable_error_code(const Outcome& outcome) {
+    bool upper_half = outcome.vector == cpu::kPf && outcome.cr2 >= (uint64_t{1} << 47) - kPageSize;
+    return outcome.error_code | (upper_half ? 1 : 0);
+}
+
+}  // namespace
+
+std::string compare(const Case& test_case, const Outcome& expected, const Outcome& actual, FlagsRule rule) {
+    std::string out;
+    if (expected.ending != actual.ending)
+        return fmt::format("  ending: CPU {}, engine {} at rip {:#x}\n",
+                           expected.ending == Ending::kTimeout ? "endless" : "exception",
+                           actual.ending == Ending::kTimeout ? "endless" : "exception", actual.state.rip);
+    if (expected.ending == Ending::kTimeout) return out;
+    difference(out, "vector", expected.vector, actual.vector);
+    if (expected.vector == actual.vector) {
+        difference(out, "error code", comparable_error_code(expected), comparable_error_code(actual));
+        difference(out, "cr2", expected.cr2, actual.cr2);
+    }
+    compare_registers(out, expected.state, actual.state);
+    compare_flags(out, expected.state.rflags & ~test_case.ignored_flags,
+                  actual.state.rflags & ~test_case.ignored_flags, may_be_zero(test_case, expected, rule));
+    compare_memory(out, test_case, expected.memory, actual.memory);
+    if (test_case.count_instructions) difference(out, "retired", expected.retired, actual.retired);
+    return out;
+}
+
+std::string compare_states(const UserState& expected, const UserState& actual) {
+    std::string out;
+    compare_registers(out, expected, actual);
+    compare_flags(out, expected.rflags, actual.rflags, 0);
+    return out;
+}
+
+std::string describe(const Case& test_case) {
+    std::string out = fmt::format("case {}   repeat with: instructions_test --case={}\n{}", test_case.name,
+                                  test_case.name, listing(test_case));
+    for (size_t i = 0; i < kRegisterNames.size(); ++i)
+        out += fmt::format("    {:<4}{:016x}{}", kRegisterNames[i], test_case.state.gpr[i],
+                           i % 4 == 3 ? "\n" : "");
+    out += fmt::format("    rflags {:#x}{}  fs.base {:#x}  gs.base {:#x}\n", test_case.state.rflags,
+                       flag_names(test_case.state.rflags), test_case.state.fs_base, test_case.state.gs_base);
+    for (const Patch& patch : test_case.patches) {
+        if (patch.address == test_case.code_start || patch.bytes.size() > 16) continue;
+        out += fmt::format("    [{:#x}] =", patch.address);
+        for (uint8_t byte : patch.bytes) out += fmt::format(" {:02x}", byte);
+        out += "\n";
+    }
+    return out;
+}
+
+}  // namespace lockstep::instructions

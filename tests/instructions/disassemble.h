@@ -1,0 +1,38 @@
+// What Zydis knows of an instruction: an opinion that doesn't come from the translator.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "sandbox.h"
+
+namespace lockstep::instructions {
+
+struct Disassembly {
+    unsigned length = 0;
+    std::string text;  ///< only by disassemble()
+    std::string mnemonic;
+    uint32_t explicit_writes = 0;  ///< general registers written through operands, a bit each
+    uint32_t hidden_writes = 0;    ///< and implicitly
+    uint64_t flags_read = 0;       ///< arithmetic flags
+    uint64_t flags_written = 0;    ///< arithmetic flags that are overwritten whatever the operands are
+    bool branch = false;
+    bool unconditional = false;  ///< a branch that doesn't fall through
+    std::optional<uint64_t> target;
+};
+
+/// The instruction at `at`; empty where the bytes are none.
+std::optional<Disassembly> decode(ByteSpan bytes, uint64_t at);
+/// The same with `text`.
+std::optional<Disassembly> disassemble(ByteSpan bytes, uint64_t at);
+
+/// The code of a case, an instruction a line.
+std::string listing(const Case& test_case);
+
+/// The arithmetic flags that the code may read from `rip` on, as the rule says that reads them: a flag is
+/// dead where every path of the case's code overwrites it before reading it. What isn't known reads all.
+uint64_t live_flags(const Case& test_case, const Image& image, uint64_t rip);
+
+}  // namespace lockstep::instructions

@@ -1,0 +1,25 @@
+// Makes cases out of seeds: one instruction of a given form, or a sequence.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/result.h"
+#include "forms.h"
+#include "sandbox.h"
+
+namespace lockstep::instructions {
+
+enum class Neighbours : uint8_t { kSome, kNone };
+
+/// One instruction of forms()[form], often with neighbours that read or overwrite the flags; see generate.cc.
+Case generate_form_case(size_t form, uint64_t seed, Neighbours neighbours = Neighbours::kSome);
+
+/// 2 to 40 instructions with branches forward, loops, calls and string instructions; see
+/// generate_sequence.cc.
+Case generate_sequence_case(uint64_t seed);
+
+/// The case with this name ("form:<number>:<seed>", "sequence:<seed>").
+Result<Case> generate_named_case(std::string_view name);
+
+}  // namespace lockstep::instructions

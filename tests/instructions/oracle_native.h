@@ -1,0 +1,17 @@
+// The child's side of the oracle: one case at a time on the bare CPU of this very process.
+#pragma once
+
+#include "base/result.h"
+#include "sandbox.h"
+
+namespace lockstep::instructions {
+
+/// Maps the sandbox at its addresses and installs the signal handlers. Returns the sandbox's pages as one
+/// writable image. For a process that does nothing else.
+Result<Image*> prepare_native_sandbox();
+
+/// Runs from `state` until an exception; the memory of `outcome` is not set. `single_step` counts
+/// instructions.
+void run_native(const UserState& state, bool single_step, Outcome& outcome);
+
+}  // namespace lockstep::instructions
