@@ -102,6 +102,20 @@ TEST_F(TransfersTest, IretWithinTheKernelLoadsTheStackToo) {
     EXPECT_EQ(state.cpl(), 0u);
 }
 
+TEST_F(TransfersTest, IretOfNarrowOperandsReadsNarrowFrames) {
+    push({kHandlers, kKernelCs, 0x3, 0x18008, kKernelSs}, 4);
+    run_done({0xcf});
+    EXPECT_EQ(state.rip, kHandlers);
+    EXPECT_EQ(state.gpr[kRsp], 0x18008u);
+    EXPECT_EQ(state.rflags, 3u);
+    state.rflags |= kFlagAc;
+    push({0x8000, kKernelCs, 0x2, 0x7008, kKernelSs}, 2);
+    run_done({0x66, 0xcf});
+    EXPECT_EQ(state.rip, 0x8000u);
+    EXPECT_EQ(state.gpr[kRsp], 0x7008u);
+    EXPECT_EQ(state.rflags, 2 | kFlagAc) << "16 bits of flags are loaded";
+}
+
 TEST_F(TransfersTest, IretChecks) {
     push({0x800000000000, kUserCs, 2, kUserStack, kUserSs});
     run_fault(iretq, kGp);
