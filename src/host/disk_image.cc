@@ -111,8 +111,9 @@ void DiskImage::submit(DiskRequest request) {
 /// Every way to the kernel leads through here: the first issue, the rest of a short write, a repetition.
 void DiskImage::issue(uint64_t id) {
     bool write = requests_.at(id)->request.action == DiskAction::kWrite;
-    if (write && may_write_ && (!kept_.empty() || !may_write_())) return kept_.push_back(id);
-    start(id);
+    if (!write || !may_write_) return start(id);
+    kept_.push_back(id);
+    issue_kept();
 }
 
 void DiskImage::issue_kept() {

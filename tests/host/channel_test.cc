@@ -283,7 +283,7 @@ TEST(SocketAddress, AreParsedAndPrinted) {
     EXPECT_EQ(SocketAddress::parse(":7000").value().text(), "0.0.0.0:7000");
     EXPECT_EQ(SocketAddress::parse("localhost:1").value().port(), 1);
     for (const char* bad :
-         {"", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:x", "fd00::1:7000", "nowhere.invalid:1"}) {
+         {"", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:x", "fd00::1:7000", "bad..name:1"}) {
         auto address = SocketAddress::parse(bad);
         EXPECT_FALSE(address.ok()) << bad;
         if (!address.ok() && *bad) expect_contains(address.error().message(), bad);

@@ -282,7 +282,10 @@ TEST_F(DiskOrder, TheWriteGateIsAskedAtTheLastMoment) {
     image_->issue_kept();
     EXPECT_EQ(file_->writes_issued, 1u);
     open = true;
-    image_->issue_kept();
+    submit(DiskAction::kWrite, 12288, kSectorSize, 5);
+    ASSERT_EQ(file_->operations.size(), 4u) << "all that was kept goes with it, but for the overlapping third";
+    EXPECT_EQ(file_->operations[1].offset, 0u) << "the oldest goes first";
+    EXPECT_EQ(file_->operations[3].offset, 12288u);
     while (!file_->operations.empty()) file_->complete(0);
     for (const Submitted* entry : {&second, &third, &elsewhere, &read}) EXPECT_TRUE(entry->ended);
     EXPECT_EQ(content_[0], 3);

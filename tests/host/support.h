@@ -60,7 +60,9 @@ inline void run_for(EventLoop& loop, uint64_t ns) {
 }
 
 inline Bytes to_bytes(std::string_view text) { return Bytes(text.begin(), text.end()); }
-inline std::string to_text(ByteSpan bytes) { return {bytes.begin(), bytes.end()}; }
+inline std::string to_text(ByteSpan bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 /// Processor time that this process has used.
 inline uint64_t cpu_time_ns() {
