@@ -8,34 +8,9 @@
 
 namespace {
 
+using lockstep::sim::Counts;
 using lockstep::sim::Outcome;
 using lockstep::sim::WorldOptions;
-
-struct Totals {
-    uint64_t runs = 0, failures = 0;
-    lockstep::sim::Counts counts;
-
-    void add(const Outcome& outcome) {
-        ++runs;
-        failures += !outcome.failure.empty();
-        counts.events += outcome.counts.events;
-        counts.fail_overs += outcome.counts.fail_overs;
-        counts.take_overs += outcome.counts.take_overs;
-        counts.crashes += outcome.counts.crashes;
-        counts.pauses += outcome.counts.pauses;
-        counts.requests += outcome.counts.requests;
-        counts.answers += outcome.counts.answers;
-        counts.backups += outcome.counts.backups;
-    }
-    void print() const {
-        fmt::print(
-            "{} runs, {} failed: {} events, {} fail-overs, {} primaries gone on alone, {} kills, {} stops, "
-            "{} backups "
-            "made, {} requests, {} answered\n",
-            runs, failures, counts.events, counts.fail_overs, counts.take_overs, counts.crashes,
-            counts.pauses, counts.backups, counts.requests, counts.answers);
-    }
-};
 
 }  // namespace
 
@@ -63,15 +38,17 @@ int main(int argc, char** argv) {
     }
     if (trace) options.trace = [](const std::string& line) { fmt::print("{}\n", line); };
 
-    Totals totals;
+    Counts counts;
+    uint64_t failures = 0;
     for (uint64_t i = 0; i < count; ++i) {
         options.seed = seed + i;
         Outcome outcome = lockstep::sim::simulate(options);
-        totals.add(outcome);
+        counts += outcome.counts;
         if (outcome.failure.empty()) continue;
+        ++failures;
         fmt::print("seed {}: {}\n  repeat it with: lockstep-sim --seed {}{}{} --trace\n", options.seed,
                    outcome.failure, options.seed, plant.empty() ? "" : " --plant ", plant);
     }
-    totals.print();
-    return totals.failures == 0 ? 0 : 1;
+    fmt::print("{} runs, {} failed\n{}", count, failures, counts.text());
+    return failures == 0 ? 0 : 1;
 }

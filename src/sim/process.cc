@@ -63,6 +63,7 @@ void Process::tick() {
 /// Carries out what the replica wants, as far as this process lives and runs.
 void Process::pump() {
     note_owner();
+    if (replica::is_owner(replica_.state())) owner_state_ = replica_.state();
     while (alive_ && !paused_) {
         if (to_do_.empty()) {
             for (replica::Action& action : replica_.take_actions()) to_do_.push_back(std::move(action));
@@ -74,6 +75,14 @@ void Process::pump() {
         to_do_.pop_front();
         carry_out(action);
     }
+}
+
+bool Process::needs_no_backup() const {
+    using replica::State;
+    State state = replica_.state();
+    if (state == State::kStopped)
+        return owner_state_ == State::kSynchronising || replica_.status(0).peer == 0;
+    return state == State::kSolo || state == State::kSynchronising;
 }
 
 void Process::note_owner() {
@@ -152,6 +161,12 @@ void Process::act(replica::Halt& action) {
     world_.say(id_, "halts: " + action.sentence);
     running_ = false;
     alive_ = false;
+    Counts& counts = world_.counts();
+    counts.lost += action.reason == replica::HaltReason::kLost;
+    counts.handed_over += action.reason == replica::HaltReason::kHandedOver;
+    counts.diverged += action.reason == replica::HaltReason::kDiverged;
+    counts.dismissed += action.reason == replica::HaltReason::kDismissed;
+    counts.power_offs += action.reason == replica::HaltReason::kPoweredOff;
     if (action.reason != replica::HaltReason::kPoweredOff) return;
     if (!held_.empty()) world_.checker().fail("nothing lost", "the guest went off with outputs still held");
     world_.powered_off();
@@ -263,7 +278,10 @@ void Process::disk_done(uint64_t disk_request, uint64_t value) {
 
 void Process::act(replica::StopVm& action) {
     running_ = false;
-    if (action.reason == replica::StopReason::kBufferFull) return;
+    if (action.reason == replica::StopReason::kBufferFull) {
+        ++world_.counts().full_buffers;
+        return;
+    }
     quiescing_ = true;
     world_.after(world_.random().between(0, 2 * kMillisecond), id_, [this] { check_quiesced(); });
 }
@@ -295,7 +313,10 @@ void Process::act(replica::StartVm&) {
     schedule_slice();
 }
 
-void Process::act(replica::SetSpeed& action) { speed_permille_ = action.permille; }
+void Process::act(replica::SetSpeed& action) {
+    ++world_.counts().slow_downs;
+    speed_permille_ = action.permille;
+}
 
 void Process::act(replica::TakeSnapshot&) {
     Bytes state;

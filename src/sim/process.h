@@ -36,6 +36,9 @@ class Process {
     uint64_t local_ms() const;
     bool may_act() const { return replica_.may_release(LogPos(0), local_ms()); }
 
+    /// The process says that its outputs need nobody's acknowledgement.
+    bool needs_no_backup() const;
+
     // --- What the world does to it ---
 
     /// Starts the guest of a process that begins as the owner.
@@ -121,6 +124,7 @@ class Process {
     Micros pause_time_ = 0;
     uint64_t channel_ = 0;
     Term noted_term_;
+    replica::State owner_state_{};  ///< the last one in which it owned the guest
 
     bool running_ = false, slicing_ = false, quiescing_ = false, ended_ = false;
     uint32_t speed_permille_ = 1000;

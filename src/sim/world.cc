@@ -34,6 +34,21 @@ class World::SimulatedHooks : public replica::Hooks {
     std::array<uint64_t, 8> rates_{};
 };
 
+Counts& Counts::operator+=(const Counts& other) {
+#define LOCKSTEP_SIM_COUNT(name, text) name += other.name;
+    LOCKSTEP_SIM_COUNTS(LOCKSTEP_SIM_COUNT)
+#undef LOCKSTEP_SIM_COUNT
+    return *this;
+}
+
+std::string Counts::text() const {
+    std::string lines;
+#define LOCKSTEP_SIM_COUNT(name, what) lines += fmt::format("{:>12}  {}\n", name, what);
+    LOCKSTEP_SIM_COUNTS(LOCKSTEP_SIM_COUNT)
+#undef LOCKSTEP_SIM_COUNT
+    return lines;
+}
+
 World::World(const WorldOptions& options)
     : options_(options),
       random_(options.seed),
@@ -56,7 +71,7 @@ replica::Config World::config_for(uint64_t id) {
     config.vm_name = "toy";
     config.build = "sim";
     config.cpu = "toy";
-    config.buffer_bytes = 20'000;
+    config.buffer_bytes = random_.between(100, 2000);  // small, so that it fills up
     config.timing.synchronise_ms = 1500;
     config.timing.hand_over_ms = 800;
     config.timing.ask_ms = 300;
@@ -191,6 +206,7 @@ void World::claim(Process& from, Term term) {
             uint64_t winner = granted_.emplace(term.value(), id).first->second;
             if (reachable) answer = winner == id ? ArbiterAnswer::kWon : ArbiterAnswer::kLost;
         }
+        counts_.unreachable += answer == ArbiterAnswer::kUnreachable;
         say(id, fmt::format("claims term {}: {}", term.value(), static_cast<int>(answer)));
         after(random_.between(200, random_.chance(50) ? 300'000 : 2000), id,
               [this, id, term, answer] { find(id)->arbiter_answer(term, answer); });
@@ -216,12 +232,11 @@ void World::apply(uint64_t id, Term term, const ToyOutput& output) {
 }
 
 void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
-    State state = from.replica().state();
     Process* backup = find(from.replica().status(from.local_ms()).peer);
     Effect effect;
     effect.process = from.id();
     effect.term = from.replica().term();
-    effect.alone = state == State::kSolo || state == State::kSynchronising;
+    effect.alone = from.needs_no_backup();
     effect.entry = entry;
     effect.backup_holds = backup ? backup->received() : LogPos(0);
     effect.output = output;

@@ -27,16 +27,35 @@ struct WorldOptions {
     std::function<void(const std::string&)> trace;  ///< receives a line for each thing that happens
 };
 
-/// What happened in a run, for statistics and for tests that look for coverage.
+// What is counted in a run, for statistics and for the test that the simulation reaches everything.
+// LOCKSTEP_SIM_COUNT(name, "what is counted")
+// clang-format off
+#define LOCKSTEP_SIM_COUNTS(LOCKSTEP_SIM_COUNT)                                          \
+    LOCKSTEP_SIM_COUNT(events,       "events")                                           \
+    LOCKSTEP_SIM_COUNT(requests,     "requests of the client")                           \
+    LOCKSTEP_SIM_COUNT(answers,      "answered")                                         \
+    LOCKSTEP_SIM_COUNT(crashes,      "processes and hosts killed")                       \
+    LOCKSTEP_SIM_COUNT(pauses,       "processes stopped for a while")                    \
+    LOCKSTEP_SIM_COUNT(backups,      "backups started")                                  \
+    LOCKSTEP_SIM_COUNT(fail_overs,   "backups gone live")                                \
+    LOCKSTEP_SIM_COUNT(take_overs,   "primaries gone on alone after a claim")            \
+    LOCKSTEP_SIM_COUNT(unreachable,  "claims that found the arbiter out of reach")       \
+    LOCKSTEP_SIM_COUNT(lost,         "processes halted because the other side won")      \
+    LOCKSTEP_SIM_COUNT(handed_over,  "hand-overs")                                       \
+    LOCKSTEP_SIM_COUNT(diverged,     "backups halted because they had diverged")         \
+    LOCKSTEP_SIM_COUNT(dismissed,    "backups dismissed")                                \
+    LOCKSTEP_SIM_COUNT(power_offs,   "processes that ended because the guest was off")   \
+    LOCKSTEP_SIM_COUNT(slow_downs,   "changes of the guest's speed")                     \
+    LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")
+// clang-format on
+
 struct Counts {
-    uint64_t events = 0;
-    uint64_t fail_overs = 0;  ///< a backup went live
-    uint64_t take_overs = 0;  ///< a primary went on alone after the arbiter's answer
-    uint64_t crashes = 0;
-    uint64_t pauses = 0;
-    uint64_t requests = 0;
-    uint64_t answers = 0;
-    uint64_t backups = 0;
+#define LOCKSTEP_SIM_COUNT(name, text) uint64_t name = 0;
+    LOCKSTEP_SIM_COUNTS(LOCKSTEP_SIM_COUNT)
+#undef LOCKSTEP_SIM_COUNT
+    Counts& operator+=(const Counts& other);
+    /// A line for each count.
+    std::string text() const;
 };
 
 class World {

@@ -1,0 +1,314 @@
+// Failures of either side and of what joins them, one by one. All of them at once: tests/sim.
+#include <gtest/gtest.h>
+
+#include "pair.h"
+
+namespace lockstep::replica {
+namespace {
+
+constexpr uint64_t kFailure = 500;
+
+void answer(Side& side, uint64_t now, ArbiterAnswer what) {
+    ASSERT_NE(side.last<Claim>(), nullptr);
+    side.replica.on_arbiter(now, side.last<Claim>()->term, what);
+    side.collect();
+}
+
+TEST(FailOver, AKilledPrimaryIsReplacedOnceTheLogIsConsumed) {
+    Pair pair;
+    pair.protect();
+    pair.output();
+    pair.carry();
+    pair.primary_stopped = true;
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    ASSERT_NE(pair.backup.last<Claim>(), nullptr);
+    EXPECT_EQ(pair.backup.last<Claim>()->term, Term(2));
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    EXPECT_EQ(pair.backup.state(), State::kGoingLive);
+    pair.run(kFailure);
+    EXPECT_EQ(pair.backup.last<GoLive>(), nullptr) << "an acknowledged entry has not been executed";
+    pair.replay_all();
+    ASSERT_NE(pair.backup.last<GoLive>(), nullptr);
+    EXPECT_EQ(pair.backup.last<GoLive>()->term, Term(2));
+    EXPECT_EQ(pair.backup.last<GoLive>()->position, LogPos(1));
+    EXPECT_EQ(pair.backup.state(), State::kSolo);
+    pair.run(50);
+    EXPECT_GE(pair.backup.count<AskForBackup>(), 1u) << "redundancy is restored without anyone asking";
+    EXPECT_TRUE(pair.backup.replica.may_release(LogPos(0), pair.now));
+}
+
+TEST(FailOver, ADeadHostIsNoticedBySilence) {
+    Pair pair;
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.run(kFailure - 60);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    pair.run(120);
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    EXPECT_EQ(pair.backup.state(), State::kSolo) << "the lease was over before, and the log is consumed";
+}
+
+TEST(FailOver, OnAClosedChannelTheBackupWaitsUntilTheLastWritesAreDown) {
+    Pair pair;
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    EXPECT_EQ(pair.backup.state(), State::kGoingLive);
+    pair.run(Timing{}.settle_ms - 10);
+    EXPECT_EQ(pair.backup.state(), State::kGoingLive);
+    pair.run(20);
+    EXPECT_EQ(pair.backup.state(), State::kSolo);
+}
+
+TEST(FailOver, WhereACloseProvesNothingTheLeaseIsWaitedFor) {
+    Pair pair;
+    Config config = config_of(kBackupId);
+    config.peer_close = PeerClose::kProvesNothing;
+    pair.backup = Side(Replica::backup(config));
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kReplaying) << "the primary may live and settle it by itself";
+    pair.run(kFailure + 50);
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+}
+
+TEST(FailOver, AKilledBackupLeavesThePrimaryAloneWithinASecond) {
+    for (bool silent : {false, true}) {
+        Pair pair;
+        pair.protect();
+        pair.backup_stopped = true;
+        LogPos entry = pair.output();
+        uint64_t start = pair.now;
+        if (!silent)
+            pair.primary.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed), pair.primary.collect();
+        while (pair.primary.state() == State::kProtected && pair.now < start + 2000) pair.run(10);
+        EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+        EXPECT_LT(pair.now - start, 1000u);
+        EXPECT_FALSE(pair.primary.replica.may_release(entry, pair.now))
+            << "held until the arbiter has answered";
+        answer(pair.primary, pair.now, ArbiterAnswer::kWon);
+        EXPECT_EQ(pair.primary.state(), State::kSolo);
+        EXPECT_EQ(pair.primary.replica.term(), Term(2));
+        EXPECT_TRUE(pair.primary.replica.may_release(entry, pair.now));
+        ASSERT_NE(pair.primary.last<ReleaseOutputs>(), nullptr);
+        EXPECT_EQ(pair.primary.last<ReleaseOutputs>()->up_to, entry + 1);
+    }
+}
+
+TEST(FailOver, AStoppedPrimaryThatIsContinuedLetsNothingOut) {
+    Pair pair;
+    pair.protect();
+    LogPos entry = pair.output();
+    // The acknowledgement lies in the primary's socket when it is stopped.
+    pair.primary_stopped = true;
+    for (int i = 0; i < 8; ++i) pair.run(100);
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    pair.replay_all();
+    EXPECT_EQ(pair.backup.state(), State::kSolo);
+
+    pair.primary.forget();
+    pair.primary_stopped = false;
+    pair.run(10);
+    EXPECT_EQ(pair.primary.replica.status(pair.now).acknowledged, entry + 1)
+        << "the old acknowledgement was read";
+    EXPECT_FALSE(pair.primary.replica.may_release(entry, pair.now)) << "and must not be trusted";
+    EXPECT_EQ(pair.primary.last<ReleaseOutputs>(), nullptr);
+    pair.run(kFailure + 100);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    answer(pair.primary, pair.now, ArbiterAnswer::kLost);
+    EXPECT_EQ(pair.primary.state(), State::kHaltedLost);
+    ASSERT_NE(pair.primary.last<Halt>(), nullptr);
+    EXPECT_EQ(pair.primary.last<Halt>()->reason, HaltReason::kLost);
+    EXPECT_FALSE(pair.primary.replica.may_release(entry, pair.now));
+    EXPECT_EQ(pair.primary.last<ReleaseOutputs>(), nullptr);
+}
+
+TEST(FailOver, AShortStopOfThePrimaryIsNoFailure) {
+    Pair pair;
+    pair.protect();
+    LogPos entry = pair.output();
+    pair.primary_stopped = true;
+    pair.run(400);
+    pair.primary_stopped = false;
+    pair.run(100);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    EXPECT_TRUE(pair.primary.replica.may_release(entry, pair.now));
+}
+
+TEST(FailOver, AStoppedBackupDoesNotTakeItsOwnSleepForThePrimarysSilence) {
+    Pair pair;
+    pair.protect();
+    pair.now += 450;  // neither was run
+    pair.run(100);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+}
+
+TEST(FailOver, LostHeartbeatsAreNoFailureWhileTheLogFlows) {
+    Pair pair;
+    pair.protect();
+    pair.datagrams_cut = true;
+    for (int i = 0; i < 30; ++i) {
+        pair.output();
+        pair.run(100);
+    }
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+}
+
+TEST(FailOver, HeartbeatsAloneCarryAnIdleGuest) {
+    Pair pair;
+    pair.protect();
+    pair.run(5000);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    EXPECT_TRUE(pair.primary.replica.may_release(LogPos(0), pair.now) ||
+                pair.primary.replica.status(pair.now).acknowledged == LogPos(0));
+}
+
+TEST(FailOver, AChannelThatCarriesNothingIsAFailureThoughHeartbeatsArrive) {
+    Pair pair;
+    pair.protect();
+    pair.channel_cut = true;
+    pair.output();
+    pair.run(Timing{}.ack_ms - 50);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    pair.run(100);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+}
+
+TEST(FailOver, WhenTheLinkIsCutOneSideWinsAndTheOtherHalts) {
+    for (bool primary_first : {true, false}) {
+        Pair pair;
+        pair.protect();
+        pair.channel_cut = pair.datagrams_cut = true;
+        pair.run(kFailure + 100);
+        EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+        EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+        answer(pair.primary, pair.now, primary_first ? ArbiterAnswer::kWon : ArbiterAnswer::kLost);
+        answer(pair.backup, pair.now, primary_first ? ArbiterAnswer::kLost : ArbiterAnswer::kWon);
+        EXPECT_EQ(pair.primary.state(), primary_first ? State::kSolo : State::kHaltedLost);
+        EXPECT_EQ(pair.backup.state(), primary_first ? State::kHaltedLost : State::kSolo);
+    }
+}
+
+TEST(FailOver, WithoutTheArbiterNobodyActsAndItIsAskedAgain) {
+    Pair pair;
+    pair.protect();
+    LogPos entry = pair.output();
+    pair.channel_cut = pair.datagrams_cut = true;
+    pair.run(kFailure + 100);
+    for (int i = 0; i < 5; ++i) {
+        answer(pair.primary, pair.now, ArbiterAnswer::kUnreachable);
+        answer(pair.backup, pair.now, ArbiterAnswer::kUnreachable);
+        pair.primary.forget();
+        pair.backup.forget();
+        pair.run(Timing{}.claim_retry_ms + 10);
+        EXPECT_EQ(pair.primary.count<Claim>(), 1u);
+        EXPECT_EQ(pair.backup.count<Claim>(), 1u);
+        EXPECT_FALSE(pair.primary.replica.may_release(entry, pair.now));
+        EXPECT_FALSE(pair.backup.replica.may_release(entry, pair.now));
+    }
+    answer(pair.primary, pair.now, ArbiterAnswer::kWon);
+    EXPECT_TRUE(pair.primary.replica.may_release(entry, pair.now));
+}
+
+TEST(FailOver, ABackupThatHasClaimedAcknowledgesNothing) {
+    Pair pair;
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.run(kFailure + 100);
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    pair.primary_stopped = false;
+    pair.backup.channel.clear();
+    pair.backup.datagrams.clear();
+    pair.channel_cut = pair.datagrams_cut = true;
+    LogPos entry = pair.output();
+    pair.run(50);
+    std::vector<Bytes> sent = pair.primary.channel;
+    for (const Bytes& bytes : sent) pair.backup.replica.on_channel_message(pair.now, bytes);
+    pair.run(200);
+    EXPECT_TRUE(pair.backup.channel.empty());
+    EXPECT_TRUE(pair.backup.datagrams.empty());
+    EXPECT_FALSE(pair.primary.replica.may_release(entry, pair.now));
+}
+
+TEST(FailOver, ABrokenChannelLeavesALivingPrimaryTheFirstWord) {
+    Pair pair;
+    pair.protect();
+    pair.close(ChannelEnd::kBroken, ChannelEnd::kBroken);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    answer(pair.primary, pair.now, ArbiterAnswer::kWon);
+    pair.run(kFailure + 50);
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    answer(pair.backup, pair.now, ArbiterAnswer::kLost);
+    EXPECT_EQ(pair.backup.state(), State::kHaltedLost);
+}
+
+TEST(FailOver, MessagesOfAnotherTermVmOrProcessAreRefused) {
+    Pair pair;
+    pair.protect();
+    LogPos entry = pair.output();
+    auto forge = [&](auto change) {
+        Header header;
+        header.vm = 5;
+        header.term = Term(1);
+        header.sender = kBackupId;
+        header.receiver = kPrimaryId;
+        header.sent_ms = pair.now;
+        header.echo_ms = pair.now;
+        change(header);
+        pair.primary.replica.on_channel_message(pair.now,
+                                                encode(header, Ack{entry + 1, LogPos(0), Icount(0)}));
+        pair.primary.collect();
+        return pair.primary.replica.may_release(entry, pair.now);
+    };
+    EXPECT_FALSE(forge([](Header& h) { h.term = Term(0); }));
+    EXPECT_FALSE(forge([](Header& h) { h.vm = 6; }));
+    EXPECT_FALSE(forge([](Header& h) { h.sender = 33; }));
+    EXPECT_FALSE(forge([](Header& h) { h.receiver = 33; }));
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_TRUE(forge([](Header&) {})) << "the forgery is otherwise good";
+}
+
+TEST(FailOver, ANewerTermSendsThePrimaryToTheArbiter) {
+    Pair pair;
+    pair.protect();
+    Header header;
+    header.vm = 5;
+    header.term = Term(2);
+    header.sender = kBackupId;
+    header.receiver = kPrimaryId;
+    pair.primary.replica.on_datagram(pair.now, encode(header, BackupBeat{}));
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+}
+
+TEST(FailOver, DamagedBytesOnTheChannelEndThePair) {
+    Pair pair;
+    pair.protect();
+    pair.primary.replica.on_channel_message(pair.now, Bytes(80, 3));
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    EXPECT_NE(pair.primary.last<CloseChannel>(), nullptr);
+    EXPECT_TRUE(pair.primary.said("has 80"));
+
+    Pair other;
+    other.protect();
+    other.primary.replica.on_datagram(other.now, Bytes(80, 3));
+    other.primary.collect();
+    EXPECT_EQ(other.primary.state(), State::kProtected) << "a damaged datagram is a lost datagram";
+}
+
+}  // namespace
+}  // namespace lockstep::replica

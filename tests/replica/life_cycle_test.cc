@@ -1,0 +1,284 @@
+// Making a backup, refusing to be one, power-off, hand-over, divergence and dismissal.
+#include <gtest/gtest.h>
+
+#include "pair.h"
+
+namespace lockstep::replica {
+namespace {
+
+void connect(Pair& pair) {
+    pair.run(20);
+    pair.backup.replica.on_channel_open(pair.now);
+    pair.primary.replica.on_channel_open(pair.now);
+    pair.primary.collect();
+    pair.carry();
+}
+
+TEST(LifeCycle, AnOwnerAsksForABackupUntilOneIsConnected) {
+    Pair pair;
+    pair.run(3500);
+    EXPECT_EQ(pair.primary.count<AskForBackup>(), 4u);
+    pair.protect();
+    pair.primary.forget();
+    pair.run(3000);
+    EXPECT_EQ(pair.primary.count<AskForBackup>(), 0u);
+}
+
+TEST(LifeCycle, AnOwnerThatWantsNoBackupDoesNotAsk) {
+    Pair pair;
+    ASSERT_TRUE(pair.primary.replica.set_policy(pair.now, Policy::kAlone));
+    pair.run(3500);
+    EXPECT_EQ(pair.primary.count<AskForBackup>(), 0u);
+    ASSERT_TRUE(pair.primary.replica.set_policy(pair.now, Policy::kProtect));
+    pair.run(20);
+    EXPECT_EQ(pair.primary.count<AskForBackup>(), 1u);
+}
+
+TEST(LifeCycle, TheSnapshotArrivesWhole) {
+    Pair pair;
+    pair.protect(3);
+    EXPECT_EQ(pair.primary.replica.status(pair.now).appended, LogPos(3));
+    EXPECT_EQ(pair.backup.replica.status(pair.now).appended, LogPos(3));
+    LogPos entry = pair.entry(record::EntryKind::kConsoleInput);
+    pair.flush();
+    pair.carry();
+    const ReplayLog* log = pair.backup.last<ReplayLog>();
+    ASSERT_NE(log, nullptr);
+    EXPECT_EQ(log->first, entry);
+    EXPECT_EQ(log->count, 1u);
+    EXPECT_EQ(log->complete, pair.icount);
+    EXPECT_EQ(log->entries, (Bytes{1, 2, 3}));
+    EXPECT_FALSE(log->ends);
+}
+
+TEST(LifeCycle, ABackupOfAnotherBuildOrProcessorRefusesWithASentence) {
+    for (bool build : {true, false}) {
+        Pair pair;
+        Config config = config_of(kBackupId);
+        (build ? config.build : config.cpu) = "something else";
+        pair.backup = Side(Replica::backup(config));
+        connect(pair);
+        EXPECT_EQ(pair.backup.state(), State::kStopped);
+        ASSERT_NE(pair.backup.last<Halt>(), nullptr);
+        EXPECT_EQ(pair.backup.last<Halt>()->reason, HaltReason::kRefused);
+        EXPECT_EQ(pair.primary.state(), State::kSolo);
+        EXPECT_EQ(pair.primary.last<StopVm>(), nullptr) << "the guest was not disturbed";
+        EXPECT_TRUE(pair.primary.said("something else"));
+        EXPECT_TRUE(pair.primary.said(build ? "install the same build" : "choose a host"));
+        pair.primary.forget();
+        pair.run(5000);
+        EXPECT_EQ(pair.primary.count<AskForBackup>(), 0u) << "a refusal isn't gone in a second";
+        pair.run(6000);
+        EXPECT_GE(pair.primary.count<AskForBackup>(), 1u);
+    }
+}
+
+TEST(LifeCycle, AFailedLoadLeavesTheGuestRunningAlone) {
+    Pair pair;
+    connect(pair);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.replica.on_snapshot(pair.now, {}, 0);
+    pair.primary.collect();
+    pair.carry();
+    ASSERT_NE(pair.backup.last<LoadSnapshot>(), nullptr);
+    pair.backup.replica.on_loaded(pair.now, error("not enough memory on this host for VM shop"));
+    pair.backup.collect();
+    pair.carry();
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    EXPECT_EQ(pair.primary.replica.term(), Term(1));
+    EXPECT_NE(pair.primary.last<StartVm>(), nullptr);
+    EXPECT_TRUE(pair.primary.said("not enough memory"));
+}
+
+TEST(LifeCycle, ABackupLostWhileSynchronisingNeedsNoArbiter) {
+    Pair pair;
+    connect(pair);
+    EXPECT_EQ(pair.primary.state(), State::kSynchronising);
+    pair.close(ChannelEnd::kPeerClosed, ChannelEnd::kPeerClosed);
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    EXPECT_NE(pair.primary.last<StartVm>(), nullptr);
+    EXPECT_EQ(pair.primary.count<Claim>(), 0u);
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+    EXPECT_EQ(pair.backup.count<Claim>(), 0u);
+}
+
+TEST(LifeCycle, ABackupThatIsNeverGreetedGivesUp) {
+    Pair pair;
+    pair.backup.replica.on_time(pair.now);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kJoining);
+    pair.run(Timing{}.synchronise_ms + 100);
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+}
+
+TEST(LifeCycle, APowerOffIsNoFailureOnEitherSide) {
+    Pair pair;
+    pair.protect();
+    LogPos output = pair.output();
+    pair.entry(record::EntryKind::kEnd);
+    pair.primary.replica.on_guest_off(pair.now);
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.state(), State::kEnding);
+    EXPECT_FALSE(pair.primary.replica.may_release(output, pair.now));
+    pair.carry();
+    EXPECT_EQ(pair.backup.state(), State::kBackupEnding);
+    EXPECT_EQ(pair.primary.state(), State::kStopped);
+    EXPECT_TRUE(pair.primary.replica.may_release(output, pair.now)) << "held outputs still leave";
+    ASSERT_NE(pair.primary.last<Halt>(), nullptr);
+    EXPECT_EQ(pair.primary.last<Halt>()->reason, HaltReason::kPoweredOff);
+
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    pair.run(2000);
+    EXPECT_EQ(pair.backup.count<Claim>(), 0u);
+    pair.replay_all();
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+    ASSERT_NE(pair.backup.last<Halt>(), nullptr);
+    EXPECT_EQ(pair.backup.last<Halt>()->reason, HaltReason::kPoweredOff);
+}
+
+TEST(LifeCycle, APowerOffWhoseBackupDiesAsksTheArbiterFirst) {
+    Pair pair;
+    pair.protect();
+    LogPos output = pair.output();
+    pair.entry(record::EntryKind::kEnd);
+    pair.primary.replica.on_guest_off(pair.now);
+    pair.primary.collect();
+    pair.close(ChannelEnd::kPeerClosed, ChannelEnd::kPeerClosed);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    EXPECT_FALSE(pair.primary.replica.may_release(output, pair.now));
+    pair.primary.replica.on_arbiter(pair.now, Term(2), ArbiterAnswer::kWon);
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.state(), State::kStopped);
+    EXPECT_TRUE(pair.primary.replica.may_release(output, pair.now));
+}
+
+TEST(LifeCycle, AHandOverGoesThroughTheArbiterAndLosesNothing) {
+    Pair pair;
+    pair.protect();
+    LogPos output = pair.output();
+    pair.carry();
+    ASSERT_TRUE(pair.primary.replica.hand_over(pair.now));
+    pair.primary.collect();
+    ASSERT_NE(pair.primary.last<StopVm>(), nullptr);
+    EXPECT_EQ(pair.primary.last<StopVm>()->reason, StopReason::kHandOver);
+    pair.run(100);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying) << "not offered before the guest stands";
+    EXPECT_TRUE(pair.primary.replica.may_release(output, pair.now));
+    pair.entry(record::EntryKind::kDiskCompletion);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.collect();
+    EXPECT_FALSE(pair.primary.replica.may_release(output, pair.now)) << "from here on nothing leaves";
+    pair.carry();
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    pair.backup.replica.on_arbiter(pair.now, Term(2), ArbiterAnswer::kWon);
+    pair.replay_all();
+    EXPECT_EQ(pair.backup.state(), State::kSolo);
+    EXPECT_EQ(pair.backup.last<GoLive>()->position, LogPos(2));
+    pair.carry();
+    EXPECT_EQ(pair.primary.state(), State::kStopped);
+    ASSERT_NE(pair.primary.last<Halt>(), nullptr);
+    EXPECT_EQ(pair.primary.last<Halt>()->reason, HaltReason::kHandedOver);
+}
+
+TEST(LifeCycle, AHandOverThatNobodyTakesIsTakenBack) {
+    Pair pair;
+    pair.protect();
+    ASSERT_TRUE(pair.primary.replica.hand_over(pair.now));
+    pair.primary.collect();
+    pair.run(Timing{}.hand_over_ms + 50);
+    EXPECT_EQ(pair.primary.state(), State::kProtected) << "the guest could not be stopped in time";
+    EXPECT_NE(pair.primary.last<StartVm>(), nullptr);
+
+    ASSERT_TRUE(pair.primary.replica.hand_over(pair.now));
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.collect();
+    pair.primary.forget();
+    pair.backup_stopped = true;
+    pair.run(Timing{}.failure_ms + 50);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    pair.primary.replica.on_arbiter(pair.now, Term(2), ArbiterAnswer::kWon);
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    EXPECT_NE(pair.primary.last<StartVm>(), nullptr);
+}
+
+TEST(LifeCycle, AHandOverNeedsABackup) {
+    Pair pair;
+    Result<void> result = pair.primary.replica.hand_over(pair.now);
+    ASSERT_FALSE(result);
+    EXPECT_NE(result.error().message().find("shop"), std::string::npos);
+}
+
+TEST(LifeCycle, ADivergenceIsNamedAndTheBackupDropped) {
+    Pair pair;
+    pair.protect();
+    pair.output();
+    pair.carry();
+    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234), kRegistersDiffer | kDevicesDiffer);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.last<Halt>()->reason, HaltReason::kDiverged);
+    pair.carry();
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    EXPECT_TRUE(pair.primary.said("log position 0, icount 1234: registers, devices differ"));
+    EXPECT_EQ(pair.primary.count<Claim>(), 0u) << "the backup has given up its right";
+    pair.run(Timing{}.ask_ms);
+    EXPECT_GE(pair.primary.count<AskForBackup>(), 1u);
+}
+
+TEST(LifeCycle, ABackupThatIsTheLastCopyGoesOnThoughItDiverged) {
+    Pair pair;
+    pair.protect();
+    pair.output();
+    pair.carry();
+    pair.primary_stopped = true;
+    pair.run(700);
+    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234), kMemoryDiffers);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    EXPECT_TRUE(pair.backup.said("has diverged"));
+}
+
+TEST(LifeCycle, ADismissedBackupNeverClaims) {
+    Pair pair;
+    pair.protect();
+    ASSERT_TRUE(pair.primary.replica.set_policy(pair.now, Policy::kAlone));
+    pair.primary.collect();
+    pair.carry();
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+    EXPECT_EQ(pair.backup.last<Halt>()->reason, HaltReason::kDismissed);
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    pair.run(3000);
+    EXPECT_EQ(pair.primary.count<AskForBackup>(), 0u);
+    EXPECT_EQ(pair.backup.count<Claim>(), 0u);
+}
+
+TEST(LifeCycle, AGapInTheLogMakesABackupUnfit) {
+    Pair pair;
+    pair.protect();
+    pair.output();
+    pair.primary.channel.clear();  // cannot happen on a stream: a bug somewhere
+    pair.output();
+    pair.carry();
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+    EXPECT_TRUE(pair.primary.said("gap"));
+}
+
+TEST(LifeCycle, ProgressIsSentWhileTheGuestRunsWithoutEntries) {
+    Pair pair;
+    pair.protect();
+    pair.icount += 1'000'000;
+    pair.flush();
+    pair.carry();
+    const ReplayLog* log = pair.backup.last<ReplayLog>();
+    ASSERT_NE(log, nullptr);
+    EXPECT_EQ(log->count, 0u);
+    EXPECT_EQ(log->complete, pair.icount);
+    size_t before = pair.backup.count<ReplayLog>();
+    pair.run(500);
+    EXPECT_EQ(pair.backup.count<ReplayLog>(), before) << "an idle guest sends no log";
+}
+
+}  // namespace
+}  // namespace lockstep::replica

@@ -1,0 +1,125 @@
+#include "pair.h"
+
+#include <utility>
+
+namespace lockstep::replica {
+
+Config config_of(uint64_t self) {
+    Config config;
+    config.vm = 5;
+    config.self = self;
+    config.vm_name = "shop";
+    config.build = "build 1";
+    config.cpu = "cpu A";
+    return config;
+}
+
+void Side::collect() {
+    for (Action& action : replica.take_actions()) {
+        if (auto* send = std::get_if<SendChannel>(&action))
+            channel.push_back(std::move(send->bytes));
+        else if (auto* datagram = std::get_if<SendDatagram>(&action))
+            datagrams.push_back(std::move(datagram->bytes));
+        else
+            done.push_back(std::move(action));
+    }
+}
+
+bool Side::said(const std::string& text) const {
+    for (const Action& action : done)
+        if (const Say* say = std::get_if<Say>(&action); say && say->sentence.find(text) != std::string::npos)
+            return true;
+    return false;
+}
+
+Pair::Pair()
+    : primary(Replica::solo(config_of(kPrimaryId), Term(1), LogPos(0))),
+      backup(Replica::backup(config_of(kBackupId))) {}
+
+void Pair::carry() {
+    auto deliver = [this](std::vector<Bytes>& from, Side& to, bool is_channel) {
+        for (Bytes& bytes : std::exchange(from, {})) {
+            if (is_channel)
+                to.replica.on_channel_message(now, bytes);
+            else
+                to.replica.on_datagram(now, bytes);
+            to.collect();
+        }
+    };
+    for (int round = 0; round < 4; ++round) {
+        if (!channel_cut && !backup_stopped) deliver(primary.channel, backup, true);
+        if (!channel_cut && !primary_stopped) deliver(backup.channel, primary, true);
+        if (datagrams_cut) primary.datagrams.clear(), backup.datagrams.clear();
+        if (!backup_stopped) deliver(primary.datagrams, backup, false);
+        if (!primary_stopped) deliver(backup.datagrams, primary, false);
+    }
+}
+
+void Pair::run(uint64_t ms) {
+    for (uint64_t end = now + ms; now < end;) {
+        now += 10;
+        if (!primary_stopped) primary.replica.on_time(now), primary.collect();
+        if (!backup_stopped) backup.replica.on_time(now), backup.collect();
+        carry();
+    }
+}
+
+LogPos Pair::entry(record::EntryKind kind) {
+    LogPos position = primary.replica.status(now).appended;
+    icount += 10;
+    primary.replica.on_entry(now, position, kind, Bytes{1, 2, 3});
+    primary.collect();
+    return position;
+}
+
+LogPos Pair::output() {
+    LogPos position = entry(record::EntryKind::kOutput);
+    primary.replica.on_output(now, position);
+    flush();
+    return position;
+}
+
+void Pair::replay_all() {
+    backup.replica.on_replayed(now, backup.replica.status(now).appended, icount);
+    backup.collect();
+}
+
+void Pair::close(ChannelEnd primary_sees, ChannelEnd backup_sees) {
+    primary.channel.clear();
+    backup.channel.clear();
+    primary.replica.on_channel_closed(now, primary_sees);
+    backup.replica.on_channel_closed(now, backup_sees);
+    primary.collect();
+    backup.collect();
+}
+
+void Pair::protect(uint64_t entries) {
+    for (uint64_t i = 0; i < entries; ++i) entry(record::EntryKind::kNetworkReceive);
+    run(20);
+    backup.replica.on_channel_open(now);
+    primary.replica.on_channel_open(now);
+    primary.collect();
+    carry();
+    ASSERT_NE(primary.last<StopVm>(), nullptr);
+    primary.replica.on_vm_stopped(now, icount);
+    primary.collect();
+    ASSERT_NE(primary.last<TakeSnapshot>(), nullptr);
+    Bytes state(1000, 7);
+    primary.replica.on_snapshot(now, Bytes{1}, state.size());
+    primary.replica.on_snapshot_part(now, ByteSpan(state).first(600));
+    primary.replica.on_snapshot_part(now, ByteSpan(state).subspan(600));
+    primary.collect();
+    carry();
+    ASSERT_NE(backup.last<LoadSnapshot>(), nullptr);
+    backup.replica.on_loaded(now, {});
+    backup.collect();
+    carry();
+    ASSERT_EQ(primary.state(), State::kProtected);
+    ASSERT_EQ(backup.state(), State::kReplaying);
+    ASSERT_NE(primary.last<StartVm>(), nullptr);
+    run(100);
+    primary.forget();
+    backup.forget();
+}
+
+}  // namespace lockstep::replica
