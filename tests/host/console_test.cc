@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -157,6 +158,40 @@ TEST_F(ConsoleTest, ABusySocketPathIsNamedAndADeadOneReplaced) {
     auto too_long = create_socket_console(*loop_, folder_ / std::string(120, 'a'));
     ASSERT_FALSE(too_long.ok());
     expect_contains(too_long.error().message(), "shorter folder");
+}
+
+TEST_F(ConsoleTest, AProgramCanAttachToASocketConsole) {
+    auto console = create_socket_console(*loop_, place_).take();
+    receive(*console);
+    console->write(to_bytes("login: "));
+    int input[2], output[2];
+    ASSERT_EQ(pipe(input), 0);
+    ASSERT_EQ(pipe2(output, O_NONBLOCK), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(input[0], STDIN_FILENO);
+        dup2(output[1], STDOUT_FILENO);
+        close(input[1]);
+        _exit(attach_terminal(place_).ok() ? 0 : 1);
+    }
+    close(input[0]);
+    close(output[1]);
+    FileDescriptor keys(input[1]), screen(output[0]);
+    EXPECT_EQ(write(keys.get(), "root\x1d", 5), 5);
+    EXPECT_TRUE(run_until(*loop_, [&] { return typed_ == "root\x1d"; })) << "only a terminal has an escape";
+    keys.reset();
+    run_for(*loop_, 10 * kNsPerMs);
+    console->write(to_bytes("Password: "));
+    std::string shown;
+    for (int i = 0; i < 1000 && shown != "login: Password: "; i++) {
+        run_for(*loop_, kNsPerMs);
+        shown += read_now(screen.get());
+    }
+    EXPECT_EQ(shown, "login: Password: ") << "output goes on after the end of the input";
+    console.reset();
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
 }
 
 /// Puts a pseudo-terminal in the place of standard input.

@@ -283,7 +283,7 @@ TEST_F(DiskOrder, TheWriteGateIsAskedAtTheLastMoment) {
     EXPECT_EQ(file_->writes_issued, 1u);
     open = true;
     submit(DiskAction::kWrite, 12288, kSectorSize, 5);
-    ASSERT_EQ(file_->operations.size(), 4u) << "all that was kept goes with it, but for the overlapping third";
+    ASSERT_EQ(file_->operations.size(), 4u) << "all that was kept, but for the overlapping third";
     EXPECT_EQ(file_->operations[1].offset, 0u) << "the oldest goes first";
     EXPECT_EQ(file_->operations[3].offset, 12288u);
     while (!file_->operations.empty()) file_->complete(0);
