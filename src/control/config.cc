@@ -37,10 +37,10 @@ constexpr std::string_view kConsoleKinds[] = {"socket", "pty", "terminal", "none
 constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};                   // as vmm::ConsolePort
 
 // A setter that stores what an expression of `v` (the ConfigValue) yields in a field of `s` (the VmSettings).
-#define LOCKSTEP_SET(field, expression)                                  \
+#define LOCKSTEP_SET(field, expression)                                        \
     [](const ConfigValue& v, [[maybe_unused]] VmSettings& s) -> Result<void> { \
-        s.field = static_cast<decltype(s.field)>(TRY(v.expression));     \
-        return {};                                                       \
+        s.field = static_cast<decltype(s.field)>(TRY(v.expression));           \
+        return {};                                                             \
     }
 
 Result<void> set_name(const ConfigValue& value, VmSettings& settings) {
@@ -65,7 +65,8 @@ Result<void> set_serial(const ConfigValue& value, VmSettings& settings) {
 
 Result<void> set_tap(const ConfigValue& value, VmSettings& settings) {
     std::string name = TRY(value.text());
-    if (name.size() > 15) return value.bad("is longer than the 15 characters of a network device; shorten it");
+    if (name.size() > 15)
+        return value.bad("is longer than the 15 characters of a network device; shorten it");
     settings.networks.back().tap = name;
     return {};
 }
@@ -73,7 +74,8 @@ Result<void> set_tap(const ConfigValue& value, VmSettings& settings) {
 Result<void> set_mac(const ConfigValue& value, VmSettings& settings) {
     Result<host::MacAddress> mac = host::parse_mac(TRY(value.text()));
     if (!mac) return value.bad(fmt::format("is not a MAC address: {}", mac.error().message()));
-    if (mac.value()[0] & 1) return value.bad("is a group address; make its first byte even, as in 52:54:00:..");
+    if (mac.value()[0] & 1)
+        return value.bad("is a group address; make its first byte even, as in 52:54:00:..");
     settings.networks.back().mac = mac.value();
     return {};
 }
@@ -82,8 +84,8 @@ Result<void> set_hosts(const ConfigValue& value, VmSettings& settings) {
     settings.protection.hosts = TRY(value.texts());
     for (const std::string& text : settings.protection.hosts)
         if (Result<host::SocketAddress> address = host::SocketAddress::parse(text); !address)
-            return value.bad(fmt::format("holds \"{}\", which is no address: {}", text,
-                                         address.error().message()));
+            return value.bad(
+                fmt::format("holds \"{}\", which is no address: {}", text, address.error().message()));
     return {};
 }
 
@@ -173,7 +175,8 @@ class Parser {
         for (const toml::node& element : *list) {
             const toml::table* table = element.as_table();
             if (!table)
-                return error("{}: {} is a list of sections; write [[{}]]", place_of(file_, element), name, name);
+                return error("{}: {} is a list of sections; write [[{}]]", place_of(file_, element), name,
+                             name);
             if (name == "disk") settings_.disks.emplace_back();
             if (name == "network") settings_.networks.emplace_back();
             TRY(keys(name, *table));
@@ -216,14 +219,16 @@ class Parser {
         const vmm::ProtectionSettings& protection = settings_.protection;
         if (!root_.contains("protection")) return {};
         if (protection.failure_ms < 3 * protection.heartbeat_ms)
-            return error("{}: protection.failure_ms ({}) must be at least three times protection.heartbeat_ms "
-                         "({}), lest one lost heartbeat looks like a failure; raise the one or lower the other",
-                         file_, protection.failure_ms, protection.heartbeat_ms);
+            return error(
+                "{}: protection.failure_ms ({}) must be at least three times protection.heartbeat_ms "
+                "({}), lest one lost heartbeat looks like a failure; raise the one or lower the other",
+                file_, protection.failure_ms, protection.heartbeat_ms);
         for (const vmm::DiskSettings& disk : settings_.disks)
             if (!disk.shared && !disk.read_only)
-                return error("{}: the disk {} is neither shared nor read_only, so no other host could go on "
-                             "with it; put it on shared storage and set shared = true, or remove [protection]",
-                             file_, disk.path);
+                return error(
+                    "{}: the disk {} is neither shared nor read_only, so no other host could go on "
+                    "with it; put it on shared storage and set shared = true, or remove [protection]",
+                    file_, disk.path);
         return {};
     }
 

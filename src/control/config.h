@@ -1,7 +1,8 @@
 // The configuration file of a VM (TOML), as docs/operation.md describes it.
 //
-// One table names every key, with its section, meaning and reader; the check for unknown keys and the reference
-// that `lockstep config-keys` prints are made from it. A bad value gets one sentence: file, line, key, remedy.
+// One table names every key, with its section, meaning and reader; the check for unknown keys and the
+// reference that `lockstep config-keys` prints are made from it. A bad value gets one sentence: file, line,
+// key, remedy.
 #pragma once
 
 #include <span>

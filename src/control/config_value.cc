@@ -88,10 +88,10 @@ Result<uint64_t> ConfigValue::size(uint64_t least, uint64_t greatest) const {
 Result<std::vector<std::string>> ConfigValue::texts() const {
     const toml::array* list = node_.as_array();
     if (!list)
-        return bad(fmt::format("is {}, but must be a list of texts such as [\"one\", \"two\"]", shown(node_)));
+        return bad(
+            fmt::format("is {}, but must be a list of texts such as [\"one\", \"two\"]", shown(node_)));
     std::vector<std::string> values;
-    for (const toml::node& element : *list)
-        values.push_back(TRY(ConfigValue(element, file_, key_).text()));
+    for (const toml::node& element : *list) values.push_back(TRY(ConfigValue(element, file_, key_).text()));
     return values;
 }
 

@@ -67,11 +67,11 @@ struct ProtectionSettings {
     std::vector<std::string> hosts;
     /// A folder on storage that all those hosts share.
     std::string arbiter;
-    uint64_t heartbeat_ms = 100;    ///< between two heartbeats
-    uint64_t failure_ms = 800;      ///< silence after which the other side counts as failed
-    uint64_t lag_ms = 200;          ///< execution lag from which the primary is slowed
-    uint64_t log_buffer = 64 << 20; ///< bytes of log on the way; the primary stops when they are full
-    uint64_t hash_ms = 1000;        ///< between two comparisons of the two sides' states
+    uint64_t heartbeat_ms = 100;     ///< between two heartbeats
+    uint64_t failure_ms = 800;       ///< silence after which the other side counts as failed
+    uint64_t lag_ms = 200;           ///< execution lag from which the primary is slowed
+    uint64_t log_buffer = 64 << 20;  ///< bytes of log on the way; the primary stops when they are full
+    uint64_t hash_ms = 1000;         ///< between two comparisons of the two sides' states
 
     template <typename Codec>
     void fields(Codec& codec) {

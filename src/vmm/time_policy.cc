@@ -44,7 +44,8 @@ std::optional<uint64_t> TimePolicy::steer(uint64_t host_ns, uint64_t guest_ns, u
     double correction = std::clamp(error_ns / static_cast<double>(kHorizonNs), -0.75, 3.0);
     double rate = std::clamp(ns_per_instruction_ * (1.0 + correction) * kRateOne, 1e6, 1e15);
     double change = std::abs(rate / static_cast<double>(std::max<uint64_t>(present_rate, 1)) - 1.0);
-    bool worthwhile = change > 0.25 || (change > 0.02 && std::abs(error_ns) > static_cast<double>(kToleranceNs));
+    bool worthwhile =
+        change > 0.25 || (change > 0.02 && std::abs(error_ns) > static_cast<double>(kToleranceNs));
     if (!worthwhile) return std::nullopt;
     return static_cast<uint64_t>(rate);
 }

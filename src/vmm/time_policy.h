@@ -5,9 +5,9 @@
 //   - An idle guest costs few log entries: its time is corrected where it wakes up anyway, not by the rate.
 //   - A busy guest's rate is corrected some tens of times a second at most.
 //
-// Guest time is icount x rate while the guest runs, and stands still while it is halted. So there are two means:
-// the rate (kTimeRate) for a running guest, and a jump (kTimeAdvance) for a halted one. A guest that is ahead of
-// its target is slowed by the rate, or simply sleeps longer.
+// Guest time is icount x rate while the guest runs, and stands still while it is halted. So there are two
+// means: the rate (kTimeRate) for a running guest, and a jump (kTimeAdvance) for a halted one. A guest that
+// is ahead of its target is slowed by the rate, or simply sleeps longer.
 //
 // No clock is read here: every call says what time it is, so that tests decide.
 #pragma once
@@ -21,8 +21,8 @@ namespace lockstep::vmm {
 
 class TimePolicy {
   public:
-    /// From now on guest time ought to be `guest_ns` + (host time - `host_ns`). `behind_ns`: what the guest is to
-    /// catch up with besides, such as the outage of a fail-over.
+    /// From now on guest time ought to be `guest_ns` + (host time - `host_ns`). `behind_ns`: what the guest
+    /// is to catch up with besides, such as the outage of a fail-over.
     void start(uint64_t host_ns, uint64_t guest_ns, uint64_t behind_ns);
 
     /// What guest time ought to be.

@@ -1,0 +1,80 @@
+#include "lockstep/command_line.h"
+
+#include <iostream>
+
+#include "control/config.h"
+#include "host/runtime_folder.h"
+#include "lockstep/commands.h"
+#include "log_command/log_command.h"
+#include "vmm/version.h"
+
+namespace lockstep {
+
+namespace {
+
+void add_config_commands(CLI::App& program) {
+    auto path = std::make_shared<std::string>();
+    CLI::App* check = program.add_subcommand("check", "Check a configuration file");
+    check->add_option("config", *path, "the configuration file")->required();
+    check->callback([path] {
+        vmm::VmSettings settings = value_or_leave(control::load_config(*path));
+        fmt::print("{}: VM {}: good\n", *path, settings.name);
+    });
+
+    CLI::App* keys = program.add_subcommand("config-keys", "List the keys of a configuration file");
+    keys->callback([] {
+        for (const control::ConfigKey& key : control::config_keys())
+            fmt::print("{:11} {:14} {:28} {}{}\n", key.section, key.name, key.kind, key.meaning,
+                       key.required ? " [required]" : "");
+    });
+}
+
+}  // namespace
+
+void leave_with(ExitStatus status, const std::string& sentence) {
+    fmt::print(stderr, "lockstep: {}\n", sentence);
+    leave(status);
+}
+
+void add_runtime_option(CLI::App& command, std::string& base) {
+    base = host::default_runtime_base();
+    command.add_option("--runtime", base, "folder of running VMs")->envname("LOCKSTEP_RUNTIME");
+}
+
+ExitStatus status_of(const vmm::Ending& ending) {
+    using enum vmm::Ending::Kind;
+    switch (ending.kind) {
+        case kPoweredOff:
+        case kHandedOver:
+        case kDismissed:
+            return kDone;
+        case kLost:
+            return lockstep::kLost;
+        case kFailed:
+            return lockstep::kFailed;
+    }
+    return lockstep::kFailed;
+}
+
+int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
+    CLI::App program("Lockstep: fault-tolerant virtual machines by deterministic replay", "lockstep");
+    program.set_version_flag("--version", std::string(vmm::kVersion));
+    program.require_subcommand(1);
+    log_to_standard_error(false);
+    add_run_commands(program, factory);
+    add_replay_command(program, factory);
+    add_host_commands(program, factory);
+    add_vm_commands(program);
+    add_log_commands(program);
+    add_config_commands(program);
+    try {
+        program.parse(argc, argv);
+    } catch (const CLI::RuntimeError& end) {
+        return end.get_exit_code();
+    } catch (const CLI::ParseError& problem) {
+        return program.exit(problem) == 0 ? kDone : kUsage;
+    }
+    return kDone;
+}
+
+}  // namespace lockstep

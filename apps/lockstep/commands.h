@@ -1,0 +1,44 @@
+// What the parts of the command line share: each adds its commands to the program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "base/result.h"
+#include "lockstep/command_line.h"
+#include "vmm/machine_factory.h"
+#include "vmm/vm_process.h"
+
+namespace lockstep {
+
+/// run, record: start a VM in this process.
+void add_run_commands(CLI::App& program, vmm::MachineFactory& factory);
+/// replay
+void add_replay_command(CLI::App& program, vmm::MachineFactory& factory);
+/// serve, and the process that it starts for each backup.
+void add_host_commands(CLI::App& program, vmm::MachineFactory& factory);
+/// status, console and one command for each action that a running VM takes.
+void add_vm_commands(CLI::App& program);
+
+/// Leaves the program with this status.
+[[noreturn]] inline void leave(ExitStatus status) { throw CLI::RuntimeError(status); }
+/// The same after a sentence on standard error.
+[[noreturn]] void leave_with(ExitStatus status, const std::string& sentence);
+/// The value, or leave with the error's sentence.
+template <typename T>
+T value_or_leave(Result<T> result) {
+    if (!result) leave_with(kFailed, result.error().message());
+    return result.take();
+}
+
+/// Adds the option --runtime, which every command that meets running VMs has.
+void add_runtime_option(CLI::App& command, std::string& base);
+
+/// Process log to standard error, a line a message, with time and level. `raw_terminal`: the terminal is in
+/// raw mode, so a line's end needs a carriage return.
+void log_to_standard_error(bool raw_terminal);
+
+/// The exit status of a VM process that ended so.
+ExitStatus status_of(const vmm::Ending& ending);
+
+}  // namespace lockstep

@@ -1,0 +1,104 @@
+// lockstep serve, and the process that it starts for each connection.
+#include <csignal>
+
+#include "base/log.h"
+#include "control/actions.h"
+#include "host/control_socket.h"
+#include "host/runtime_folder.h"
+#include "host/signals.h"
+#include "lockstep/commands.h"
+#include "vmm/host_daemon.h"
+
+namespace lockstep {
+
+namespace {
+
+struct ServeOptions {
+    std::string listen;
+    std::string runtime;
+};
+
+void serve(const ServeOptions& options) {
+    auto loop = value_or_leave(host::EventLoop::create());
+    std::unique_ptr<vmm::HostDaemon> daemon;
+    auto signals =
+        value_or_leave(host::SignalSource::create(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
+            if (number == SIGCHLD)
+                daemon->collect_children();
+            else
+                loop->stop();
+        }));
+    daemon = value_or_leave(vmm::HostDaemon::create(*loop, {options.listen, options.runtime}));
+    log_info("this host takes backups at {}", daemon->address().text());
+    loop->run();
+}
+
+struct BackupOptions {
+    int connection = -1;
+    std::string host;
+    std::string runtime;
+};
+
+void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory) {
+    auto loop = value_or_leave(host::EventLoop::create());
+    vmm::VmProcess* vm = nullptr;
+    unsigned signals_seen = 0;
+    auto signals = value_or_leave(host::SignalSource::create(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
+        if (!vm) return loop->stop();
+        bool runs_here = vm->status().live_ms > 0;
+        if (runs_here && signals_seen++ == 0)
+            (void)vm->power(record::PowerAction::kButton);
+        else
+            vm->switch_off("a signal came");
+    }));
+    std::unique_ptr<host::ControlServer> control;
+    std::optional<vmm::Ending> ending;
+    auto started = [&](vmm::VmProcess& process) {
+        vm = &process;
+        auto server =
+            host::ControlServer::create(*loop, process.folder().control_socket(),
+                                        [vm](const host::Json& request, host::ControlServer::Reply reply) {
+                                            reply(control::answer_request(*vm, request));
+                                        });
+        if (server)
+            control = server.take();
+        else
+            log_error("{}", server.error().message());
+    };
+    vmm::Environment environment;
+    environment.runtime_base = options.runtime;
+    environment.this_host = options.host;
+    auto backup = value_or_leave(vmm::BackupProcess::create(
+        *loop, factory, host::FileDescriptor(options.connection), environment,
+        [&](const vmm::Ending& how) {
+            ending = how;
+            loop->stop();
+        },
+        started));
+    loop->run();
+    control.reset();
+    if (!ending) leave(kDone);
+    if (vm) log_info("VM {}: {}", vm->status().name, ending->sentence);
+    leave(status_of(*ending));
+}
+
+}  // namespace
+
+void add_host_commands(CLI::App& program, vmm::MachineFactory& factory) {
+    auto options = std::make_shared<ServeOptions>();
+    CLI::App* command =
+        program.add_subcommand("serve", "Let other hosts' VMs have their backups on this host");
+    command->add_option("--listen", options->listen, "address:port, as in protection.hosts")->required();
+    add_runtime_option(*command, options->runtime);
+    command->callback([options] { serve(*options); });
+
+    auto backup = std::make_shared<BackupOptions>();
+    CLI::App* process = program.add_subcommand("backup", "One backup; started by `serve`");
+    process->group("");
+    process->add_option("--connection", backup->connection)->required();
+    process->add_option("--host", backup->host)->required();
+    add_runtime_option(*process, backup->runtime);
+    process->callback([backup, &factory] { serve_as_backup(*backup, factory); });
+}
+
+}  // namespace lockstep

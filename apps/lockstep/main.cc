@@ -1,0 +1,7 @@
+#include "lockstep/command_line.h"
+#include "vmm/machine_factory.h"
+
+int main(int argc, char** argv) {
+    lockstep::vmm::RealMachineFactory factory;
+    return lockstep::run_command_line(argc, argv, factory);
+}

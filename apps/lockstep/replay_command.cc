@@ -1,0 +1,82 @@
+// lockstep replay
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "control/config.h"
+#include "lockstep/commands.h"
+#include "vmm/file_replay.h"
+
+namespace lockstep {
+
+namespace {
+
+struct ReplaySettings {
+    std::string path;
+    std::vector<uint64_t> stops;
+    uint64_t until = ~uint64_t{0};
+    std::string code_cache;
+    vmm::ReplayOptions options;
+    bool console = false;
+    bool describe = false;
+};
+
+const std::atomic<bool> kNeverAborted = false;
+
+void show(ByteSpan bytes) {
+    while (!bytes.empty()) {
+        ssize_t written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+        if (written <= 0) return;
+        bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+}
+
+void print_report(const std::string& path, const vmm::ReplayReport& report) {
+    fmt::print(stderr, "{}: {} entries and {} instructions replayed, {} state hashes equal{}\n", path,
+               report.entries.value(), report.icount.value(), report.checkpoints,
+               report.complete ? ", to the log's end" : "");
+    fmt::print(stderr, "final state: registers {:016x} memory {:016x} devices {:016x}\n",
+               report.hash.registers, report.hash.memory, report.hash.devices);
+}
+
+void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
+    if (!settings.code_cache.empty())
+        settings.options.engine.code_cache_bytes = value_or_leave(control::parse_size(settings.code_cache));
+    std::ranges::sort(settings.stops);
+    for (uint64_t stop : settings.stops) settings.options.stops.push_back(Icount(stop));
+    settings.options.until = Icount(settings.until);
+    if (settings.console) settings.options.console = show;
+    if (settings.describe)
+        settings.options.stopped = [](machine::Machine& machine) { fmt::print("{}\n", machine.describe()); };
+    vmm::ReplayReport report =
+        value_or_leave(vmm::replay_file(settings.path, factory, settings.options, kNeverAborted));
+    print_report(settings.path, report);
+    if (report.divergence)
+        leave_with(kDiverged, fmt::format("{}: {}", settings.path, report.divergence->sentence));
+}
+
+}  // namespace
+
+void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
+    auto settings = std::make_shared<ReplaySettings>();
+    CLI::App* command =
+        program.add_subcommand("replay", "Replay a recorded log and compare every state hash");
+    command->add_option("log", settings->path, "the recorded file")->required();
+    command->add_option("--stop-at", settings->stops, "stop at these instruction counts, and go on");
+    command->add_option("--until", settings->until, "replay no further than this instruction count");
+    command->add_flag("--console", settings->console, "show the guest's console output");
+    command->add_flag("--describe", settings->describe,
+                      "print the machine's state at each stop and at the end");
+    command->add_option("--code-cache", settings->code_cache, "memory for translated code, as in \"8 MiB\"");
+    command->add_option("--block-limit", settings->options.engine.block_limit,
+                        "instructions in a block at most");
+    command->add_flag("!--no-chaining", settings->options.engine.chaining, "blocks return to the dispatcher");
+    command->add_flag("!--no-jump-cache", settings->options.engine.jump_cache, "no cache of indirect jumps");
+    command->add_flag("!--no-dead-flags", settings->options.engine.dead_flags, "keep every flag");
+    command->add_flag("!--no-inline-system", settings->options.engine.inline_system,
+                      "interpret system instructions");
+    command->callback([settings, &factory] { replay(*settings, factory); });
+}
+
+}  // namespace lockstep

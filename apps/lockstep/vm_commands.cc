@@ -1,0 +1,91 @@
+// Commands for a running VM: each is a view of one action (control/actions.h).
+#include "control/actions.h"
+#include "host/console.h"
+#include "host/control_socket.h"
+#include "host/runtime_folder.h"
+#include "lockstep/commands.h"
+
+namespace lockstep {
+
+namespace {
+
+using control::Json;
+
+struct VmOptions {
+    std::string vm;
+    std::string runtime;
+    bool json = false;
+    std::vector<std::string> arguments;
+};
+
+Json ask(const VmOptions& options, const Json& request) {
+    if (host::RuntimeFolder::process_of(options.runtime, options.vm) == 0)
+        leave_with(kFailed, fmt::format("no VM {} runs on this host; see `lockstep status`", options.vm));
+    return value_or_leave(host::control_request(options.runtime + "/" + options.vm + "/control", request));
+}
+
+void print_status(const VmOptions& options) {
+    std::vector<std::string> names = {options.vm};
+    if (options.vm.empty()) names = host::RuntimeFolder::running(options.runtime);
+    if (names.empty()) fmt::print("no VM runs on this host\n");
+    for (const std::string& name : names) {
+        VmOptions one = options;
+        one.vm = name;
+        Json status = ask(one, {{"action", "status"}});
+        if (options.json)
+            fmt::print("{}\n", status.dump());
+        else
+            fmt::print("{}", control::status_text(status));
+    }
+}
+
+void attach_console(const VmOptions& options) {
+    std::string place = ask(options, {{"action", "console"}})["console"].get<std::string>();
+    fmt::print(stderr, "attached to {}; Ctrl-] leaves\n", place);
+    if (Result<void> attached = host::attach_terminal(place); !attached)
+        leave_with(kFailed, attached.error().message());
+}
+
+/// The command that carries out an action, with its arguments as positional ones.
+void add_action_command(CLI::App& program, const control::Action& action) {
+    auto options = std::make_shared<VmOptions>();
+    options->arguments.resize(action.arguments.size());
+    CLI::App* command = program.add_subcommand(std::string(action.name), std::string(action.meaning));
+    command->add_option("vm", options->vm, "the VM's name")->required();
+    for (size_t i = 0; i < action.arguments.size(); ++i) {
+        CLI::Option* option =
+            command->add_option(std::string(action.arguments[i].name), options->arguments[i],
+                                std::string(action.arguments[i].meaning));
+        if (action.arguments[i].required) option->required();
+    }
+    add_runtime_option(*command, options->runtime);
+    command->callback([options, &action] {
+        Json request = {{"action", action.name}};
+        for (size_t i = 0; i < action.arguments.size(); ++i)
+            if (!options->arguments[i].empty()) request[action.arguments[i].name] = options->arguments[i];
+        Json answer = ask(*options, request);
+        fmt::print("{}\n", answer.value("done", answer.dump()));
+    });
+}
+
+}  // namespace
+
+void add_vm_commands(CLI::App& program) {
+    for (const control::Action& action : control::actions())
+        if (action.name != "status" && action.name != "console") add_action_command(program, action);
+
+    auto status_options = std::make_shared<VmOptions>();
+    CLI::App* status = program.add_subcommand("status", "Show the VMs of this host, or one of them");
+    status->add_option("vm", status_options->vm, "the VM's name; without it, all that run here");
+    status->add_flag("--json", status_options->json, "for programs: a JSON object a line");
+    add_runtime_option(*status, status_options->runtime);
+    status->callback([status_options] { print_status(*status_options); });
+
+    auto console_options = std::make_shared<VmOptions>();
+    CLI::App* console = program.add_subcommand("console", "Attach to a VM's console");
+    console->add_option("vm", console_options->vm, "the VM's name")->required();
+    add_runtime_option(*console, console_options->runtime);
+    console->callback([console_options] { attach_console(*console_options); });
+}
+
+}  // namespace lockstep

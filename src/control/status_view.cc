@@ -1,0 +1,94 @@
+// The status of a VM, for programs and for people.
+#include "control/actions.h"
+
+namespace lockstep::control {
+
+namespace {
+
+std::string role_of(const vmm::VmStatus& status) {
+    if (!status.started) return "starting";
+    replica::State state = status.replica.state;
+    if (replica::is_over(state)) return "stopped";
+    if (replica::is_backup(state)) return "backup";
+    return state == replica::State::kSolo ? "solo" : "primary";
+}
+
+std::string bits_text(double bits_per_second) {
+    if (bits_per_second >= 1e6) return fmt::format("{:.2f} Mbit/s", bits_per_second / 1e6);
+    return fmt::format("{:.1f} kbit/s", bits_per_second / 1e3);
+}
+
+}  // namespace
+
+Json status_json(const vmm::VmStatus& status) {
+    const replica::Status& replica = status.replica;
+    Json json = {{"name", status.name},
+                 {"role", role_of(status)},
+                 {"state", status.started ? replica::name_of(replica.state) : "Starting"},
+                 {"protected", status.started && replica.state == replica::State::kProtected},
+                 {"why", replica.why},
+                 {"no_backup_why", status.no_backup_why},
+                 {"term", replica.term.value()},
+                 {"peer", status.peer},
+                 {"lag_ms", replica.lag_ms},
+                 {"lag_instructions", replica.lag_icount},
+                 {"speed_permille", replica.speed_permille},
+                 {"buffered_bytes", replica.buffered_bytes},
+                 {"log_position", replica.appended.value()},
+                 {"acknowledged_position", replica.acknowledged.value()},
+                 {"replayed_position", replica.replayed.value()},
+                 {"log_bits_per_second", status.log_bits_per_second},
+                 {"log_bytes", status.log_bytes},
+                 {"icount", status.icount},
+                 {"state_hashes", status.checkpoints},
+                 {"held_outputs", status.held_outputs},
+                 {"console", status.console},
+                 {"recording", status.recording},
+                 {"uptime_ms", status.uptime_ms},
+                 {"live_ms", status.live_ms}};
+    const vmm::OutputGate::Waits& waits = status.waits;
+    double mean_us =
+        waits.count ? static_cast<double>(waits.total_ns) / 1e3 / static_cast<double>(waits.count) : 0;
+    json["output_wait"] = {{"count", waits.count},
+                           {"mean_us", mean_us},
+                           {"longest_us", static_cast<double>(waits.longest_ns) / 1e3}};
+    json["traffic"] = {{"packets_in", status.traffic.packets_in},
+                       {"packets_out", status.traffic.packets_out},
+                       {"disk_reads", status.traffic.disk_reads},
+                       {"disk_writes", status.traffic.disk_writes},
+                       {"disk_errors", status.traffic.disk_errors}};
+    json["entries"] = Json::object();
+    for (const vmm::VmStatus::Kind& kind : status.entries)
+        json["entries"][kind.name] = {{"count", kind.entries}, {"bytes", kind.bytes}};
+    return json;
+}
+
+std::string status_text(const Json& status) {
+    auto text = [&](const char* key) { return status.value(key, std::string()); };
+    auto number = [&](const char* key) { return status.value(key, uint64_t{0}); };
+    std::string lines = fmt::format("VM {}: {} (state {}, term {})\n", text("name"), text("role"),
+                                    text("state"), number("term"));
+    bool is_protected = status.value("protected", false);
+    bool is_backup = text("role") == "backup";
+    if (is_protected)
+        lines += fmt::format("  protected by {}\n", text("peer"));
+    else if (is_backup)
+        lines += fmt::format("  backup of {}\n", text("peer"));
+    else
+        lines += fmt::format("  not protected: {}\n", text("why"));
+    if (!text("no_backup_why").empty()) lines += fmt::format("  {}\n", text("no_backup_why"));
+    if (is_protected) {
+        lines += fmt::format("  execution lag {} ms, {} instructions; speed {} of 1000\n", number("lag_ms"),
+                             number("lag_instructions"), number("speed_permille"));
+        lines += fmt::format("  log {}, {} bytes in all; {} outputs wait\n",
+                             bits_text(status.value("log_bits_per_second", 0.0)), number("log_bytes"),
+                             number("held_outputs"));
+    }
+    lines += fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
+                         number("log_position"), number("state_hashes"));
+    if (!text("console").empty()) lines += fmt::format("  console at {}\n", text("console"));
+    if (!text("recording").empty()) lines += fmt::format("  recorded to {}\n", text("recording"));
+    return lines;
+}
+
+}  // namespace lockstep::control

@@ -1,0 +1,220 @@
+#include "vmm/backends.h"
+
+#include "base/log.h"
+#include "devices/virtio/block/request.h"
+#include "devices/virtio/rng/rng.h"
+#include "host/random.h"
+#include "machine/machine.h"
+
+namespace lockstep::vmm {
+
+using bus::OutputKind;
+using devices::virtio::DiskOperation;
+
+namespace {
+
+record::DiskStatus guest_status(host::DiskStatus status) {
+    return status == host::DiskStatus::kOk ? record::DiskStatus::kOk : record::DiskStatus::kIoError;
+}
+
+host::DiskAction action_of(DiskOperation operation) {
+    switch (operation) {
+        case DiskOperation::kRead:
+            return host::DiskAction::kRead;
+        case DiskOperation::kWrite:
+            return host::DiskAction::kWrite;
+        case DiskOperation::kFlush:
+            return host::DiskAction::kFlush;
+    }
+    return host::DiskAction::kFlush;
+}
+
+}  // namespace
+
+Backends::Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks)
+    : loop_(loop), settings_(settings), hooks_(std::move(hooks)) {}
+
+Result<std::unique_ptr<Backends>> Backends::create(host::EventLoop& loop, const VmSettings& settings,
+                                                   const Places& places, Hooks hooks) {
+    std::unique_ptr<Backends> backends(new Backends(loop, settings, std::move(hooks)));
+    TRY(backends->open_disks());
+    TRY(backends->open_networks());
+    TRY(backends->open_console(places));
+    return backends;
+}
+
+Result<void> Backends::open_disks() {
+    for (const DiskSettings& disk : settings_.disks) {
+        // Readers don't disturb each other, so an image that nobody writes is always open to others.
+        bool shared = disk.shared || disk.read_only;
+        disks_.push_back(TRY(host::DiskImage::create(
+            loop_, {.path = disk.path,
+                    .sharing = shared ? host::DiskSharing::kShared : host::DiskSharing::kExclusive,
+                    .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite})));
+    }
+    return {};
+}
+
+Result<void> Backends::open_networks() {
+    for (size_t i = 0; i < settings_.networks.size(); ++i) {
+        const NetworkSettings& network = settings_.networks[i];
+        auto tap = TRY(host::TapDevice::create(loop_, {network.tap, network.bridge}));
+        uint16_t device = static_cast<uint16_t>(machine::kFirstNetwork + i);
+        tap->set_receiver([this, device](std::vector<Bytes> frames) {
+            if (live_) hooks_.input(make_input(device, record::NetworkReceive{std::move(frames)}));
+        });
+        networks_.push_back(std::move(tap));
+    }
+    return {};
+}
+
+Result<void> Backends::open_console(const Places& places) {
+    ConsoleKind kind = settings_.console.kind;
+    if (kind == ConsoleKind::kTerminal && !places.terminal) kind = ConsoleKind::kSocket;
+    switch (kind) {
+        case ConsoleKind::kNone:
+            return {};
+        case ConsoleKind::kPty:
+            console_ = TRY(host::create_pty_console(loop_, places.console));
+            break;
+        case ConsoleKind::kTerminal:
+            console_ = TRY(host::create_terminal_console(loop_, hooks_.escape));
+            break;
+        case ConsoleKind::kSocket:
+            console_ = TRY(host::create_socket_console(loop_, places.console));
+            break;
+    }
+    bool serial = settings_.console.port == ConsolePort::kSerial;
+    uint16_t device = serial ? machine::kSerialDevice : machine::kConsoleDevice;
+    console_->set_receiver([this, device](Bytes typed) {
+        if (live_) hooks_.input(make_input(device, record::ConsoleInput{std::move(typed)}));
+    });
+    return {};
+}
+
+void Backends::go_live() {
+    live_ = true;
+    for (size_t i = 0; i < networks_.size(); ++i) networks_[i]->announce(settings_.networks[i].mac);
+}
+
+void Backends::submit(const bus::Output& output) {
+    if (stopped_) return;
+    switch (output.kind) {
+        case OutputKind::kPackets:
+            return submit_packets(output);
+        case OutputKind::kDiskRequest:
+            return submit_disk(output);
+        case OutputKind::kConsoleBytes:
+            return show(output);
+        case OutputKind::kRandomRequest:
+            return submit_random(output);
+    }
+}
+
+void Backends::show(const bus::Output& output) {
+    bool serial = settings_.console.port == ConsolePort::kSerial;
+    uint16_t device = serial ? machine::kSerialDevice : machine::kConsoleDevice;
+    if (console_ && output.kind == OutputKind::kConsoleBytes && output.device == device)
+        console_->write(output.payload);
+}
+
+void Backends::submit_packets(const bus::Output& output) {
+    size_t index = static_cast<size_t>(output.device - machine::kFirstNetwork);
+    if (output.device < machine::kFirstNetwork || index >= networks_.size()) return;
+    auto packets = record::decode_fields<record::NetworkReceive>(output.payload, "a batch of packets");
+    if (!packets) return log_error("network {}: {}", index, packets.error().message());
+    networks_[index]->send(packets.value().packets);
+}
+
+void Backends::submit_disk(const bus::Output& output) {
+    auto request = devices::virtio::decode_disk_request(output.payload);
+    size_t index = static_cast<size_t>(output.device - machine::kFirstDisk);
+    if (!request || output.device < machine::kFirstDisk || index >= disks_.size())
+        return log_error("a disk request of the guest names no disk: {}",
+                         request ? "no such disk" : request.error().message());
+    auto done = [this, device = output.device, number = request.value().number, index](
+                    host::DiskStatus status, Bytes data) {
+        if (status == host::DiskStatus::kStopped) return;
+        if (status == host::DiskStatus::kNoSpace)
+            log_error("the host's file system is full: a write to {} failed; free some space",
+                      settings_.disks[index].path);
+        ++completions_;
+        hooks_.input(make_input(
+            device, record::DiskCompletion{
+                        .request = number, .status = guest_status(status), .data = std::move(data)}));
+        check_drained();
+    };
+    devices::virtio::DiskRequest& wanted = request.value();
+    disks_[index]->submit({.action = action_of(wanted.operation),
+                           .offset = wanted.offset,
+                           .size = wanted.size,
+                           .data = std::move(wanted.data),
+                           .done = done});
+}
+
+void Backends::submit_random(const bus::Output& output) {
+    auto request =
+        record::decode_fields<devices::virtio::RandomRequest>(output.payload, "a request for random bytes");
+    if (!request) return log_error("{}", request.error().message());
+    record::RandomBytes answer{.request = request.value().number, .bytes = Bytes(request.value().size)};
+    host::fill_random(answer.bytes);
+    ++completions_;
+    hooks_.input(make_input(output.device, answer));
+}
+
+void Backends::pause_inputs() {
+    if (std::exchange(inputs_paused_, true)) return;
+    for (auto& network : networks_) network->pause_receiving();
+    if (console_) console_->pause_input();
+}
+
+void Backends::resume_inputs() {
+    if (!std::exchange(inputs_paused_, false)) return;
+    for (auto& network : networks_) network->resume_receiving();
+    if (console_) console_->resume_input();
+}
+
+size_t Backends::in_flight() const {
+    size_t count = 0;
+    for (const auto& disk : disks_) count += disk->in_flight();
+    return count;
+}
+
+void Backends::drain(std::function<void()> done) {
+    drain_callbacks_.push_back(std::move(done));
+    check_drained();
+}
+
+// A disk counts a request as ended once its callback has returned, so look a moment later.
+void Backends::check_drained() {
+    if (drain_callbacks_.empty()) return;
+    loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+        if (alive.expired() || in_flight() > 0) return;
+        for (auto& done : std::exchange(drain_callbacks_, {})) done();
+    });
+}
+
+void Backends::stop() {
+    stopped_ = true;
+    live_ = false;
+    for (auto& disk : disks_) disk->stop_issuing();
+    if (!drain_callbacks_.empty()) check_drained();
+}
+
+std::string Backends::console_place() const { return console_ ? console_->place() : ""; }
+
+Backends::Traffic Backends::traffic() const {
+    Traffic traffic;
+    for (const auto& network : networks_) {
+        traffic.packets_in += network->counters().frames_in;
+        traffic.packets_out += network->counters().frames_out;
+    }
+    for (const auto& disk : disks_) {
+        traffic.disk_reads += disk->counters().reads;
+        traffic.disk_writes += disk->counters().writes;
+        traffic.disk_errors += disk->counters().errors;
+    }
+    return traffic;
+}
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,92 @@
+// The host's side of a VM's devices: disks, networks, console, random bytes.
+//
+// A side that owns its guest lets inputs in and outputs out. A backup has everything open already, so that a
+// missing file or right shows before it matters, but lets nothing in or out: frames that arrive are thrown
+// away. Console output is the exception: it is shown on both sides, since only an operator of this host can
+// see it.
+//
+// All on the loop's thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bus/device.h"
+#include "host/console.h"
+#include "host/disk_image.h"
+#include "host/event_loop.h"
+#include "host/tap_device.h"
+#include "vmm/live_driver.h"
+#include "vmm/settings.h"
+
+namespace lockstep::vmm {
+
+class Backends {
+  public:
+    struct Hooks {
+        std::function<void(Input)> input;  ///< something for the guest
+        std::function<void()> escape;      ///< Ctrl-] was typed at the terminal
+    };
+    /// `console`: the path of its socket or link. `terminal`: whether a console of kind terminal can be had;
+    /// otherwise it becomes a socket.
+    struct Places {
+        std::string console;
+        bool terminal = false;
+    };
+    static Result<std::unique_ptr<Backends>> create(host::EventLoop& loop, const VmSettings& settings,
+                                                    const Places& places, Hooks hooks);
+
+    /// From now on inputs are let in; the guest's MAC addresses are announced.
+    void go_live();
+    /// Announces nothing: for a guest that starts here.
+    void let_inputs_in() { live_ = true; }
+    /// Does what the output says, now. Completions come through Hooks::input.
+    void submit(const bus::Output& output);
+    /// A backup's output that is to be seen here.
+    void show(const bus::Output& output);
+    /// Back-pressure: while paused, packets and typed bytes wait in the kernel.
+    void pause_inputs();
+    void resume_inputs();
+
+    /// Requests under way.
+    size_t in_flight() const;
+    /// Completions handed to Hooks::input so far.
+    uint64_t completions() const { return completions_; }
+    /// Calls `done` when nothing is under way.
+    void drain(std::function<void()> done);
+    /// The fence: nothing more is let out.
+    void stop();
+
+    std::string console_place() const;
+    struct Traffic {
+        uint64_t packets_in = 0, packets_out = 0, disk_reads = 0, disk_writes = 0, disk_errors = 0;
+    };
+    Traffic traffic() const;
+
+  private:
+    Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks);
+    Result<void> open_disks();
+    Result<void> open_networks();
+    Result<void> open_console(const Places& places);
+    void submit_disk(const bus::Output& output);
+    void submit_packets(const bus::Output& output);
+    void submit_random(const bus::Output& output);
+    void check_drained();
+
+    host::EventLoop& loop_;
+    VmSettings settings_;
+    Hooks hooks_;
+    bool live_ = false;
+    bool stopped_ = false;
+    bool inputs_paused_ = false;
+    uint64_t completions_ = 0;
+    std::vector<std::unique_ptr<host::DiskImage>> disks_;
+    std::vector<std::unique_ptr<host::TapDevice>> networks_;
+    std::unique_ptr<host::Console> console_;
+    std::vector<std::function<void()>> drain_callbacks_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,97 @@
+#include "vmm/backup_seeker.h"
+
+#include "base/log.h"
+
+namespace lockstep::vmm {
+
+namespace {
+
+constexpr uint64_t kGreetingTimeoutNs = 5 * host::kNsPerSecond;
+
+}  // namespace
+
+Greeting::Greeting(host::EventLoop& loop, const std::string& host, const Introduction& introduction,
+                   uint64_t timeout_ns, Done done)
+    : loop_(loop), host_(host), introduction_(introduction), done_(std::move(done)) {
+    timeout_ = loop.call_after(timeout_ns, [this] { fail(last_failure_); });
+    connect();
+}
+
+void Greeting::connect() {
+    Result<host::SocketAddress> address = host::SocketAddress::parse(host_);
+    if (!address) {
+        loop_.post([this, alive = std::weak_ptr<bool>(alive_), why = address.error().message()] {
+            if (!alive.expired()) fail(why);
+        });
+        return;
+    }
+    connector_ = std::make_unique<host::ChannelConnector>(
+        loop_, address.value(), link_options(), host::ChannelConnector::Times{},
+        [this](std::unique_ptr<host::Channel> channel) { connected(std::move(channel)); },
+        [this](const Error& why) { last_failure_ = why.message(); });
+}
+
+void Greeting::connected(std::unique_ptr<host::Channel> channel) {
+    Result<std::unique_ptr<PairLink>> link = PairLink::create(loop_, std::move(channel));
+    if (!link) return fail(link.error().message());
+    link_ = link.take();
+    introduction_.udp_port = link_->udp_port();
+    link_->set_handlers({.message = [this](ByteSpan frame) { answered(frame); },
+                         .datagram = {},
+                         .closed = [this](host::CloseCause, const Error& why) { fail(why.message()); },
+                         .drained = {}});
+    link_->send(encode_introduction(introduction_));
+}
+
+void Greeting::answered(ByteSpan frame) {
+    Result<Answer> answer = decode_answer(frame);
+    if (!answer) return fail(answer.error().message());
+    if (!answer.value().accepted) return finish(Error(answer.value().sentence), answer.value());
+    if (Result<void> set = link_->set_peer_udp_port(answer.value().udp_port); !set)
+        return fail(set.error().message());
+    finish(std::move(link_), answer.value());
+}
+
+void Greeting::fail(const std::string& reason) {
+    finish(error("no backup can be had from {}: {}; see that `lockstep serve` runs there", host_, reason));
+}
+
+/// The callback may destroy this object, so it comes from the loop.
+void Greeting::finish(Result<std::unique_ptr<PairLink>> link, const Answer& answer) {
+    if (!done_) return;
+    timeout_.reset();
+    auto shared = std::make_shared<Result<std::unique_ptr<PairLink>>>(std::move(link));
+    loop_.post([done = std::exchange(done_, nullptr), shared, answer, alive = std::weak_ptr<bool>(alive_)] {
+        if (!alive.expired()) done(std::move(*shared), answer);
+    });
+}
+
+void BackupSeeker::set_candidates(std::vector<std::string> candidates) {
+    candidates_ = std::move(candidates);
+    next_ = 0;
+    greeting_.reset();
+}
+
+void BackupSeeker::seek(const Introduction& introduction,
+                        std::function<void(std::unique_ptr<PairLink>)> found) {
+    if (greeting_) return;
+    if (candidates_.empty()) {
+        failure_ = "protection.hosts names no other host";
+        return;
+    }
+    const std::string& host = candidates_[next_++ % candidates_.size()];
+    greeting_ =
+        std::make_unique<Greeting>(loop_, host, introduction, kGreetingTimeoutNs,
+                                   [this, found](Result<std::unique_ptr<PairLink>> link, const Answer&) {
+                                       greeting_.reset();
+                                       if (link) {
+                                           failure_.clear();
+                                           return found(link.take());
+                                       }
+                                       if (failure_ != link.error().message())
+                                           log_warning("{}", link.error().message());
+                                       failure_ = link.error().message();
+                                   });
+}
+
+}  // namespace lockstep::vmm

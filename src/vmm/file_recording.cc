@@ -1,0 +1,42 @@
+#include "vmm/file_recording.h"
+
+#include "host/host_cpu.h"
+#include "record/payloads.h"
+#include "vmm/version.h"
+
+namespace lockstep::vmm {
+
+Result<record::Identity> own_identity() {
+    return record::Identity{TRY(host::own_build_identity(kVersion)), host::host_cpu_identity()};
+}
+
+Result<std::unique_ptr<FileRecording>> FileRecording::create(host::EventLoop& loop, const std::string& path,
+                                                             ByteSpan configuration,
+                                                             const std::optional<Bytes>& state,
+                                                             LogPos position, Icount icount,
+                                                             std::function<void(const Error&)> failed) {
+    record::Identity identity = TRY(own_identity());
+    std::unique_ptr<FileRecording> recording(new FileRecording(path));
+    recording->file_ = TRY(host::LogFileWriter::create(
+        {.path = path}, [&loop, failed](const Error& why) { loop.post([failed, why] { failed(why); }); }));
+    record::FrameSink& sink = *recording;
+    recording->writer_ = std::make_unique<record::LogWriter>(sink, record::LogWriterOptions{}, position);
+    recording->writer_->start({.build = identity.build,
+                               .cpu = identity.cpu,
+                               .origin = state ? record::Origin::kSnapshot : record::Origin::kFreshBoot,
+                               .first_icount = icount,
+                               .configuration = Bytes(configuration.begin(), configuration.end())});
+    if (state) recording->writer_->snapshot(*state);
+    return recording;
+}
+
+void FileRecording::frame(ByteSpan bytes, LogPos) { file_->append(bytes); }
+
+Result<void> FileRecording::finish(Icount icount, record::EndReason reason) {
+    if (reason == record::EndReason::kStopped)
+        writer_->append(record::make_entry(icount, 0, record::EndMark{reason, "the recording was stopped"}));
+    writer_->end();
+    return file_->close();
+}
+
+}  // namespace lockstep::vmm

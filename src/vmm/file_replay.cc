@@ -1,0 +1,138 @@
+#include "vmm/file_replay.h"
+
+#include "vmm/file_recording.h"
+
+namespace lockstep::vmm {
+
+namespace {
+
+constexpr size_t kChunk = 1 << 20;
+
+class FileReplay : private bus::OutputSink {
+  public:
+    FileReplay(MachineFactory& factory, const ReplayOptions& options, const std::atomic<bool>& aborted)
+        : factory_(factory), options_(options), aborted_(aborted) {}
+
+    Result<ReplayReport> run(const std::string& path) {
+        host::MappedFile file = TRY(host::MappedFile::open(path));
+        record::LogReader reader(TRY(own_identity()));
+        ByteSpan rest = file.bytes();
+        while (!over_) {
+            auto frame = reader.next();
+            if (!frame) return named(path, frame.error());
+            if (frame.value()) {
+                TRY(take(*frame.value()));
+                continue;
+            }
+            if (rest.empty()) {
+                if (Result<void> whole = reader.finish(); !whole) return named(path, whole.error());
+                break;
+            }
+            size_t size = std::min(kChunk, rest.size());
+            reader.feed(rest.first(size));
+            rest = rest.subspan(size);
+        }
+        if (!replayer_) return error("{} holds no machine to replay; record again", path);
+        return report();
+    }
+
+  private:
+    static Error named(const std::string& path, const Error& why) {
+        return error("{}: {}", path, why.message());
+    }
+
+    Result<void> take(const record::Frame& frame) {
+        if (auto* start = std::get_if<record::StartInfo>(&frame.content))
+            return begin(*start, frame.header.position());
+        if (auto* piece = std::get_if<record::SnapshotPiece>(&frame.content)) return restore(*piece);
+        if (auto* batch = std::get_if<record::EntryBatch>(&frame.content)) return apply(*batch);
+        return {};
+    }
+
+    Result<void> begin(const record::StartInfo& start, LogPos position) {
+        machine_ = TRY(factory_.create(start.configuration, options_.engine, *this, ram_bytes_));
+        position_ = position;
+        if (start.origin == record::Origin::kFreshBoot) make_replayer({});
+        return {};
+    }
+
+    Result<void> restore(const record::SnapshotPiece& piece) {
+        snapshot_.insert(snapshot_.end(), piece.bytes.begin(), piece.bytes.end());
+        if (!piece.last) return {};
+        make_replayer(TRY(load_state(*machine_, snapshot_)));
+        snapshot_ = Bytes();
+        return {};
+    }
+
+    void make_replayer(const DriverCounts& counts) {
+        replayer_ = std::make_unique<Replayer>(*machine_, ram_bytes_, position_, counts, aborted_);
+    }
+
+    Result<void> apply(const record::EntryBatch& batch) {
+        for (const record::Entry& entry : batch.entries) {
+            ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
+            if (result == ReplayResult::kDone && entry.icount > options_.until) return finish(false);
+            if (result == ReplayResult::kDone) result = replayer_->apply(entry);
+            if (result == ReplayResult::kDone) continue;
+            return finish(result == ReplayResult::kPowerOff || result == ReplayResult::kEnded);
+        }
+        return {};
+    }
+
+    Result<void> finish(bool complete) {
+        over_ = true;
+        complete_ = complete;
+        return {};
+    }
+
+    /// Stops at every stop before `icount`, and at `until` if that comes first.
+    ReplayResult run_to_stops(Icount icount) {
+        while (next_stop_ < options_.stops.size() && options_.stops[next_stop_] < icount) {
+            Icount stop = options_.stops[next_stop_++];
+            if (stop < machine_->icount()) continue;
+            ReplayResult result = replayer_->run_to(stop);
+            if (result != ReplayResult::kDone) return result;
+            if (options_.stopped) options_.stopped(*machine_);
+        }
+        return icount == options_.until ? replayer_->run_to(icount) : ReplayResult::kDone;
+    }
+
+    ReplayReport report() {
+        ReplayReport report;
+        report.entries = replayer_->position();
+        report.icount = machine_->icount();
+        report.checkpoints = replayer_->checkpoints();
+        report.divergence = replayer_->divergence();
+        report.hash = machine_->hash();
+        report.complete = complete_;
+        if (options_.stopped) options_.stopped(*machine_);
+        return report;
+    }
+
+    void output(bus::Output output) override {
+        if (replayer_) replayer_->count_output();
+        if (output.kind == bus::OutputKind::kConsoleBytes && options_.console)
+            options_.console(output.payload);
+    }
+
+    MachineFactory& factory_;
+    const ReplayOptions& options_;
+    const std::atomic<bool>& aborted_;
+    std::unique_ptr<machine::Machine> machine_;
+    std::unique_ptr<Replayer> replayer_;
+    uint64_t ram_bytes_ = 0;
+    LogPos position_;
+    Bytes snapshot_;
+    size_t next_stop_ = 0;
+    bool over_ = false;
+    bool complete_ = false;
+};
+
+}  // namespace
+
+Result<ReplayReport> replay_file(const std::string& path, MachineFactory& factory,
+                                 const ReplayOptions& options, const std::atomic<bool>& aborted) {
+    return FileReplay(factory, options, aborted).run(path);
+}
+
+}  // namespace lockstep::vmm

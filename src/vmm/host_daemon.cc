@@ -1,0 +1,185 @@
+#include "vmm/host_daemon.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "base/log.h"
+#include "host/runtime_folder.h"
+#include "host/sockets.h"
+
+extern char** environ;
+
+namespace lockstep::vmm {
+
+namespace {
+
+constexpr int kConnectionDescriptor = 3;
+constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
+constexpr int kBacklog = 16;
+
+Result<host::FileDescriptor> listen_at(const host::SocketAddress& at) {
+    host::FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket) return host::socket_error("TCP", at, errno);
+    int one = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (::bind(socket.get(), at.get(), at.length) != 0 || ::listen(socket.get(), kBacklog) != 0)
+        return host::socket_error("TCP", at, errno);
+    return socket;
+}
+
+/// What a process to be started inherits: its own session, no blocked signals, the connection as
+/// descriptor 3.
+class SpawnSettings {
+  public:
+    explicit SpawnSettings(int connection) {
+        posix_spawn_file_actions_init(&actions_);
+        posix_spawn_file_actions_adddup2(&actions_, connection, kConnectionDescriptor);
+        posix_spawnattr_init(&attributes_);
+        sigset_t none, all;
+        sigemptyset(&none);
+        sigfillset(&all);
+        posix_spawnattr_setsigmask(&attributes_, &none);
+        posix_spawnattr_setsigdefault(&attributes_, &all);
+        posix_spawnattr_setflags(
+            &attributes_,
+            static_cast<short>(POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
+    }
+    ~SpawnSettings() {
+        posix_spawn_file_actions_destroy(&actions_);
+        posix_spawnattr_destroy(&attributes_);
+    }
+    SpawnSettings(const SpawnSettings&) = delete;
+    SpawnSettings& operator=(const SpawnSettings&) = delete;
+
+    /// 0, or an errno.
+    int spawn(std::vector<std::string> arguments, pid_t& process) {
+        std::vector<char*> pointers;
+        for (std::string& argument : arguments) pointers.push_back(argument.data());
+        pointers.push_back(nullptr);
+        return posix_spawn(&process, "/proc/self/exe", &actions_, &attributes_, pointers.data(), environ);
+    }
+
+  private:
+    posix_spawn_file_actions_t actions_;
+    posix_spawnattr_t attributes_;
+};
+
+}  // namespace
+
+// --- The daemon ---
+
+Result<std::unique_ptr<HostDaemon>> HostDaemon::create(host::EventLoop& loop, const DaemonOptions& options) {
+    std::unique_ptr<HostDaemon> daemon(new HostDaemon(options));
+    host::SocketAddress at = TRY(host::SocketAddress::parse(options.listen));
+    daemon->acceptor_ = std::make_unique<host::Acceptor>(
+        loop, TRY(listen_at(at)),
+        [raw = daemon.get()](host::FileDescriptor connection) { raw->start_process(std::move(connection)); });
+    return daemon;
+}
+
+host::SocketAddress HostDaemon::address() const { return host::local_address(acceptor_->descriptor()); }
+
+void HostDaemon::start_process(host::FileDescriptor connection) {
+    pid_t process = 0;
+    int problem = SpawnSettings(connection.get())
+                      .spawn({"lockstep", "backup", "--connection", std::to_string(kConnectionDescriptor),
+                              "--host", address().text(), "--runtime", options_.runtime_base},
+                             process);
+    if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
+    log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
+}
+
+void HostDaemon::collect_children() {
+    int status = 0;
+    while (pid_t process = ::waitpid(-1, &status, WNOHANG)) {
+        if (process < 0) return;
+        if (WIFSIGNALED(status)) log_warning("process {} was ended by signal {}", process, WTERMSIG(status));
+    }
+}
+
+// --- The process of a backup ---
+
+BackupProcess::BackupProcess(host::EventLoop& loop, MachineFactory& factory, const Environment& environment,
+                             VmProcess::Ended ended, std::function<void(VmProcess&)> started)
+    : loop_(loop),
+      factory_(factory),
+      environment_(environment),
+      ended_(std::move(ended)),
+      started_(std::move(started)) {}
+
+Result<std::unique_ptr<BackupProcess>> BackupProcess::create(host::EventLoop& loop, MachineFactory& factory,
+                                                             host::FileDescriptor connection,
+                                                             const Environment& environment,
+                                                             VmProcess::Ended ended,
+                                                             std::function<void(VmProcess&)> started) {
+    ::fcntl(connection.get(), F_SETFD, FD_CLOEXEC);
+    ::fcntl(connection.get(), F_SETFL, ::fcntl(connection.get(), F_GETFL) | O_NONBLOCK);
+    std::unique_ptr<BackupProcess> process(
+        new BackupProcess(loop, factory, environment, std::move(ended), std::move(started)));
+    process->link_ =
+        TRY(PairLink::create(loop, host::make_channel(loop, std::move(connection), link_options())));
+    BackupProcess* raw = process.get();
+    raw->link_->set_handlers(
+        {.message = [raw](ByteSpan frame) { raw->introduced(frame); },
+         .datagram = {},
+         .closed = [raw](host::CloseCause,
+                         const Error& why) { raw->end(Ending::Kind::kDismissed, why.message()); },
+         .drained = {}});
+    raw->timeout_ = loop.call_after(kIntroductionTimeoutNs, [raw] {
+        raw->end(Ending::Kind::kDismissed, "whoever connected didn't introduce itself");
+    });
+    return process;
+}
+
+void BackupProcess::introduced(ByteSpan frame) {
+    timeout_.reset();
+    Result<Introduction> introduction = decode_introduction(frame);
+    if (!introduction) return answer({.accepted = false, .sentence = introduction.error().message()});
+    const Introduction& wanted = introduction.value();
+    if (wanted.purpose == Purpose::kProtect) return serve(wanted);
+    pid_t process = host::RuntimeFolder::process_of(environment_.runtime_base, wanted.vm_name);
+    if (process == 0)
+        return answer(
+            {.accepted = false, .sentence = fmt::format("VM {} doesn't run there", wanted.vm_name)});
+    answer({.accepted = true, .sentence = fmt::format("process {}", process), .udp_port = link_->udp_port()});
+}
+
+/// Says it, and ends.
+void BackupProcess::answer(const Answer& content) {
+    if (!content.accepted) log_debug("{}", content.sentence);
+    link_->send(encode_answer(content));
+    link_->close([this, content] { end(Ending::Kind::kDismissed, content.sentence); });
+}
+
+void BackupProcess::serve(const Introduction& introduction) {
+    Result<std::string> own_build = own_build_text();
+    if (own_build.ok() && own_build.value() != introduction.build)
+        return answer(
+            {.accepted = false,
+             .sentence = fmt::format("the host {} runs another build ({}) than the owner of VM {} ({}); "
+                                     "install the same build on both",
+                                     environment_.this_host, own_build.value(), introduction.vm_name,
+                                     introduction.build)});
+    // The link goes over to the VM process only once that can serve.
+    Result<std::unique_ptr<VmProcess>> vm =
+        VmProcess::start_backup(loop_, factory_, introduction, link_, environment_, ended_);
+    if (!vm)
+        return answer(
+            {.accepted = false,
+             .sentence = fmt::format("the host {} can't take the backup of VM {}: {}", environment_.this_host,
+                                     introduction.vm_name, vm.error().message())});
+    vm_ = vm.take();
+    started_(*vm_);
+}
+
+void BackupProcess::end(Ending::Kind kind, const std::string& sentence) {
+    if (ended_) std::exchange(ended_, nullptr)({kind, sentence});
+}
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,51 @@
+#include "vmm/output_gate.h"
+
+#include <algorithm>
+
+#include "host/clock.h"
+
+namespace lockstep::vmm {
+
+using bus::Output;
+using bus::OutputKind;
+using devices::virtio::DiskOperation;
+
+bool OutputGate::passes(const Output& output) const {
+    if (output.kind == OutputKind::kRandomRequest) return true;
+    if (output.kind != OutputKind::kDiskRequest) return false;
+    auto request = devices::virtio::decode_disk_request(output.payload);
+    if (!request || request.value().operation != DiskOperation::kRead) return false;
+    return std::ranges::none_of(held_, [&](const Held& held) {
+        if (held.output.kind != OutputKind::kDiskRequest || held.output.device != output.device) return false;
+        auto earlier = devices::virtio::decode_disk_request(held.output.payload);
+        return !earlier || devices::virtio::conflict(earlier.value(), request.value());
+    });
+}
+
+void OutputGate::made(LogPos entry, Output output) {
+    switch (replica_.on_output(now_ms_(), entry)) {
+        case replica::OutputFate::kDrop:
+            return;
+        case replica::OutputFate::kRelease:
+            if (held_.empty() || passes(output)) return out_(output);
+            break;
+        case replica::OutputFate::kHold:
+            if (passes(output)) return out_(output);
+            break;
+    }
+    held_.push_back({entry, host::monotonic_ns(), std::move(output)});
+}
+
+void OutputGate::release(LogPos up_to) {
+    while (!held_.empty() && held_.front().entry < up_to) {
+        if (!replica_.may_release(held_.front().entry, now_ms_())) return;
+        uint64_t waited = host::monotonic_ns() - held_.front().since_ns;
+        ++waits_.count;
+        waits_.total_ns += waited;
+        waits_.longest_ns = std::max(waits_.longest_ns, waited);
+        out_(held_.front().output);
+        held_.pop_front();
+    }
+}
+
+}  // namespace lockstep::vmm

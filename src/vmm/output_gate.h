@@ -1,0 +1,53 @@
+// The outputs of a guest on their way out: each leaves at once, waits for the backup, or is dropped, as the
+// replica says (the output rule).
+//
+// Outputs leave in the order in which they were made. A read from a disk changes nothing outside, so it
+// doesn't wait, unless it touches bytes of a write that does. Requests for random bytes never wait.
+#pragma once
+
+#include <deque>
+#include <functional>
+
+#include "bus/device.h"
+#include "devices/virtio/block/request.h"
+#include "replica/replica.h"
+
+namespace lockstep::vmm {
+
+class OutputGate {
+  public:
+    using Clock = std::function<uint64_t()>;  ///< ms, as the replica wants it
+    using Out = std::function<void(const bus::Output&)>;
+    OutputGate(replica::Replica& replica, Clock now_ms, Out out)
+        : replica_(replica), now_ms_(std::move(now_ms)), out_(std::move(out)) {}
+
+    /// The guest has made an output whose kOutput entry is `entry`.
+    void made(LogPos entry, bus::Output output);
+    /// ReleaseOutputs: lets out what lies before `up_to`, as long as the replica allows each of them.
+    void release(LogPos up_to);
+    /// Throws away what waits: the guest isn't ours any more.
+    void discard() { held_.clear(); }
+
+    size_t held() const { return held_.size(); }
+    /// Of the outputs that were held: how many, and for how long in all and at most.
+    struct Waits {
+        uint64_t count = 0, total_ns = 0, longest_ns = 0;
+    };
+    const Waits& waits() const { return waits_; }
+
+  private:
+    struct Held {
+        LogPos entry;
+        uint64_t since_ns;
+        bus::Output output;
+    };
+    bool passes(const bus::Output& output) const;
+
+    replica::Replica& replica_;
+    Clock now_ms_;
+    Out out_;
+    std::deque<Held> held_;
+    Waits waits_;
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,58 @@
+// The link of a VM process to the other side of its pair: one TCP channel for the log, and datagrams beside
+// it for the heartbeats.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "host/channel.h"
+#include "host/datagram.h"
+
+namespace lockstep::vmm {
+
+class PairLink {
+  public:
+    struct Handlers {
+        std::function<void(ByteSpan message)> message;
+        std::function<void(ByteSpan datagram)> datagram;
+        std::function<void(host::CloseCause cause, const Error& reason)> closed;  ///< at most once
+        std::function<void()> drained;
+    };
+
+    /// A link over a connected channel. Datagrams go to the same host as the channel does.
+    static Result<std::unique_ptr<PairLink>> create(host::EventLoop& loop,
+                                                    std::unique_ptr<host::Channel> channel);
+
+    /// Receiving starts with this call; it may come again. A handler may destroy the link.
+    void set_handlers(Handlers handlers);
+    /// Where this side takes datagrams, and where the other side does.
+    uint16_t udp_port() const { return datagrams_->address().port(); }
+    Result<void> set_peer_udp_port(uint16_t port);
+
+    void send(ByteSpan message) { channel_->send(message); }
+    void send_datagram(ByteSpan datagram);
+    /// Sends what is queued, closes, then calls `done`.
+    void close(std::function<void()> done);
+
+    size_t queued_bytes() const { return channel_->queued_bytes(); }
+    const std::string& peer() const { return channel_->peer(); }
+    /// Bytes sent on the channel and as datagrams.
+    uint64_t bytes_sent() const { return channel_->counters().bytes_out + datagram_bytes_; }
+
+  private:
+    explicit PairLink(std::unique_ptr<host::Channel> channel) : channel_(std::move(channel)) {}
+
+    std::unique_ptr<host::Channel> channel_;
+    std::unique_ptr<host::DatagramSocket> datagrams_;
+    std::shared_ptr<Handlers> handlers_;
+    host::SocketAddress peer_;
+    bool peer_known_ = false;
+    uint64_t datagram_bytes_ = 0;
+};
+
+/// The channel's settings for every link: frames as large as a replica message, and a peer that doesn't
+/// acknowledge is noticed by the replica long before TCP gives up.
+host::ChannelOptions link_options();
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,315 @@
+#include "vmm/vcpu_thread.h"
+
+#include <pthread.h>
+
+#include <chrono>
+
+#include "base/check.h"
+#include "host/clock.h"
+#include "record/entry_table.h"
+
+namespace lockstep::vmm {
+
+namespace {
+
+/// Entries applied before the work list is looked at again.
+constexpr size_t kReplayBatch = 256;
+
+/// Inputs that come through add_input(), unlike the corrections of time.
+bool is_from_outside(record::EntryKind kind) {
+    return record::entry_class(kind) == record::EntryClass::kInput && kind != record::EntryKind::kTimeRate &&
+           kind != record::EntryKind::kTimeAdvance;
+}
+
+}  // namespace
+
+VcpuThread::VcpuThread(MachineFactory& factory, std::function<void()> notify)
+    : factory_(factory), notify_(std::move(notify)), thread_([this] { main(); }) {
+    pthread_setname_np(thread_.native_handle(), "vcpu");
+}
+
+VcpuThread::~VcpuThread() {
+    {
+        std::lock_guard lock(work_mutex_);
+        stopping_ = true;
+        if (stoppable_) stoppable_->request_stop();
+    }
+    work_changed_.notify_one();
+    thread_.join();
+}
+
+// --- Work from the I/O thread ---
+
+void VcpuThread::post(Work work) {
+    {
+        std::lock_guard lock(work_mutex_);
+        work_.push_back(std::move(work));
+        if (busy_ && stoppable_) stoppable_->request_stop();
+    }
+    work_changed_.notify_one();
+}
+
+void VcpuThread::create(Bytes configuration, const translate::EngineOptions& options,
+                        std::optional<Bytes> state, std::function<void(Result<void>)> done) {
+    auto shared =
+        std::make_shared<std::pair<Bytes, std::optional<Bytes>>>(std::move(configuration), std::move(state));
+    post([this, shared, options, done] {
+        auto make = [&]() -> Result<void> {
+            machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
+            if (shared->second) counts_ = TRY(load_state(*machine_, *shared->second));
+            return {};
+        };
+        Result<void> result = make();
+        {
+            std::lock_guard lock(work_mutex_);
+            stoppable_ = machine_.get();
+        }
+        report([done, result] { done(result); });
+    });
+}
+
+void VcpuThread::go_live(LogPos position, uint64_t hash_period_ns, uint64_t behind_ns,
+                         std::function<void(std::vector<bus::Output>)> reissue) {
+    post([this, position, hash_period_ns, behind_ns, reissue] {
+        CHECK(machine_ && mode_ != Mode::kLive);
+        if (replayer_) counts_ = replayer_->counts();
+        replayer_.reset();
+        report([reissue, requests = machine_->unanswered()] { reissue(requests); });
+        LiveListener& listener = *this;
+        live_ = std::make_unique<LiveDriver>(*machine_, LiveOptions{ram_bytes_, hash_period_ns}, position,
+                                             counts_, listener, host::monotonic_ns(), behind_ns);
+        mode_ = Mode::kLive;
+    });
+}
+
+void VcpuThread::start_replay(LogPos position) {
+    post([this, position] {
+        CHECK(machine_ && mode_ == Mode::kIdle);
+        replayer_ = std::make_unique<Replayer>(*machine_, ram_bytes_, position, counts_, stopping_);
+        mode_ = Mode::kReplaying;
+    });
+}
+
+void VcpuThread::replay(ReplayChunk chunk) {
+    auto shared = std::make_shared<ReplayChunk>(std::move(chunk));
+    post([this, shared] { chunks_.push_back(std::move(*shared)); });
+}
+
+void VcpuThread::add_input(Input input) {
+    auto shared = std::make_shared<Input>(std::move(input));
+    waiting_input_ += shared->payload.size();
+    post([this, shared] {
+        if (live_)
+            live_->add_input(std::move(*shared));
+        else
+            waiting_input_ -= shared->payload.size();
+    });
+}
+
+void VcpuThread::set_hash_period(uint64_t ns) {
+    post([this, ns] {
+        if (live_) live_->set_hash_period(ns);
+    });
+}
+
+void VcpuThread::pause(std::function<void(Icount)> done) {
+    post([this, done] {
+        paused_ = true;
+        if (live_) live_->deliver_completions();
+        report([done, icount = machine_->icount()] { done(icount); });
+    });
+}
+
+void VcpuThread::resume() {
+    post([this] { paused_ = false; });
+}
+
+void VcpuThread::set_speed(uint32_t permille) {
+    post([this, permille] { permille_ = permille; });
+}
+
+void VcpuThread::call(std::function<void(machine::Machine&, const DriverCounts&, LogPos)> work) {
+    post([this, work] {
+        CHECK(machine_);
+        if (live_)
+            work(*machine_, live_->counts(), live_->position());
+        else if (replayer_)
+            work(*machine_, replayer_->counts(), replayer_->position());
+        else
+            work(*machine_, counts_, position_);
+    });
+}
+
+void VcpuThread::end_log(record::EndReason reason, std::string message) {
+    post([this, reason, message] {
+        if (mode_ != Mode::kLive) return;
+        live_->deliver_completions();
+        live_->checkpoint(true);
+        live_->end(reason, message);
+        mode_ = Mode::kOff;
+    });
+}
+
+// --- What the vCPU thread makes ---
+
+void VcpuThread::produce(Produced produced) {
+    bool first = false;
+    {
+        std::lock_guard lock(produced_mutex_);
+        first = produced_.empty();
+        // Of progress only the newest counts.
+        bool same = !first && produced.index() == produced_.back().index();
+        if (same &&
+            (std::holds_alternative<ProgressMade>(produced) || std::holds_alternative<Replayed>(produced)))
+            produced_.back() = std::move(produced);
+        else
+            produced_.push_back(std::move(produced));
+    }
+    if (first) notify_();
+}
+
+std::vector<Produced> VcpuThread::take() {
+    std::lock_guard lock(produced_mutex_);
+    return std::exchange(produced_, {});
+}
+
+void VcpuThread::report(std::function<void()> work) { produce(Report{std::move(work)}); }
+
+void VcpuThread::output(bus::Output output) {
+    if (live_) {
+        live_->output(std::move(output));
+    } else if (replayer_) {
+        replayer_->count_output();
+        produce(OutputMade{LogPos(), std::move(output), false});
+    } else {
+        ++counts_.outputs;
+    }
+}
+
+void VcpuThread::entry_made(LogPos position, record::Entry entry) {
+    if (is_from_outside(entry.kind)) waiting_input_ -= entry.payload.size();
+    produce(EntryMade{position, std::move(entry)});
+}
+void VcpuThread::output_made(LogPos position, bus::Output output) {
+    produce(OutputMade{position, std::move(output), true});
+}
+void VcpuThread::progress(Icount icount) { produce(ProgressMade{icount}); }
+
+// --- The thread ---
+
+void VcpuThread::main() {
+    while (run_work()) {
+        switch (mode_) {
+            case Mode::kIdle:
+            case Mode::kOff:
+                wait_until(~uint64_t{0});
+                break;
+            case Mode::kLive:
+                live_step();
+                break;
+            case Mode::kReplaying:
+                replay_step();
+                break;
+        }
+    }
+    // The machine is unmade on the thread that made it.
+    {
+        std::lock_guard lock(work_mutex_);
+        stoppable_ = nullptr;
+    }
+    live_.reset();
+    replayer_.reset();
+    machine_.reset();
+}
+
+/// Does what waits; false: the thread is to end. Leaves busy_ set.
+bool VcpuThread::run_work() {
+    for (;;) {
+        std::vector<Work> work;
+        {
+            std::lock_guard lock(work_mutex_);
+            if (stopping_) return false;
+            work.swap(work_);
+            busy_ = work.empty();
+        }
+        if (work.empty()) return true;
+        for (Work& one : work) one();
+    }
+}
+
+void VcpuThread::wait_until(uint64_t wake_ns) {
+    std::unique_lock lock(work_mutex_);
+    busy_ = false;
+    auto ready = [this] { return stopping_ || !work_.empty(); };
+    if (wake_ns == ~uint64_t{0}) {
+        work_changed_.wait(lock, ready);
+        return;
+    }
+    uint64_t now_ns = host::monotonic_ns();
+    if (wake_ns > now_ns) work_changed_.wait_for(lock, std::chrono::nanoseconds(wake_ns - now_ns), ready);
+}
+
+void VcpuThread::live_step() {
+    if (paused_) {
+        live_->deliver_completions();
+        wait_until(~uint64_t{0});
+        return;
+    }
+    uint64_t before = host::monotonic_ns();
+    LiveDriver::Step step = live_->step(host::monotonic_ns);
+    switch (step.next) {
+        case LiveDriver::Next::kAgain:
+            rest(host::monotonic_ns() - before);
+            break;
+        case LiveDriver::Next::kSleep:
+            wait_until(step.wake_ns);
+            break;
+        case LiveDriver::Next::kPowerOff:
+            mode_ = Mode::kOff;
+            produce(GuestOff{});
+            break;
+    }
+}
+
+/// Slows the guest to its share: after running it pauses in proportion.
+void VcpuThread::rest(uint64_t ran_ns) {
+    if (permille_ >= 1000 || permille_ == 0) return;
+    std::chrono::nanoseconds pause(ran_ns * (1000 - permille_) / permille_);
+    std::unique_lock lock(work_mutex_);
+    busy_ = false;
+    work_changed_.wait_for(lock, pause, [this] { return stopping_.load(); });
+}
+
+void VcpuThread::replay_step() {
+    if (chunks_.empty()) {
+        wait_until(~uint64_t{0});
+        return;
+    }
+    ReplayChunk chunk = std::move(chunks_.front());
+    chunks_.pop_front();
+    ReplayResult result = ReplayResult::kDone;
+    size_t applied = 0;
+    for (record::Entry& entry : chunk.entries) {
+        result = replayer_->apply(entry);
+        if (result != ReplayResult::kDone) break;
+        if (++applied % kReplayBatch == 0)
+            produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()});
+    }
+    if (result == ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
+    after_replay(result);
+}
+
+void VcpuThread::after_replay(ReplayResult result) {
+    if (result == ReplayResult::kDiverged) {
+        mode_ = Mode::kOff;
+        produce(*replayer_->divergence());
+        return;
+    }
+    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()});
+    if (result == ReplayResult::kPowerOff || result == ReplayResult::kEnded) {
+        mode_ = Mode::kOff;
+        produce(GuestOff{});
+    }
+}
+
+}  // namespace lockstep::vmm

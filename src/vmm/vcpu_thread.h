@@ -1,0 +1,157 @@
+// The vCPU thread: the one thread that touches the machine.
+//
+// The I/O thread hands it work (inputs, log to replay, questions) and is told of what it makes through a list
+// that it takes over as a whole. Work is done between two instructions; a running machine is asked to stop.
+//
+//                                 load()                 replay()
+//     [start] --> kIdle --create()--> kIdle -----------> kReplaying
+//                   |                                        |
+//                   |  go_live()                             | go_live()
+//                   +------------------> kLive <-------------+
+//                                         |  pause(): the guest stands still, completions are still delivered
+//                                         v
+//                                       kOff (the guest is off, or the replay differed)
+//
+// Every public function may be called from the I/O thread; none of them waits, but for the destructor.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "bus/device.h"
+#include "record/entry.h"
+#include "vmm/live_driver.h"
+#include "vmm/machine_factory.h"
+#include "vmm/replayer.h"
+
+namespace lockstep::vmm {
+
+struct EntryMade {
+    LogPos position;
+    record::Entry entry;
+};
+/// Of a live guest: behind the output's kOutput entry. Of a replay: `position` says nothing.
+struct OutputMade {
+    LogPos position;
+    bus::Output output;
+    bool live;
+};
+struct ProgressMade {
+    Icount icount;
+};
+struct Replayed {
+    LogPos position;
+    Icount icount;
+    uint64_t checkpoints;  ///< hashes compared so far
+};
+struct GuestOff {};
+/// Work for the I/O thread, in its place among the rest.
+struct Report {
+    std::function<void()> run;
+};
+using Produced = std::variant<EntryMade, OutputMade, ProgressMade, Replayed, Divergence, GuestOff, Report>;
+
+/// A piece of log for a backup.
+struct ReplayChunk {
+    std::vector<record::Entry> entries;
+    Icount complete;
+};
+
+class VcpuThread : private bus::OutputSink, private LiveListener {
+  public:
+    /// `notify` is called on the vCPU thread when take() has something for the first time.
+    VcpuThread(MachineFactory& factory, std::function<void()> notify);
+    ~VcpuThread() override;
+    VcpuThread(const VcpuThread&) = delete;
+    VcpuThread& operator=(const VcpuThread&) = delete;
+
+    /// Makes the machine, in its power-on state or in `state` (of save_state()). `done` is reported.
+    void create(Bytes configuration, const translate::EngineOptions& options, std::optional<Bytes> state,
+                std::function<void(Result<void>)> done);
+    /// The guest is ours; `reissue` is reported with the requests that nobody has answered, before anything
+    /// else.
+    void go_live(LogPos position, uint64_t hash_period_ns, uint64_t behind_ns,
+                 std::function<void(std::vector<bus::Output>)> reissue);
+    /// From now on a replay, whose next entry has `position`.
+    void start_replay(LogPos position);
+    void replay(ReplayChunk chunk);
+
+    void add_input(Input input);
+    /// Bytes of inputs that were not delivered yet.
+    uint64_t waiting_input() const { return waiting_input_; }
+    /// Time between two checkpoints of a live guest; 0: none.
+    void set_hash_period(uint64_t ns);
+    /// `done` is reported when the guest stands still, with its icount.
+    void pause(std::function<void(Icount)> done);
+    void resume();
+    /// The share of its speed at which a live guest runs.
+    void set_speed(uint32_t permille);
+    /// `work` runs on the vCPU thread between two instructions. The machine exists, and may be off.
+    void call(std::function<void(machine::Machine&, const DriverCounts&, LogPos)> work);
+    /// Ends the log of a live guest with this mark, after a checkpoint of all of its state; it doesn't run
+    /// again.
+    void end_log(record::EndReason reason, std::string message);
+
+    /// Runs `work` on the I/O thread in its place among what take() yields. From the vCPU thread.
+    void report(std::function<void()> work);
+    /// What was made since the last call.
+    std::vector<Produced> take();
+
+  private:
+    enum class Mode : uint8_t { kIdle, kLive, kReplaying, kOff };
+    using Work = std::function<void()>;
+
+    void main();
+    void post(Work work);
+    bool run_work();
+    void wait_until(uint64_t wake_ns);
+    void live_step();
+    void replay_step();
+    void rest(uint64_t ran_ns);
+    void produce(Produced produced);
+    void after_replay(ReplayResult result);
+
+    void output(bus::Output output) override;
+    void entry_made(LogPos position, record::Entry entry) override;
+    void output_made(LogPos position, bus::Output output) override;
+    void progress(Icount icount) override;
+
+    MachineFactory& factory_;
+    std::function<void()> notify_;
+
+    // Of the vCPU thread alone.
+    std::unique_ptr<machine::Machine> machine_;
+    uint64_t ram_bytes_ = 0;
+    DriverCounts counts_;
+    LogPos position_;
+    Mode mode_ = Mode::kIdle;
+    std::unique_ptr<LiveDriver> live_;
+    std::unique_ptr<Replayer> replayer_;
+    std::deque<ReplayChunk> chunks_;
+    bool paused_ = false;
+    uint32_t permille_ = 1000;
+
+    std::atomic<uint64_t> waiting_input_ = 0;
+    std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
+
+    std::mutex work_mutex_;  // guards what follows
+    std::condition_variable work_changed_;
+    std::vector<Work> work_;
+    bool busy_ = false;  ///< the machine runs, or is about to
+    machine::Machine* stoppable_ = nullptr;
+
+    std::mutex produced_mutex_;  // guards what follows
+    std::vector<Produced> produced_;
+
+    std::thread thread_;
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,230 @@
+#include "vmm/vm_process.h"
+
+#include <csignal>
+#include <filesystem>
+
+#include "base/log.h"
+#include "record/entry_codec.h"
+#include "record/entry_table.h"
+#include "vmm/wire_entry.h"
+
+namespace lockstep::vmm {
+
+namespace {
+
+/// Inputs that wait for the guest, in bytes: beyond the first, packets wait in the kernel; below the second
+/// they come again.
+constexpr uint64_t kManyInputs = 1 << 20;
+constexpr uint64_t kFewInputs = 256 << 10;
+/// A backup that goes live sends its last packets (again): the primary may have died before they left, and
+/// the guest would only send them again after a time-out. Doubled packets do no harm.
+constexpr size_t kRecentPackets = 16;
+
+}  // namespace
+
+VmProcess::~VmProcess() {
+    vcpu_.reset();
+    if (recording_) (void)recording_->finish(complete_, record::EndReason::kStopped);
+}
+
+void VmProcess::crash() {
+    std::raise(SIGKILL);
+    std::abort();
+}
+
+// --- What the vCPU thread made ---
+
+void VmProcess::drain_vcpu() {
+    for (Produced& produced : vcpu_->take()) {
+        std::visit([this](auto& made) { take(made); }, produced);
+        act();
+    }
+    if (replica_ && live_) {
+        replica_->on_flush(now_ms(), complete_);
+        act();
+    }
+    if (backends_ && vcpu_->waiting_input() < kFewInputs) backends_->resume_inputs();
+}
+
+void VmProcess::take(EntryMade& made) {
+    complete_ = made.entry.icount;
+    if (made.entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
+    if (recording_) recording_->append(made.entry);
+    Bytes encoded;
+    if (replica_->wants_log()) {
+        ByteWriter out(encoded);
+        encode_wire_entry(out, made.entry);
+    }
+    log_meter_.count(made.entry.kind, record::encoded_size(made.entry, made.entry.icount));
+    replica_->on_entry(now_ms(), made.position, made.entry.kind, encoded);
+}
+
+void VmProcess::take(OutputMade& made) {
+    if (made.live) return gate_->made(made.position, std::move(made.output));
+    backends_->show(made.output);
+    if (made.output.kind == bus::OutputKind::kPackets) remember_packets(std::move(made.output));
+}
+
+void VmProcess::remember_packets(bus::Output output) {
+    recent_packets_.push_back(std::move(output));
+    if (recent_packets_.size() > kRecentPackets) recent_packets_.pop_front();
+}
+
+void VmProcess::take(ProgressMade& made) {
+    complete_ = made.icount;
+    if (recording_) recording_->flush();
+}
+
+void VmProcess::take(Replayed& made) {
+    complete_ = made.icount;
+    checkpoints_ = made.checkpoints;
+    replica_->on_replayed(now_ms(), made.position, made.icount);
+}
+
+void VmProcess::take(Divergence& made) {
+    log_error("VM {}: {}", settings_.name, made.sentence);
+    replica_->on_divergence(now_ms(), made.position, made.icount, made.parts);
+}
+
+void VmProcess::take(GuestOff&) {
+    if (live_) replica_->on_guest_off(now_ms());
+}
+
+// --- What the host brings ---
+
+void VmProcess::add_input(Input input) {
+    vcpu_->add_input(std::move(input));
+    if (vcpu_->waiting_input() > kManyInputs) backends_->pause_inputs();
+}
+
+void VmProcess::on_timer() {
+    replica_->on_time(now_ms());
+    act();
+    update_meters();
+    if (ending_) return;
+    start_loop_timer();
+}
+
+void VmProcess::update_meters() {
+    uint64_t sent = earlier_links_bytes_ + (link_ ? link_->bytes_sent() : 0);
+    log_rate_.set(loop_.now_ns(), sent);
+    if (recording_) recording_->flush();
+}
+
+bool VmProcess::keeps_hashes() const { return recording_ || replica_->wants_log(); }
+
+// --- The operator ---
+
+VmStatus VmProcess::status() const {
+    VmStatus status;
+    status.name = settings_.name;
+    status.started = replica_.has_value();
+    if (replica_) status.replica = replica_->status(now_ms());
+    status.peer = link_ ? link_->peer() : "";
+    if (seeker_ && live_ && !link_) status.no_backup_why = seeker_->failure();
+    status.icount = complete_.value();
+    status.log_bits_per_second = 8 * log_rate_.per_second(loop_.now_ns());
+    status.log_bytes = earlier_links_bytes_ + (link_ ? link_->bytes_sent() : 0);
+    for (record::EntryKind kind : record::entry_kinds()) {
+        const LogMeter::Kind& figures = log_meter_.of(kind);
+        if (figures.entries)
+            status.entries.push_back({std::string(record::entry_name(kind)), figures.entries, figures.bytes});
+    }
+    if (gate_) {
+        status.held_outputs = gate_->held();
+        status.waits = gate_->waits();
+    }
+    status.checkpoints = checkpoints_;
+    status.traffic = backends_->traffic();
+    status.console = backends_->console_place();
+    status.recording = recording_ ? recording_->path() : "";
+    status.uptime_ms = (loop_.now_ns() - started_ns_) / host::kNsPerMs;
+    if (live_) status.live_ms = (loop_.now_ns() - live_since_ns_) / host::kNsPerMs;
+    return status;
+}
+
+Result<void> VmProcess::protect(const std::string& host) {
+    if (!arbiter_)
+        return error(
+            "VM {} has no arbiter; name a folder on shared storage in [protection] of its configuration",
+            settings_.name);
+    if (!host.empty()) {
+        TRY(host::SocketAddress::parse(host));
+        seeker_->set_candidates({host});
+    } else if (candidates_.empty()) {
+        return error("protection.hosts names no other host; add one, or name the host to protect to");
+    } else {
+        seeker_->set_candidates(candidates_);
+    }
+    TRY(replica_->set_policy(now_ms(), replica::Policy::kProtect));
+    replica_->on_time(now_ms());
+    act();
+    return {};
+}
+
+Result<void> VmProcess::unprotect() {
+    TRY(replica_->set_policy(now_ms(), replica::Policy::kAlone));
+    seeker_->give_up();
+    act();
+    return {};
+}
+
+Result<void> VmProcess::hand_over() {
+    TRY(replica_->hand_over(now_ms()));
+    act();
+    return {};
+}
+
+Result<void> VmProcess::power(record::PowerAction action) {
+    add_input(make_input(0, record::PowerControl{action}));
+    return {};
+}
+
+Result<void> VmProcess::start_recording(const std::string& path) {
+    if (recording_) return error("VM {} is being recorded to {} already", settings_.name, recording_->path());
+    if (replica_->wants_log())
+        return error("VM {} is protected: record it while it runs alone (unprotect it first)",
+                     settings_.name);
+    if (std::filesystem::exists(path)) return error("the file {} exists already; choose another name", path);
+    vcpu_->call([this, path](machine::Machine& machine, const DriverCounts& counts, LogPos position) {
+        auto state = std::make_shared<Bytes>(save_state(machine, counts));
+        vcpu_->report([this, path, state, position, icount = machine.icount()] {
+            auto recording =
+                FileRecording::create(loop_, path, configuration_, *state, position, icount,
+                                      [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
+                                          log_error("the recording ends here: {}", why.message());
+                                          if (!alive.expired()) recording_.reset();
+                                      });
+            if (!recording)
+                return log_error("cannot record VM {}: {}", settings_.name, recording.error().message());
+            recording_ = recording.take();
+            vcpu_->set_hash_period(settings_.protection.hash_ms * host::kNsPerMs);
+        });
+    });
+    return {};
+}
+
+Result<std::string> VmProcess::stop_recording() {
+    if (!recording_) return error("VM {} isn't being recorded", settings_.name);
+    std::unique_ptr<FileRecording> recording = std::move(recording_);
+    TRY(recording->finish(complete_, record::EndReason::kStopped));
+    if (!keeps_hashes()) vcpu_->set_hash_period(0);
+    return recording->path();
+}
+
+void VmProcess::switch_off(const std::string& sentence) {
+    if (live_ && replica_)
+        (void)power(record::PowerAction::kPowerOff);
+    else
+        end(Ending::Kind::kDismissed, sentence);
+}
+
+void VmProcess::stop_and_end(const std::string& sentence) {
+    if (!replica_ || !live_) return end(Ending::Kind::kDismissed, sentence);
+    vcpu_->end_log(record::EndReason::kStopped, sentence);
+    vcpu_->call([this, sentence](machine::Machine&, const DriverCounts&, LogPos) {
+        vcpu_->report([this, sentence] { end(Ending::Kind::kPoweredOff, sentence); });
+    });
+}
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,209 @@
+// One VM process: the machine on its vCPU thread, the replica's decisions, and the host's backends, joined on
+// one event loop.
+//
+//        vCPU thread                         I/O thread (the event loop)
+//     +---------------+   inputs      +-----------------------------------------+
+//     | Machine       | <------------ | Backends: disks, TAP, console, random   |
+//     |  LiveDriver or| --- log ----> | Replica: who may do what                |  <---> PairLink to the
+//     other side |  Replayer     | --- outputs-> | OutputGate: outputs wait here           |  ---->
+//     FileRecording
+//     +---------------+               +-----------------------------------------+  <---> Arbiter
+//
+// Life cycle
+//     owner:   start_owner(): folder, backends, [arbiter: claim a term], machine -> runs
+//     backup:  start_backup(): folder, backends; the replica asks for the machine, the log and going live
+//     both:    ended() once: the guest is off, or this side has no business any more. Then the process exits.
+//
+// Every replica event is followed by act(), which carries out what the replica wants, in order.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "host/arbiter.h"
+#include "host/event_loop.h"
+#include "host/runtime_folder.h"
+#include "replica/replica.h"
+#include "vmm/backends.h"
+#include "vmm/backup_seeker.h"
+#include "vmm/file_recording.h"
+#include "vmm/log_meter.h"
+#include "vmm/machine_factory.h"
+#include "vmm/output_gate.h"
+#include "vmm/pair_link.h"
+#include "vmm/settings.h"
+#include "vmm/vcpu_thread.h"
+#include "vmm/vm_status.h"
+
+namespace lockstep::vmm {
+
+/// Where and how a VM process runs on this host.
+struct Environment {
+    std::string runtime_base;       ///< of the runtime folders
+    std::string this_host;          ///< this host's entry in protection.hosts; empty: found by its address
+    bool terminal = false;          ///< there is a terminal for a console of that kind
+    std::string record_path;        ///< record from power-on to this file; empty: don't
+    std::function<void()> started;  ///< the guest runs (an owner's); optional
+};
+
+/// How a VM process ended.
+struct Ending {
+    enum class Kind : uint8_t {
+        kPoweredOff,  ///< the guest is off
+        kHandedOver,  ///< the guest goes on elsewhere, as wanted
+        kDismissed,   ///< a backup that isn't wanted any more
+        kLost,        ///< the other side owns the guest
+        kFailed,      ///< it couldn't start, or can't go on
+    };
+    Kind kind = Kind::kFailed;
+    std::string sentence;
+};
+
+/// This build, as two sides compare it.
+Result<std::string> own_build_text();
+
+class VmProcess {
+  public:
+    using Ended = std::function<void(const Ending&)>;
+
+    /// Starts a VM that this process owns. `ended` comes once, on the loop.
+    static Result<std::unique_ptr<VmProcess>> start_owner(host::EventLoop& loop, MachineFactory& factory,
+                                                          const VmSettings& settings,
+                                                          const Environment& environment, Ended ended);
+    /// Serves as the backup of the owner at the other end of `link`, which it takes over and answers, unless
+    /// it fails.
+    static Result<std::unique_ptr<VmProcess>> start_backup(host::EventLoop& loop, MachineFactory& factory,
+                                                           const Introduction& introduction,
+                                                           std::unique_ptr<PairLink>& link,
+                                                           const Environment& environment, Ended ended);
+    ~VmProcess();
+    VmProcess(const VmProcess&) = delete;
+    VmProcess& operator=(const VmProcess&) = delete;
+
+    // --- The operator's actions (control/actions.h says when each is legal) ---
+
+    VmStatus status() const;
+    /// Wants a backup on `host` ("address:port"), or on any of protection.hosts where it is empty.
+    Result<void> protect(const std::string& host);
+    Result<void> unprotect();
+    /// The backup takes over at the instruction at which this side stops.
+    Result<void> hand_over();
+    Result<void> power(record::PowerAction action);
+    /// Records from now on to a file that doesn't exist yet.
+    Result<void> start_recording(const std::string& path);
+    /// Ends the recording and gives its path.
+    Result<std::string> stop_recording();
+    /// The way out for whoever started the process: switches the guest off, on both sides; a backup just
+    /// ends.
+    void switch_off(const std::string& sentence);
+    /// Ends the guest here and now, with a recording's end mark and a last state hash: for `lockstep record`.
+    void stop_and_end(const std::string& sentence);
+    /// Ends this process without a word to the other side, as a failure would: for tests of a fail-over.
+    [[noreturn]] void crash();
+    const host::RuntimeFolder& folder() const { return folder_; }
+
+  private:
+    VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSettings& settings,
+              const Environment& environment, host::RuntimeFolder folder, Ended ended);
+
+    // vm_start.cc
+    Result<void> open(bool terminal);
+    void look_elsewhere(size_t candidate);
+    void claim_first_term();
+    void run_first(Term term);
+    void go(Term term);
+    void start_loop_timer();
+    replica::Config replica_config() const;
+    Introduction introduction() const;
+    void fail(const std::string& sentence);
+    void end(Ending::Kind kind, const std::string& sentence);
+    void finish_ending(const Ending& ending, unsigned attempts);
+
+    // vm_process.cc: what the vCPU thread made
+    void drain_vcpu();
+    void take(EntryMade& made);
+    void take(OutputMade& made);
+    void take(ProgressMade& made);
+    void take(Replayed& made);
+    void take(Divergence& made);
+    void take(GuestOff& made);
+    void take(Report& made) { made.run(); }
+    void remember_packets(bus::Output output);
+    void add_input(Input input);
+    void on_timer();
+    void update_meters();
+    bool keeps_hashes() const;
+
+    // vm_actions.cc: what the replica wants
+    void act();
+    void carry_out(replica::SendChannel& action);
+    void carry_out(replica::SendDatagram& action);
+    void carry_out(replica::CloseChannel& action);
+    void carry_out(replica::Claim& action);
+    void carry_out(replica::ReleaseOutputs& action);
+    void carry_out(replica::StopVm& action);
+    void carry_out(replica::StartVm& action);
+    void carry_out(replica::SetSpeed& action);
+    void carry_out(replica::TakeSnapshot& action);
+    void carry_out(replica::StoreSnapshot& action);
+    void carry_out(replica::LoadSnapshot& action);
+    void carry_out(replica::ReplayLog& action);
+    void carry_out(replica::GoLive& action);
+    void carry_out(replica::AskForBackup& action);
+    void carry_out(replica::Halt& action);
+    void carry_out(replica::Say& action);
+    void attach(std::unique_ptr<PairLink> link);
+    void channel_closed(host::CloseCause cause, const Error& reason);
+    void release_link();
+    void wait_until_quiet(uint64_t stop, Icount icount);
+    void send_snapshot();
+
+    uint64_t now_ms() const { return loop_.now_ns() / host::kNsPerMs; }
+
+    host::EventLoop& loop_;
+    MachineFactory& factory_;
+    VmSettings settings_;
+    Environment environment_;
+    host::RuntimeFolder folder_;
+    Ended ended_;
+    uint64_t vm_ = 0;    ///< replica::Config::vm
+    uint64_t self_ = 0;  ///< replica::Config::self
+    std::string build_;
+    Bytes configuration_;
+    std::vector<std::string> candidates_;  ///< other hosts of the VM
+
+    std::unique_ptr<Backends> backends_;
+    std::unique_ptr<host::Arbiter> arbiter_;
+    std::optional<replica::Replica> replica_;
+    std::unique_ptr<OutputGate> gate_;
+    std::unique_ptr<PairLink> link_;
+    std::unique_ptr<BackupSeeker> seeker_;
+    std::unique_ptr<Greeting> greeting_;
+    uint64_t term_attempts_ = 0;
+    std::unique_ptr<FileRecording> recording_;
+    host::Timer timer_;
+
+    bool live_ = false;  ///< the guest runs here
+    bool ending_ = false;
+    bool acting_ = false;
+    uint64_t stop_ = 0;  ///< number of the StopVm that waits for a quiet guest
+    Icount complete_;
+    Bytes snapshot_;  ///< owner: on its way; backup: as received
+    size_t snapshot_sent_ = 0;
+    bool snapshot_leaves_ = false;
+    std::deque<bus::Output> recent_packets_;  ///< of a backup: sent again when it goes live
+    uint64_t last_log_ns_ = 0;                ///< backup: when the log last came
+    LogMeter log_meter_;
+    RateMeter log_rate_;
+    uint64_t earlier_links_bytes_ = 0;
+    std::shared_ptr<unsigned> closing_links_ = std::make_shared<unsigned>(0);
+    uint64_t live_since_ns_ = 0;
+    uint64_t started_ns_ = 0;
+    uint64_t checkpoints_ = 0;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+    std::unique_ptr<VcpuThread> vcpu_;  // last: its thread ends first
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,268 @@
+// How a VM process starts, as an owner or as a backup, and how it ends.
+#include <sys/socket.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "host/clock.h"
+#include "host/datagram.h"
+#include "host/files.h"
+#include "host/host_cpu.h"
+#include "host/limits.h"
+#include "host/random.h"
+#include "vmm/vm_process.h"
+
+namespace lockstep::vmm {
+
+namespace {
+
+/// What the engine takes beside the guest's memory and its code cache.
+constexpr uint64_t kEngineBytes = 128 << 20;
+constexpr uint64_t kQueryTimeoutNs = 500 * host::kNsPerMs;
+constexpr uint64_t kTermAttempts = 20;
+constexpr uint64_t kLastWordsPauseNs = 5 * host::kNsPerMs;
+constexpr unsigned kLastWordsAttempts = 100;
+
+uint64_t random_number() {
+    uint64_t number = 0;
+    host::fill_random({reinterpret_cast<uint8_t*>(&number), sizeof number});
+    return number | 1;
+}
+
+std::string identity_text(const record::CpuIdentity& cpu) {
+    return fmt::format("{} family {} model {} features {:x} mxcsr {:x} arithmetic {:x}", cpu.vendor,
+                       cpu.family, cpu.model, cpu.features.bits, cpu.mxcsr_mask, cpu.arithmetic);
+}
+
+/// Whether an address is one of this host's: only then can a socket be bound to it.
+bool is_local(const std::string& address) {
+    Result<host::SocketAddress> parsed =
+        host::SocketAddress::parse(address.substr(0, address.rfind(':')) + ":0");
+    if (!parsed) return false;
+    host::FileDescriptor socket(::socket(parsed.value().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return socket && ::bind(socket.get(), parsed.value().get(), parsed.value().length) == 0;
+}
+
+std::vector<std::string> other_hosts(const VmSettings& settings, const std::string& this_host) {
+    std::vector<std::string> others;
+    for (const std::string& host : settings.protection.hosts) {
+        bool here = this_host.empty() ? is_local(host) : host == this_host;
+        if (!here) others.push_back(host);
+    }
+    return others;
+}
+
+replica::Timing timing_of(const ProtectionSettings& protection) {
+    replica::Timing timing;
+    timing.heartbeat_ms = protection.heartbeat_ms;
+    timing.failure_ms = protection.failure_ms;
+    timing.lease_ms = protection.failure_ms * 3 / 5;
+    timing.margin_ms = protection.failure_ms * 2 / 5;
+    timing.ack_ms = std::max<uint64_t>(timing.ack_ms, 2 * protection.failure_ms);
+    timing.lag_slow_ms = protection.lag_ms;
+    timing.lag_most_ms = 5 * protection.lag_ms;
+    return timing;
+}
+
+}  // namespace
+
+Result<std::string> own_build_text() {
+    record::Identity identity = TRY(own_identity());
+    return fmt::format("{} {:016x}", identity.build.version, identity.build.hash);
+}
+
+VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSettings& settings,
+                     const Environment& environment, host::RuntimeFolder folder, Ended ended)
+    : loop_(loop),
+      factory_(factory),
+      settings_(settings),
+      environment_(environment),
+      folder_(std::move(folder)),
+      ended_(std::move(ended)),
+      self_(random_number()),
+      candidates_(other_hosts(settings, environment.this_host)),
+      started_ns_(loop.now_ns()) {
+    vcpu_ = std::make_unique<VcpuThread>(factory_, [this] {
+        loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+            if (!alive.expired()) drain_vcpu();
+        });
+    });
+}
+
+/// What owner and backup need alike.
+Result<void> VmProcess::open(bool terminal) {
+    build_ = TRY(own_build_text());
+    TRY(host::check_host(
+        {.memory_bytes = settings_.memory_bytes + settings_.engine.code_cache_bytes + kEngineBytes,
+         .mappings = 0}));
+    if (!settings_.protection.hosts.empty()) {
+        if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
+        arbiter_ = TRY(host::create_folder_arbiter(
+            loop_, {.folder = settings_.protection.arbiter, .claimant = fmt::format("{:016x}", self_)}));
+    }
+    seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
+    Backends::Hooks hooks{.input = [this](Input input) { add_input(std::move(input)); },
+                          .escape = [this] { switch_off("the terminal was left with Ctrl-]"); }};
+    backends_ = TRY(Backends::create(loop_, settings_, {folder_.console(), terminal}, std::move(hooks)));
+    return {};
+}
+
+// --- An owner ---
+
+Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop, MachineFactory& factory,
+                                                          const VmSettings& settings,
+                                                          const Environment& environment, Ended ended) {
+    auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
+    std::unique_ptr<VmProcess> vm(
+        new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+    vm->vm_ = random_number();
+    vm->configuration_ = TRY(factory.configure(settings));
+    if (!environment.record_path.empty())
+        vm->recording_ = TRY(FileRecording::create(
+            loop, environment.record_path, vm->configuration_, std::nullopt, LogPos(0), Icount(0),
+            [raw = vm.get(), alive = std::weak_ptr<bool>(vm->alive_)](const Error& why) {
+                log_error("the recording ends here: {}", why.message());
+                if (!alive.expired()) raw->recording_.reset();
+            }));
+    TRY(vm->open(environment.terminal));
+    if (vm->arbiter_)
+        vm->look_elsewhere(0);
+    else
+        vm->run_first(Term(1));
+    return vm;
+}
+
+/// The VM must not run twice: asks the other hosts one after the other. A host that can't be asked is no
+/// obstacle: it may be down for good, and the arbiter decides in the end.
+void VmProcess::look_elsewhere(size_t candidate) {
+    if (candidate >= candidates_.size()) return claim_first_term();
+    Introduction question = introduction();
+    question.purpose = Purpose::kQuery;
+    greeting_ = std::make_unique<Greeting>(
+        loop_, candidates_[candidate], question, kQueryTimeoutNs,
+        [this, candidate](Result<std::unique_ptr<PairLink>> link, const Answer& answer) {
+            greeting_.reset();
+            if (link.ok())
+                return fail(fmt::format("VM {} runs on {} already ({}); stop it there, or use it there",
+                                        settings_.name, candidates_[candidate], answer.sentence));
+            look_elsewhere(candidate + 1);
+        });
+}
+
+void VmProcess::claim_first_term() {
+    if (++term_attempts_ > kTermAttempts)
+        return fail(
+            fmt::format("others keep claiming VM {} at the arbiter; look who starts it", settings_.name));
+    arbiter_->latest_term(settings_.name, [this](const host::TermAnswer& latest) {
+        if (!latest.reachable)
+            return fail(
+                fmt::format("the arbiter of VM {} is out of reach: {}", settings_.name, latest.detail));
+        Term term = latest.latest + 1;
+        arbiter_->claim(settings_.name, term, [this, term](const host::ClaimAnswer& answer) {
+            if (answer.verdict == host::Verdict::kWon) return run_first(term);
+            if (answer.verdict == host::Verdict::kLost) return claim_first_term();
+            fail(fmt::format("the arbiter of VM {} is out of reach: {}", settings_.name, answer.detail));
+        });
+    });
+}
+
+void VmProcess::run_first(Term term) {
+    vcpu_->create(configuration_, settings_.engine, std::nullopt, [this, term](Result<void> made) {
+        if (!made) return fail(made.error().message());
+        go(term);
+    });
+}
+
+void VmProcess::go(Term term) {
+    replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0)));
+    gate_ = std::make_unique<OutputGate>(
+        *replica_, [this] { return now_ms(); },
+        [this](const bus::Output& output) { backends_->submit(output); });
+    live_ = true;
+    live_since_ns_ = loop_.now_ns();
+    backends_->let_inputs_in();
+    uint64_t hash_ns = keeps_hashes() ? settings_.protection.hash_ms * host::kNsPerMs : 0;
+    vcpu_->go_live(LogPos(0), hash_ns, 0, [](const std::vector<bus::Output>&) {});
+    log_info("VM {} runs, in term {}", settings_.name, term.value());
+    if (environment_.started) environment_.started();
+    on_timer();
+}
+
+// --- A backup ---
+
+Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop, MachineFactory& factory,
+                                                           const Introduction& introduction,
+                                                           std::unique_ptr<PairLink>& link,
+                                                           const Environment& environment, Ended ended) {
+    auto settings = TRY(record::decode_fields<VmSettings>(introduction.settings, "the settings of the VM"));
+    auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
+    std::unique_ptr<VmProcess> vm(
+        new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+    vm->vm_ = introduction.vm;
+    TRY(vm->open(false));
+    if (!vm->arbiter_)
+        return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
+    TRY(link->set_peer_udp_port(introduction.udp_port));
+    vm->replica_.emplace(replica::Replica::backup(vm->replica_config()));
+    vm->gate_ = std::make_unique<OutputGate>(
+        *vm->replica_, [raw = vm.get()] { return raw->now_ms(); },
+        [raw = vm.get()](const bus::Output& output) { raw->backends_->submit(output); });
+    link->send(encode_answer({.accepted = true, .sentence = {}, .udp_port = link->udp_port()}));
+    vm->attach(std::move(link));
+    vm->on_timer();
+    return vm;
+}
+
+// --- Both ---
+
+replica::Config VmProcess::replica_config() const {
+    replica::Config config;
+    config.vm = vm_;
+    config.self = self_;
+    config.vm_name = settings_.name;
+    config.build = build_;
+    config.cpu = identity_text(host::host_cpu_identity());
+    config.policy = candidates_.empty() ? replica::Policy::kAlone : replica::Policy::kProtect;
+    config.buffer_bytes = settings_.protection.log_buffer;
+    config.timing = timing_of(settings_.protection);
+    return config;
+}
+
+Introduction VmProcess::introduction() const {
+    return {.purpose = Purpose::kProtect,
+            .build = build_,
+            .vm_name = settings_.name,
+            .vm = vm_,
+            .udp_port = 0,
+            .settings = record::encode_fields(settings_)};
+}
+
+void VmProcess::start_loop_timer() {
+    uint64_t period_ms = std::max<uint64_t>(settings_.protection.heartbeat_ms / 2, 1);
+    timer_ = loop_.call_after(period_ms * host::kNsPerMs, [this] { on_timer(); });
+}
+
+void VmProcess::fail(const std::string& sentence) { end(Ending::Kind::kFailed, sentence); }
+
+void VmProcess::end(Ending::Kind kind, const std::string& sentence) {
+    if (std::exchange(ending_, true)) return;
+    timer_.reset();
+    backends_->stop();
+    if (recording_) {
+        record::EndReason reason =
+            kind == Ending::Kind::kPoweredOff ? record::EndReason::kPowerOff : record::EndReason::kStopped;
+        if (Result<void> finished = recording_->finish(complete_, reason); !finished)
+            log_error("{}", finished.error().message());
+        recording_.reset();
+    }
+    finish_ending({kind, sentence}, kLastWordsAttempts);
+}
+
+/// Last words to the other side leave before the process does, if they can.
+void VmProcess::finish_ending(const Ending& ending, unsigned attempts) {
+    timer_ = loop_.call_after(kLastWordsPauseNs, [this, ending, attempts] {
+        if (*closing_links_ > 0 && attempts > 0) return finish_ending(ending, attempts - 1);
+        ended_(ending);
+    });
+}
+
+}  // namespace lockstep::vmm

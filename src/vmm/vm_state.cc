@@ -1,0 +1,24 @@
+#include "vmm/vm_state.h"
+
+namespace lockstep::vmm {
+
+Bytes save_state(machine::Machine& machine, const DriverCounts& counts) {
+    Bytes state;
+    ByteWriter out(state);
+    out.fixed(counts.outputs);
+    out.fixed(counts.rate);
+    machine.save(out);
+    return state;
+}
+
+Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state) {
+    ByteReader in(state);
+    DriverCounts counts;
+    counts.outputs = in.fixed<uint64_t>();
+    counts.rate = in.fixed<uint64_t>();
+    if (!in.ok()) return error("the saved state is cut short; make it again");
+    TRY(machine.load(in));
+    return counts;
+}
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,20 @@
+// The state of a machine together with what its driver counts: what a snapshot in a recording holds, and what
+// a new backup is sent.
+#pragma once
+
+#include "bus/virtual_clock.h"
+#include "machine/machine.h"
+
+namespace lockstep::vmm {
+
+/// What the code around a machine counts and the log's marks refer to.
+struct DriverCounts {
+    uint64_t outputs = 0;           ///< made since power-on
+    uint64_t rate = bus::kRateOne;  ///< of guest time, as the last kTimeRate says
+};
+
+/// The counts, then the machine's state.
+Bytes save_state(machine::Machine& machine, const DriverCounts& counts);
+Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state);
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,40 @@
+// What a person, or a program, may want to know of a VM process.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "replica/replica.h"
+#include "vmm/backends.h"
+#include "vmm/log_meter.h"
+#include "vmm/output_gate.h"
+
+namespace lockstep::vmm {
+
+struct VmStatus {
+    std::string name;
+    bool started = false;       ///< the machine exists and the replica decides
+    replica::Status replica;    ///< state, term, lag, ...
+    std::string peer;           ///< address of the other side; empty: none
+    std::string no_backup_why;  ///< why the search for a backup brings none; empty: none is sought
+    uint64_t icount = 0;
+    double log_bits_per_second = 0;  ///< sent to the backup over the last seconds, with heartbeats
+    uint64_t log_bytes = 0;          ///< sent to backups in all
+    struct Kind {
+        std::string name;
+        uint64_t entries;
+        uint64_t bytes;
+    };
+    std::vector<Kind> entries;  ///< of the log by kind, those that occurred
+    uint64_t held_outputs = 0;  ///< waiting for the backup now
+    OutputGate::Waits waits;
+    uint64_t checkpoints = 0;  ///< state hashes made (owner) or found equal (backup)
+    Backends::Traffic traffic;
+    std::string console;     ///< where to attach
+    std::string recording;   ///< path; empty: none
+    uint64_t uptime_ms = 0;  ///< of this process
+    uint64_t live_ms = 0;    ///< since the guest runs here; 0: it doesn't
+};
+
+}  // namespace lockstep::vmm

@@ -1,0 +1,16 @@
+// Entries as they travel to a backup: each with its size before it, in the encoding of record/entry_codec.h
+// with its icount counted from 0. So the replica may send them in groups of any size.
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "record/entry.h"
+
+namespace lockstep::vmm {
+
+void encode_wire_entry(ByteWriter& out, const record::Entry& entry);
+/// `count` entries that fill `bytes`, or why not.
+Result<std::vector<record::Entry>> decode_wire_entries(ByteSpan bytes, uint64_t count);
+
+}  // namespace lockstep::vmm
