@@ -40,7 +40,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     bool left = false;
     for (index_ = 0; index_ < block_->count; ++index_) {
         const GuestInstruction& instruction = run_[index_];
-        flags_dead_ = options_.dead_flags && flags_dead({run_.data(), decoded_}, index_);
+        flags_dead_ = flags_dead_before(index_);
         resume_ = asm_.here();
         uint32_t mark = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
                                          static_cast<uint32_t>(instruction.pc - source.pc)}, source.transient);
@@ -69,6 +69,10 @@ Block& BlockBuilder::build(const BlockSource& source) {
     return *block_;
 }
 
+bool BlockBuilder::flags_dead_before(size_t index) const {
+    return options_.dead_flags && !source_.second_page && flags_dead({run_.data(), decoded_}, index);
+}
+
 // Decodes the block's instructions, then as many more as flags_dead() may look at.
 void BlockBuilder::decode_run(const BlockSource& source) {
     decoded_ = 0;
@@ -86,6 +90,7 @@ void BlockBuilder::decode_run(const BlockSource& source) {
             if (in_block) ++block_->count;
             in_block = in_block && !instruction.ends_block() && block_->count < source.limit;
         }
+        if (source.second_page) break;  // what follows lies on a page that isn't looked at
         bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
         if (!in_block && enough) break;
     }
@@ -100,34 +105,24 @@ void BlockBuilder::decode_run(const BlockSource& source) {
                                                              : ExitKind::kFpuUnavailable;
 }
 
-// r14 = the target that an indirect branch has; the jump cache guessed this block.
+// r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the flags:
+// where the guess is wrong they may be live at the true target, whatever they are here.
 void BlockBuilder::emit_checked_entry() {
     block_->checked_entry = asm_.here();
-    uint64_t pc = source_.pc;
-    bool dead = options_.dead_flags && flags_dead({run_.data(), decoded_}, 0);
-    if (dead && static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {
-        asm_.cmp_imm(kHostR14, static_cast<int32_t>(pc));
-        asm_.jcc_to(kNotEqual, exits_.indirect_miss);
-    } else if (dead) {
-        asm_.mov_imm(kHostR13, pc);
-        asm_.cmp(kHostR14, kHostR13);
-        asm_.jcc_to(kNotEqual, exits_.indirect_miss);
-    } else {
-        asm_.mov(kHostR12, kHostRcx);
-        asm_.mov_imm(kHostRcx, -pc);
-        asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
-        asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
-        asm_.mov(kHostRcx, kHostR12);
-        asm_.jmp_to(exits_.indirect_miss);
-        asm_.mov(kHostRcx, kHostR12);
-    }
+    asm_.mov(kHostR12, kHostRcx);
+    asm_.mov_imm(kHostRcx, -source_.pc);
+    asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
+    asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
+    asm_.mov(kHostRcx, kHostR12);
+    asm_.jmp_to(exits_.indirect_miss);
+    asm_.mov(kHostRcx, kHostR12);
 }
 
 void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
     index_ = 0;
     uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
-    bool dead = options_.dead_flags && flags_dead({run_.data(), decoded_}, 0);
+    bool dead = flags_dead_before(0);
     if (dead) {
         asm_.add_imm(kHostR11, block_->count);
         cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags_saved = false});

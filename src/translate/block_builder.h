@@ -95,6 +95,7 @@ class BlockBuilder {
 
     // block_builder.cc
     void decode_run(const BlockSource& source);
+    bool flags_dead_before(size_t index) const;
     void emit_checked_entry();
     void emit_head();
     void emit_instruction(const GuestInstruction& instruction);

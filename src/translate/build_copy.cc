@@ -51,6 +51,12 @@ bool checks_alignment(const GuestInstruction& instruction) {
     }
 }
 
+/// Instructions that leave their destination as it was where the source is zero; the manual calls it undefined,
+/// every CPU does it, and Linux relies on it.
+bool keeps_destination(ZydisMnemonic mnemonic) {
+    return mnemonic == ZYDIS_MNEMONIC_BSF || mnemonic == ZYDIS_MNEMONIC_BSR;
+}
+
 }  // namespace
 
 BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instruction) const {
@@ -72,7 +78,8 @@ BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instructi
         field->is_gpr = true;
         field->number = gpr_number(operand.reg.value);
         field->write = operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-        bool partial = operand.size < 32 || (operand.actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
+        bool partial = operand.size < 32 || (operand.actions & ZYDIS_OPERAND_ACTION_CONDWRITE) ||
+                       keeps_destination(decoded.mnemonic);
         field->read = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (field->write && partial);
     }
     for (Field* field : {&fields.reg, &fields.rm, &fields.second}) field->host = field->number;

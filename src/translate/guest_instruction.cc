@@ -277,6 +277,11 @@ uint8_t pack_flags(uint32_t mask) {
                                 (mask & cpu::kFlagSf ? 16 : 0) | (mask & cpu::kFlagOf ? 32 : 0));
 }
 
+uint64_t unpack_flags(uint8_t packed) {
+    return (packed & 1 ? cpu::kFlagCf : 0) | (packed & 2 ? cpu::kFlagPf : 0) | (packed & 4 ? cpu::kFlagAf : 0) |
+           (packed & 8 ? cpu::kFlagZf : 0) | (packed & 16 ? cpu::kFlagSf : 0) | (packed & 32 ? cpu::kFlagOf : 0);
+}
+
 const ZydisDecodedOperand* GuestInstruction::memory_operand() const {
     for (unsigned i = 0; i < decoded.operand_count_visible; ++i)
         if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)

@@ -52,6 +52,7 @@ struct GuestInstruction {
 /// The six arithmetic flags as bits: CF PF AF ZF SF OF.
 inline constexpr uint8_t kAllFlags = 0x3f;
 uint8_t pack_flags(uint32_t rflags_mask);
+uint64_t unpack_flags(uint8_t packed);
 
 /// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than there
 /// are (it runs over the page's end). An undefined instruction is decoded as kUndefined.

@@ -76,9 +76,7 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     size_t here = source.bytes.size();
     std::copy(source.bytes.begin(), source.bytes.end(), crossing.begin());
     std::copy_n(cpu.memory.host(tail), kLongestInstruction, crossing.begin() + static_cast<int64_t>(here));
-    bool whole = decode({crossing.data(), here + kLongestInstruction}, pc, first);
-    CHECK(whole);
-    source.bytes = {crossing.data(), std::max<size_t>(first.length, 1)};
+    source.bytes = {crossing.data(), here + kLongestInstruction};
     source.second_page = tail.value();
     source.limit = 1;
     return true;
@@ -129,26 +127,24 @@ void Vcpu::Impl::flush_code() {
     CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord);
 }
 
-// Whether the rule of block_builder.h calls the flags dead at state.rip.
-bool Vcpu::Impl::flags_are_dead_here() {
-    if (!cpu.state.code64()) return false;
+// The flags that the rule of block_builder.h calls dead at state.rip.
+uint8_t Vcpu::Impl::dead_flags_here() {
+    if (!cpu.state.code64()) return 0;
     const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(cpu.state.rip));
-    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return false;
+    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return 0;
     uint64_t offset = cpu.state.rip & kPageMask;
     std::span<const uint8_t> bytes(cpu.memory.host(GuestPhys(entry->page)) + offset, kPageSize - offset);
-    uint8_t needed = kAllFlags;
+    uint8_t dead = 0, open = kAllFlags;
     GuestInstruction instruction;
-    for (size_t at = 0, count = 0; count < kLookAhead && at < bytes.size(); ++count, at += instruction.length) {
-        if (!decode(bytes.subspan(at), cpu.state.rip + at, instruction)) return false;
-        if (instruction.flags_read & needed) return false;
-        needed &= static_cast<uint8_t>(~instruction.flags_written);
-        if (!needed) return true;
+    for (size_t at = 0, count = 0; open && count < kLookAhead && at < bytes.size(); ++count, at += instruction.length) {
+        if (!decode(bytes.subspan(at), cpu.state.rip + at, instruction)) break;
+        open &= static_cast<uint8_t>(~instruction.flags_read);
+        dead |= open & instruction.flags_written;
+        open &= static_cast<uint8_t>(~instruction.flags_written);
     }
-    return false;
+    return dead;
 }
 
-void Vcpu::Impl::make_flags_canonical() {
-    if (flags_are_dead_here()) cpu.state.rflags &= ~cpu::kArithmeticFlags;
-}
+void Vcpu::Impl::make_flags_canonical() { cpu.state.rflags &= ~unpack_flags(dead_flags_here()); }
 
 }  // namespace lockstep::translate

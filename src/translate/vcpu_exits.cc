@@ -155,7 +155,9 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
         places[i] = engine.bounce + i * 128 + (access.address & 63);
         deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
         if (access.write) {  // before the read: a page fault says that it was a write
-            for (uint64_t at : {access.address, access.address + access.size - 1}) {
+            uint64_t last = access.address + access.size - 1;
+            uint64_t second = (last ^ access.address) < kPageSize ? last : last & ~kPageMask;
+            for (uint64_t at : {access.address, second}) {
                 auto reached = cpu.mmu.translate(GuestVirt(at), cpu::Access::kWrite, user());
                 if (auto* fault = std::get_if<cpu::Exception>(&reached)) return deliver_precise(*fault);
             }

@@ -65,7 +65,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     void remember_jump(Block& block);
     void flush_code();
     void forget_block(Block& block);
-    bool flags_are_dead_here();
+    uint8_t dead_flags_here();
     void make_flags_canonical();
 
     // vcpu_exits.cc
