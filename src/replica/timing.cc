@@ -10,9 +10,10 @@ std::optional<Error> Timing::invalid() const {
             "taken "
             "for a failure",
             failure_ms, heartbeat_ms);
-    if (lease_ms < heartbeat_ms * 2)
+    if (lease_ms * 2 < heartbeat_ms * 3)
         return error(
-            "the lease of {} ms must be at least two heartbeats of {} ms, or outputs stall between them",
+            "the lease of {} ms must be at least one and a half heartbeats of {} ms, or outputs stall "
+            "between them",
             lease_ms, heartbeat_ms);
     if (lease_ms + margin_ms > failure_ms)
         return error("lease and margin ({} + {} ms) must fit into the failure bound of {} ms", lease_ms,

@@ -53,6 +53,13 @@ World::World(const WorldOptions& options)
     : options_(options),
       random_(options.seed),
       hooks_(std::make_unique<SimulatedHooks>(random_.next(), options.plant)) {
+    timing_.heartbeat_ms = random_.between(50, 100);
+    timing_.failure_ms = timing_.heartbeat_ms * random_.between(4, 10);
+    timing_.lease_ms = timing_.failure_ms * 3 / 5;
+    timing_.margin_ms = timing_.failure_ms * 2 / 5;
+    timing_.synchronise_ms = 1500;
+    timing_.hand_over_ms = 800;
+    timing_.ask_ms = 300;
     uint64_t id = next_process_++;
     Process& first =
         add_process(replica::Replica::solo(config_for(id), Term(1), LogPos(0), hooks_.get()), id);
@@ -72,9 +79,7 @@ replica::Config World::config_for(uint64_t id) {
     config.build = "sim";
     config.cpu = "toy";
     config.buffer_bytes = random_.between(100, 2000);  // small, so that it fills up
-    config.timing.synchronise_ms = 1500;
-    config.timing.hand_over_ms = 800;
-    config.timing.ask_ms = 300;
+    config.timing = timing_;
     return config;
 }
 

@@ -146,6 +146,7 @@ class World {
 
     WorldOptions options_;
     Random random_;
+    replica::Timing timing_;
     std::unique_ptr<SimulatedHooks> hooks_;
     EventQueue queue_;
     Micros now_ = 0;
