@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "base/hash.h"
 
@@ -65,6 +67,17 @@ TEST(Message, TheTableHasASampleOfEachKindAndNoNumberTwice) {
     }
     EXPECT_EQ(kinds.size(), all.size());
     EXPECT_FALSE(kinds.contains(MessageKind{0}));
+}
+
+TEST(Message, TheDocumentListsEachOfThem) {
+    std::stringstream document;
+    document << std::ifstream(LOCKSTEP_SOURCE_FOLDER "/docs/replica-protocol.md").rdbuf();
+    for (const MessageInfo& info : message_table()) {
+        std::string row = fmt::format("| {} | {} | {}", static_cast<int>(info.kind), info.name,
+                                      info.direction == Direction::kToBackup ? "to the backup" : "to the primary");
+        if (info.carrier == Carrier::kDatagram) row += ", datagram";
+        EXPECT_NE(document.str().find(row + " |"), std::string::npos) << row;
+    }
 }
 
 TEST(Message, WhatIsWrittenIsReadBack) {
