@@ -55,7 +55,8 @@ TEST_F(RtcTest, BinaryAndTwelveHours) {
 
 TEST_F(RtcTest, CanBeSet) {
     write(0x0b, 0x82);
-    const uint8_t values[][2] = {{0, 0x59}, {2, 0x59}, {4, 0x23}, {7, 0x31}, {8, 0x12}, {9, 0x99}, {0x32, 0x19}};
+    const uint8_t values[][2] = {{0, 0x59}, {2, 0x59}, {4, 0x23},   {7, 0x31},
+                                 {8, 0x12}, {9, 0x99}, {0x32, 0x19}};
     for (auto [reg, value] : values) write(reg, value);
     EXPECT_EQ(read(0), 0x59);
     time_.pass(5 * kSecond);

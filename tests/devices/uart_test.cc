@@ -12,10 +12,13 @@ class UartTest : public testing::Test {
     UartTest() { write(4, 8); }  // OUT2
     uint8_t read(uint64_t offset) { return static_cast<uint8_t>(uart_.read_register(offset, 1)); }
     void write(uint64_t offset, uint8_t value) { uart_.write_register(offset, 1, value); }
-    void type(const std::string& text) { uart_.input(entry(1, record::ConsoleInput{Bytes(text.begin(), text.end())})); }
+    void type(const std::string& text) {
+        uart_.input(entry(1, record::ConsoleInput{Bytes(text.begin(), text.end())}));
+    }
     std::string printed() {
         std::string text;
-        for (const bus::Output& output : sink_.outputs) text.append(output.payload.begin(), output.payload.end());
+        for (const bus::Output& output : sink_.outputs)
+            text.append(output.payload.begin(), output.payload.end());
         return text;
     }
 

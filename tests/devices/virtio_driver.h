@@ -1,4 +1,5 @@
-// A small virtio driver: enough to bring a device up, to put buffers into its queues and to see what came back.
+// A small virtio driver: enough to bring a device up, to put buffers into its queues and to see what came
+// back.
 #pragma once
 
 #include <optional>
@@ -24,8 +25,8 @@ struct UsedElement {
 /// One queue's rings in guest memory: descriptors at `base`, then the available and the used ring.
 class DriverQueue {
   public:
-    DriverQueue(memory::GuestMemory& memory, uint64_t base, uint16_t size)
-        : descriptors(base), driver(base + 0x2000), device(base + 0x3000), size(size), memory_(memory) {}
+    DriverQueue(memory::GuestMemory& memory, uint64_t base, uint16_t entries)
+        : descriptors(base), driver(base + 0x2000), device(base + 0x3000), size(entries), memory_(memory) {}
 
     /// Makes one chain of the buffers and offers it; returns its head.
     uint16_t add(const std::vector<Buffer>& buffers) {
@@ -66,8 +67,12 @@ class DriverQueue {
         return elements;
     }
     uint16_t used_flags() const { return memory_.read_number<uint16_t>(GuestPhys(device)); }
-    uint16_t available_event() const { return memory_.read_number<uint16_t>(GuestPhys(device + 4 + 8 * size)); }
-    void set_used_event(uint16_t value) { memory_.write_number<uint16_t>(GuestPhys(driver + 4 + 2 * size), value); }
+    uint16_t available_event() const {
+        return memory_.read_number<uint16_t>(GuestPhys(device + 4 + 8 * size));
+    }
+    void set_used_event(uint16_t value) {
+        memory_.write_number<uint16_t>(GuestPhys(driver + 4 + 2 * size), value);
+    }
     void set_no_interrupt(bool none) { memory_.write_number<uint16_t>(GuestPhys(driver), none); }
 
     const uint64_t descriptors, driver, device;
@@ -91,7 +96,9 @@ class VirtioBench {
     }
 
     uint64_t read(uint64_t offset, unsigned size) { return transport.read_register(offset, size); }
-    void write(uint64_t offset, unsigned size, uint64_t value) { transport.write_register(offset, size, value); }
+    void write(uint64_t offset, unsigned size, uint64_t value) {
+        transport.write_register(offset, size, value);
+    }
     uint8_t status() { return static_cast<uint8_t>(read(20, 1)); }
     uint64_t offered_features() {
         write(0, 4, 0);
@@ -121,7 +128,8 @@ class VirtioBench {
     }
     void start_queue(unsigned number, uint16_t queue_size) {
         uint64_t base = kRings + number * kRingStep;
-        for (uint64_t at = base; at < base + kRingStep; at += 8) memory->write_number<uint64_t>(GuestPhys(at), 0);
+        for (uint64_t at = base; at < base + kRingStep; at += 8)
+            memory->write_number<uint64_t>(GuestPhys(at), 0);
         DriverQueue& queue = queues.emplace_back(*memory, base, queue_size);
         write(22, 2, number);
         write(24, 2, queue_size);

@@ -173,7 +173,10 @@ uint64_t PciTransport::offered() const {
     return model_->features() | kFeatureIndirect | kFeatureEventIndex | kFeatureVersion1;
 }
 
-bool PciTransport::running() const { return (state_.status & (kDriverOk | kNeedsReset)) == kDriverOk; }
+bool PciTransport::running() const {
+    constexpr uint8_t kRuns = kDriverOk | kFeaturesOk;
+    return (state_.status & (kRuns | kNeedsReset)) == kRuns;
+}
 
 void PciTransport::write_status(uint8_t value) {
     if (value == 0) return reset_device();
