@@ -103,6 +103,7 @@ void Replica::handle(Log& message) {
     backup_.received += message.count;
     backup_.complete = std::max(backup_.complete, message.complete);
     backup_.log_ended = backup_.log_ended || message.ends;
+    backup_.unreported_bytes += message.entries.size();
     actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
                                  std::move(message.entries)});
     backup_.ack_due = true;
@@ -114,6 +115,7 @@ void Replica::handle(Log& message) {
 void Replica::send_ack() {
     backup_.ack_due = false;
     backup_.reported_ms = now_ms_;
+    if (backup_.replayed == backup_.received) backup_.unreported_bytes = 0;
     send(Ack{backup_.received, backup_.replayed, backup_.icount});
 }
 
@@ -124,7 +126,10 @@ void Replica::on_replayed(uint64_t now_ms, LogPos position, Icount icount) {
     backup_.replayed = std::max(backup_.replayed, position);
     backup_.icount = std::max(backup_.icount, icount);
     bool reports = state_ == State::kReplaying || state_ == State::kLoading;
-    if (further && reports && now_ms_ - backup_.reported_ms >= kReportMs) send_ack();
+    // A primary whose guest stands because the buffer was full must not wait for the next heartbeat.
+    bool emptied =
+        backup_.replayed == backup_.received && backup_.unreported_bytes >= config_.buffer_bytes / 4;
+    if (further && reports && (emptied || now_ms_ - backup_.reported_ms >= kReportMs)) send_ack();
     check_ready();
 }
 

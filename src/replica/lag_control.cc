@@ -19,7 +19,7 @@ void LagControl::sent(uint64_t now_ms, LogPos position, Icount icount, uint64_t 
     marks_.push_back(last_);
 }
 
-void LagControl::acknowledged(LogPos received, LogPos replayed, Icount icount) {
+void LagControl::acknowledged(uint64_t now_ms, LogPos received, LogPos replayed, Icount icount) {
     received_ = std::max(received_, received);
     replayed_ = std::max(replayed_, replayed);
     replayed_icount_ = std::max(replayed_icount_, icount);
@@ -27,10 +27,7 @@ void LagControl::acknowledged(LogPos received, LogPos replayed, Icount icount) {
         executed_bytes_ = marks_.front().total_bytes;
         marks_.pop_front();
     }
-}
-
-uint64_t LagControl::lag_ms(uint64_t now_ms) const {
-    return marks_.empty() || marks_.front().sent_ms >= now_ms ? 0 : now_ms - marks_.front().sent_ms;
+    lag_ms_ = marks_.empty() || marks_.front().sent_ms >= now_ms ? 0 : now_ms - marks_.front().sent_ms;
 }
 
 std::optional<uint64_t> LagControl::unacknowledged_since() const {
@@ -55,7 +52,7 @@ void LagControl::update(uint64_t now_ms) {
     if (filled <= buffer_bytes_ / 2) full_ = false;
     if (now_ms - stepped_ms_ < kStepMs) return;
     stepped_ms_ = now_ms;
-    uint32_t wanted = wanted_speed(lag_ms(now_ms));
+    uint32_t wanted = wanted_speed(lag_ms_);
     if (wanted < speed_) speed_ -= kStep;
     if (wanted > speed_) speed_ += kStep;
 }

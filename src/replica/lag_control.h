@@ -1,8 +1,8 @@
 // How far the backup is behind, and what the primary does about it (flow control).
 //
 // The primary sets a mark each time that it sends entries or its progress. A mark is passed when the backup
-// says that it has executed beyond it. The age of the oldest mark not passed is the execution lag; the bytes
-// of entries not executed are what fills the backup's buffer.
+// says that it has executed beyond it. The age of the oldest mark not passed, when the
+// backup says so, is the execution lag; the bytes of entries not executed are what fills the backup's buffer.
 //
 //     lag below lag_slow_ms            full speed
 //     lag_slow_ms .. lag_most_ms       slower, in steps of a twentieth, at most one step each kStepMs
@@ -32,11 +32,11 @@ class LagControl {
     /// Entries before `position` (with `bytes` new ones) were sent, and the primary is at `icount`.
     void sent(uint64_t now_ms, LogPos position, Icount icount, uint64_t bytes);
     /// The backup holds entries before `received` and has executed those before `replayed`, up to `icount`.
-    void acknowledged(LogPos received, LogPos replayed, Icount icount);
+    void acknowledged(uint64_t now_ms, LogPos received, LogPos replayed, Icount icount);
     /// Adapts the speed; call it with every acknowledgement and heartbeat.
     void update(uint64_t now_ms);
 
-    uint64_t lag_ms(uint64_t now_ms) const;
+    uint64_t lag_ms() const { return lag_ms_; }
     uint64_t lag_icount() const {
         return last_.icount > replayed_icount_ ? last_.icount - replayed_icount_ : 0;
     }
@@ -65,6 +65,7 @@ class LagControl {
     LogPos received_, replayed_;
     Icount replayed_icount_;
     uint64_t executed_bytes_ = 0;
+    uint64_t lag_ms_ = 0;
     uint64_t stepped_ms_ = 0;
     uint32_t speed_ = kFullSpeed;
     bool full_ = false;

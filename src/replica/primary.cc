@@ -189,7 +189,7 @@ void Replica::acknowledged(LogPos received, LogPos replayed, Icount icount) {
         return trigger(Trigger::kChannelBroken);
     }
     primary_.acknowledged = std::max(primary_.acknowledged, received);
-    lag_.acknowledged(received, replayed, icount);
+    lag_.acknowledged(now_ms_, received, replayed, icount);
     if (!paired()) return;
     apply_lag_control();
     release();
@@ -220,7 +220,7 @@ void Replica::apply_lag_control() {
     lag_.update(now_ms_);
     bool held = primary_.holds & (1u << static_cast<unsigned>(StopReason::kBufferFull));
     if (lag_.full() && !held) {
-        say(LogLevel::kWarning,
+        say(LogLevel::kDebug,
             fmt::format("the guest is stopped: {} bytes of log wait to be replayed", lag_.buffered_bytes()));
         hold(StopReason::kBufferFull);
     }
@@ -236,8 +236,9 @@ void Replica::handle(const Diverged& message) {
     for (auto [part, name] :
          {std::pair{kRegistersDiffer, "registers"}, {kMemoryDiffers, "memory"}, {kDevicesDiffer, "devices"}})
         if (message.parts & part) parts += (parts.empty() ? "" : ", ") + std::string(name);
-    std::string sentence = fmt::format("the backup has diverged at log position {}, icount {}: {} differ",
-                                       message.position.value(), message.icount.value(), parts);
+    std::string sentence =
+        fmt::format("the backup has diverged at log position {}, icount {}: {}", message.position.value(),
+                    message.icount.value(), parts.empty() ? "it can't apply the log" : parts + " differ");
     say(LogLevel::kError, sentence);
     trigger(Trigger::kPeerGone, sentence);
 }

@@ -322,7 +322,10 @@ Status Replica::status(uint64_t now_ms) const {
         s.appended = primary_.appended;
         s.acknowledged = primary_.acknowledged;
         s.replayed = lag_.replayed();
-        s.lag_ms = lag_.lag_ms(now_ms);
+        // A backup that reports nothing any more falls further behind.
+        uint64_t silence = now_ms > peer_.heard_ms ? now_ms - peer_.heard_ms : 0;
+        bool reports = silence <= 2 * config_.timing.heartbeat_ms;
+        s.lag_ms = lag_.lag_ms() + (peer_.id == 0 || reports ? 0 : silence);
         s.lag_icount = lag_.lag_icount();
         s.buffered_bytes = lag_.buffered_bytes();
         s.speed_permille = primary_.speed;

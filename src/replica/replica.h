@@ -101,10 +101,11 @@ struct Status {
     State state{};
     Term term;
     uint64_t peer = 0;
-    LogPos appended;              ///< owner: entries made; backup: entries received
-    LogPos acknowledged;          ///< owner: entries that the backup holds
-    LogPos replayed;              ///< entries that the backup has executed
-    uint64_t lag_ms = 0;          ///< how old the oldest entry is that the backup hasn't executed
+    LogPos appended;      ///< owner: entries made; backup: entries received
+    LogPos acknowledged;  ///< owner: entries that the backup holds
+    LogPos replayed;      ///< entries that the backup has executed
+    uint64_t lag_ms =
+        0;  ///< how old the oldest entry was that the backup hadn't executed when it last reported
     uint64_t lag_icount = 0;      ///< instructions that the backup is behind
     uint64_t buffered_bytes = 0;  ///< log that the backup hasn't executed
     uint32_t speed_permille = 1000;
@@ -219,8 +220,9 @@ class Replica {
         Icount complete, icount;
         bool log_ended = false;
         bool ack_due = false;
-        uint64_t reported_ms = 0;   ///< when an acknowledgement was last sent
-        uint64_t live_from_ms = 0;  ///< once claimed: no going live before
+        uint64_t unreported_bytes = 0;  ///< log received since the primary heard that all is executed
+        uint64_t reported_ms = 0;       ///< when an acknowledgement was last sent
+        uint64_t live_from_ms = 0;      ///< once claimed: no going live before
         uint64_t snapshot_bytes = 0, snapshot_stored = 0;
         LogPos snapshot_position;
         Icount snapshot_icount;

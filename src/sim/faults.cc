@@ -28,8 +28,7 @@ const Faults::Row Faults::kRows[] = {
 
 Faults::Faults(World& world) : world_(world), random_(world.random()) {
     calm_ = random_.between(100 * kMillisecond, 900 * kMillisecond);
-    spare_last_ = !random_.chance(60);
-    if (!spare_last_) world_.allow_loss();
+    if (random_.chance(60)) world_.allow_loss();
 }
 
 void Faults::start(Micros end) {
@@ -70,11 +69,11 @@ Process* Faults::backup() {
 }
 
 void Faults::kill(Process* process) {
-    if (!process || (spare_last_ && !world_.expendable(*process))) return;
+    if (!process) return;
     world_.next_death_is_silent(random_.chance(400));
-    // At an action soon to come where nothing else can interfere before, or at once.
-    if (!spare_last_ && random_.chance(500)) return process->die_after(random_.between(1, 40));
-    world_.kill(*process);
+    // Between two actions soon, or at once.
+    if (random_.chance(700)) return process->die_after(random_.between(1, 40));
+    if (world_.may_die(*process)) world_.kill(*process);
 }
 
 void Faults::stop_primary() {

@@ -51,8 +51,7 @@ class Faults {
     World& world_;
     Random& random_;
     Micros end_ = 0;
-    Micros calm_ = 0;         ///< mean time between faults
-    bool spare_last_ = true;  ///< never kill the last copy of the guest
+    Micros calm_ = 0;  ///< mean time between faults
     bool ended_ = false;
 };
 

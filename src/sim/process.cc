@@ -69,7 +69,7 @@ void Process::pump() {
             for (replica::Action& action : replica_.take_actions()) to_do_.push_back(std::move(action));
             if (to_do_.empty()) return;
         }
-        if (die_after_ != 0 && --die_after_ == 0) return world_.kill(*this);
+        if (die_after_ != 0 && --die_after_ == 0 && world_.may_die(*this)) return world_.kill(*this);
         if (pause_after_ != 0 && --pause_after_ == 0) return world_.stop(*this, pause_time_);
         replica::Action action = std::move(to_do_.front());
         to_do_.pop_front();

@@ -115,6 +115,7 @@ class World {
     void dismissed(uint64_t process) { dismissed_.insert(process); }
     /// A process may die although it is the last: the run then says nothing about survival.
     void allow_loss() { loss_allowed_ = true; }
+    bool may_die(const Process& process) { return loss_allowed_ || expendable(process); }
     bool loss_allowed() const { return loss_allowed_; }
 
     Process* find(uint64_t id);

@@ -11,24 +11,34 @@ LagControl make() { return LagControl(Timing{}, kBuffer, LogPos(10), Icount(500)
 
 TEST(LagControl, LagIsTheAgeOfTheOldestMarkNotExecuted) {
     LagControl lag = make();
-    EXPECT_EQ(lag.lag_ms(1000), 0u);
+    EXPECT_EQ(lag.lag_ms(), 0u);
     lag.sent(1000, LogPos(11), Icount(600), 10);
     lag.sent(1100, LogPos(12), Icount(700), 10);
-    EXPECT_EQ(lag.lag_ms(1150), 150u);
     EXPECT_EQ(lag.lag_icount(), 200u);
     EXPECT_EQ(lag.buffered_bytes(), 20u);
+    lag.acknowledged(1150, LogPos(12), LogPos(10), Icount(599));
+    EXPECT_EQ(lag.lag_ms(), 150u);
 
-    lag.acknowledged(LogPos(12), LogPos(11), Icount(600));
-    EXPECT_EQ(lag.lag_ms(1150), 50u);
+    lag.acknowledged(1150, LogPos(12), LogPos(11), Icount(600));
+    EXPECT_EQ(lag.lag_ms(), 50u);
     EXPECT_EQ(lag.lag_icount(), 100u);
     EXPECT_EQ(lag.buffered_bytes(), 10u);
 
     // The entry is executed but the instructions after it are not.
-    lag.acknowledged(LogPos(12), LogPos(12), Icount(699));
-    EXPECT_EQ(lag.lag_ms(1150), 50u);
-    lag.acknowledged(LogPos(12), LogPos(12), Icount(700));
-    EXPECT_EQ(lag.lag_ms(1150), 0u);
+    lag.acknowledged(1160, LogPos(12), LogPos(12), Icount(699));
+    EXPECT_EQ(lag.lag_ms(), 60u);
+    lag.acknowledged(1170, LogPos(12), LogPos(12), Icount(700));
+    EXPECT_EQ(lag.lag_ms(), 0u);
     EXPECT_EQ(lag.buffered_bytes(), 0u);
+}
+
+TEST(LagControl, TheTimeBetweenTwoReportsIsNoLag) {
+    LagControl lag = make();
+    lag.sent(1000, LogPos(11), Icount(600), 10);
+    lag.acknowledged(1001, LogPos(11), LogPos(10), Icount(500));  // on receipt
+    EXPECT_EQ(lag.lag_ms(), 1u);
+    lag.update(1090);
+    EXPECT_EQ(lag.lag_ms(), 1u);
 }
 
 TEST(LagControl, KnowsSinceWhenAnEntryIsNotAcknowledged) {
@@ -38,9 +48,9 @@ TEST(LagControl, KnowsSinceWhenAnEntryIsNotAcknowledged) {
     lag.sent(1100, LogPos(11), Icount(650), 0);  // progress only
     lag.sent(1200, LogPos(12), Icount(700), 10);
     EXPECT_EQ(lag.unacknowledged_since(), 1000u);
-    lag.acknowledged(LogPos(11), LogPos(10), Icount(500));
+    lag.acknowledged(1300, LogPos(11), LogPos(10), Icount(500));
     EXPECT_EQ(lag.unacknowledged_since(), 1200u);
-    lag.acknowledged(LogPos(12), LogPos(10), Icount(500));
+    lag.acknowledged(1300, LogPos(12), LogPos(10), Icount(500));
     EXPECT_FALSE(lag.unacknowledged_since());
 }
 
@@ -48,19 +58,22 @@ TEST(LagControl, SlowsLittleByLittleAndRecovers) {
     Timing timing;
     LagControl lag = make();
     lag.sent(1000, LogPos(11), Icount(600), 10);
-    lag.update(1000 + timing.lag_slow_ms);
+    uint64_t now = 1000 + timing.lag_slow_ms;
+    lag.acknowledged(now, LogPos(11), LogPos(10), Icount(500));
+    lag.update(now);
     EXPECT_EQ(lag.speed(), LagControl::kFullSpeed);
 
     uint32_t before = lag.speed();
-    for (uint64_t now = 1000 + timing.lag_slow_ms; now < 4000; now += 10) {
+    for (; now < 4000; now += 10) {
+        lag.acknowledged(now, LogPos(11), LogPos(10), Icount(500));
         lag.update(now);
         EXPECT_LE(before - lag.speed(), LagControl::kStep) << "at most one step at a time";
         before = lag.speed();
     }
     EXPECT_EQ(lag.speed(), LagControl::kLeastSpeed);
 
-    lag.acknowledged(LogPos(11), LogPos(11), Icount(600));
-    for (uint64_t now = 4000; now < 6000; now += 10) lag.update(now);
+    lag.acknowledged(now, LogPos(11), LogPos(11), Icount(600));
+    for (; now < 6000; now += 10) lag.update(now);
     EXPECT_EQ(lag.speed(), LagControl::kFullSpeed);
 }
 
@@ -71,8 +84,8 @@ TEST(LagControl, AModerateLagMakesAModerateSpeed) {
     uint64_t now = 10'000;
     for (uint64_t position = 11; position < 500; ++position, now += 50) {
         lag.sent(now - middle, LogPos(position), Icount(position * 100), 0);
+        lag.acknowledged(now, LogPos(position), LogPos(position - 1), Icount(position * 100 - 100));
         lag.update(now);
-        lag.acknowledged(LogPos(position), LogPos(position), Icount(position * 100));
     }
     EXPECT_NEAR(lag.speed(), (LagControl::kFullSpeed + LagControl::kLeastSpeed) / 2, LagControl::kStep);
 }
@@ -82,10 +95,10 @@ TEST(LagControl, AFullBufferStopsTheGuestUntilHalfOfItIsFree) {
     for (uint64_t i = 1; i <= 11; ++i) lag.sent(1000 + i, LogPos(10 + i), Icount(500 + i), 100);
     lag.update(1012);
     EXPECT_TRUE(lag.full());
-    lag.acknowledged(LogPos(21), LogPos(15), Icount(505));  // 600 of 1000 bytes left
+    lag.acknowledged(1013, LogPos(21), LogPos(15), Icount(505));  // 600 of 1000 bytes left
     lag.update(1013);
     EXPECT_TRUE(lag.full());
-    lag.acknowledged(LogPos(21), LogPos(16), Icount(506));
+    lag.acknowledged(1014, LogPos(21), LogPos(16), Icount(506));
     lag.update(1014);
     EXPECT_FALSE(lag.full());
 }

@@ -73,8 +73,9 @@ TEST(Message, TheDocumentListsEachOfThem) {
     std::stringstream document;
     document << std::ifstream(LOCKSTEP_SOURCE_FOLDER "/docs/replica-protocol.md").rdbuf();
     for (const MessageInfo& info : message_table()) {
-        std::string row = fmt::format("| {} | {} | {}", static_cast<int>(info.kind), info.name,
-                                      info.direction == Direction::kToBackup ? "to the backup" : "to the primary");
+        std::string row =
+            fmt::format("| {} | {} | {}", static_cast<int>(info.kind), info.name,
+                        info.direction == Direction::kToBackup ? "to the backup" : "to the primary");
         if (info.carrier == Carrier::kDatagram) row += ", datagram";
         EXPECT_NE(document.str().find(row + " |"), std::string::npos) << row;
     }
