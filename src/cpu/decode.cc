@@ -89,6 +89,8 @@ uint8_t segment_override(const ZydisDecodedInstruction& from) {
     return kNoRegister;
 }
 
+bool is_segment(const Operand& operand) { return operand.kind == OperandKind::kSegment; }
+
 /// The handler of a MOV, by its operands; null for an ordinary one.
 Handler mov_handler(const Instruction& instruction) {
     for (const Operand& operand : instruction.operands) {
@@ -113,15 +115,20 @@ Handler choose_handler(const ZydisDecodedInstruction& from, const TableRow& row,
         case ZYDIS_MNEMONIC_RET:
             return from.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? row.handler : nullptr;
         case ZYDIS_MNEMONIC_PUSH:
+            return is_segment(instruction.operands[0]) ? push_segment_instruction : row.handler;
         case ZYDIS_MNEMONIC_POP:
-            return instruction.operands[0].kind == OperandKind::kSegment ? row.handler : nullptr;
+            return is_segment(instruction.operands[0]) ? pop_segment_instruction : row.handler;
         default:
             return row.handler;
     }
 }
 
-bool is_string(uint8_t opcode) {
-    return (opcode >= 0x6c && opcode <= 0x6f) || (opcode >= 0xa4 && opcode <= 0xaf);
+/// Instructions with a memory operand that isn't written: strings and XLAT, MASKMOVQ and MASKMOVDQU.
+bool has_implied_memory(const ZydisDecodedInstruction& from) {
+    uint8_t opcode = from.opcode;
+    if (from.opcode_map == ZYDIS_OPCODE_MAP_0F) return opcode == 0xf7;
+    if (from.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT) return false;
+    return (opcode >= 0x6c && opcode <= 0x6f) || (opcode >= 0xa4 && opcode <= 0xaf) || opcode == 0xd7;
 }
 
 }  // namespace
@@ -153,8 +160,7 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
             take_operand(operands[i], out.operands[i], out);
     out.immediate = from.raw.imm[0].value.u;
     out.immediate2 = from.raw.imm[1].value.u;
-    if (from.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (is_string(out.opcode) || out.opcode == 0xd7))
-        out.segment = segment_override(from);
+    if (has_implied_memory(from)) out.segment = segment_override(from);
     out.handler = choose_handler(from, *row, out);
     out.sequential = row->sequential;
     return out.handler != nullptr;

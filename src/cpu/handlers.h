@@ -93,8 +93,12 @@ LOCKSTEP_HANDLER(frstor_instruction);
 LOCKSTEP_HANDLER(fninit_instruction);
 LOCKSTEP_HANDLER(ldmxcsr_instruction);
 LOCKSTEP_HANDLER(stmxcsr_instruction);
+LOCKSTEP_HANDLER(maskmovq_instruction);
+LOCKSTEP_HANDLER(maskmovdqu_instruction);
 
 // interpret_other.cc
+LOCKSTEP_HANDLER(push_instruction);
+LOCKSTEP_HANDLER(pop_instruction);
 LOCKSTEP_HANDLER(xlat_instruction);
 LOCKSTEP_HANDLER(enter_instruction);
 LOCKSTEP_HANDLER(leave_instruction);

@@ -19,7 +19,7 @@ struct Instruction;
 enum class StepResult : uint8_t;
 
 /// What a handler did. On kFault the state is that before the instruction, but for the progress of a string
-/// instruction.
+/// instruction and the MMX state that MASKMOVQ enters.
 enum class Outcome : uint8_t {
     kNext,    ///< go on behind the instruction
     kJumped,  ///< the handler has set rip

@@ -94,8 +94,8 @@ constexpr TableRow kTable[] = {
     {ZYDIS_MNEMONIC_WBINVD, cache_flush_all_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_CLFLUSH, cache_flush_line_instruction, kGoesOn},
 
-    {ZYDIS_MNEMONIC_PUSH, push_segment_instruction, kGoesOn},  // FS and GS alone
-    {ZYDIS_MNEMONIC_POP, pop_segment_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_PUSH, push_instruction, kGoesOn},  // FS and GS: see decode.cc
+    {ZYDIS_MNEMONIC_POP, pop_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_LFS, load_far_pointer_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_LGS, load_far_pointer_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_LSS, load_far_pointer_instruction, kEndsBlock},
@@ -128,6 +128,8 @@ constexpr TableRow kTable[] = {
     {ZYDIS_MNEMONIC_FNINIT, fninit_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_LDMXCSR, ldmxcsr_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_STMXCSR, stmxcsr_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_MASKMOVQ, maskmovq_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_MASKMOVDQU, maskmovdqu_instruction, kGoesOn},
 
     {ZYDIS_MNEMONIC_XLAT, xlat_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_ENTER, enter_instruction, kGoesOn},

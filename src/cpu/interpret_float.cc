@@ -1,5 +1,5 @@
 // FXSAVE, FXRSTOR, FNSTENV, FLDENV, FNSAVE, FRSTOR, FNINIT, LDMXCSR, STMXCSR: written by rule from
-// CpuState::fx, so that no address and no habit of the host shows (see float_state.h).
+// CpuState::fx, so that no address and no habit of the host shows (see float_state.h). MASKMOVQ, MASKMOVDQU.
 #include <cstring>
 
 #include "cpu/float_state.h"
@@ -21,7 +21,8 @@ uint16_t word_at(const uint8_t* bytes) {
 }
 void put_word(uint8_t* bytes, uint16_t value) { std::memcpy(bytes, &value, 2); }
 
-unsigned top_of(uint16_t status) { return status >> 11 & 7; }
+constexpr uint16_t kFswTop = 7 << 11;
+unsigned top_of(uint16_t status) { return (status & kFswTop) >> 11; }
 
 bool x87_available(const Cpu& cpu, Exception& exception) {
     return !(cpu.state.cr0 & (kCr0Em | kCr0Ts)) || raise(exception, kNm);
@@ -34,6 +35,11 @@ bool no_x87_exception_pending(const Cpu& cpu, Exception& exception) {
 
 bool sse_available(const Cpu& cpu, Exception& exception) {
     if ((cpu.state.cr0 & kCr0Em) || !(cpu.state.cr4 & kCr4Osfxsr)) return raise(exception, kUd);
+    return !(cpu.state.cr0 & kCr0Ts) || raise(exception, kNm);
+}
+
+bool mmx_available(const Cpu& cpu, Exception& exception) {
+    if (cpu.state.cr0 & kCr0Em) return raise(exception, kUd);
     return !(cpu.state.cr0 & kCr0Ts) || raise(exception, kNm);
 }
 
@@ -205,6 +211,47 @@ Outcome ldmxcsr_instruction(Cpu& cpu, const Instruction& instruction, Exception&
 Outcome stmxcsr_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     return next_if(sse_available(cpu, exception) &&
                    write_operand_memory(cpu, instruction, &cpu.state.fx.bytes[kFxMxcsr], 4, exception));
+}
+
+namespace {
+
+/// Stores the bytes of `data` whose byte in `mask` has its top bit set to [RDI]. The whole range must be
+/// writable, whatever the mask says; bytes that are not selected are not touched.
+Outcome masked_store(Cpu& cpu, const Instruction& instruction, const uint8_t* data, const uint8_t* mask,
+                     unsigned size, Exception& exception) {
+    CpuState& state = cpu.state;
+    uint64_t at = state.gpr[kRdi] & mask_of_size(instruction.address_size);
+    if (instruction.segment != kNoRegister) at += state.segments[instruction.segment].base;
+    if (!check_writable(cpu, at, size, exception)) return Outcome::kFault;
+    for (unsigned i = 0; i < size; ++i)
+        if ((mask[i] & 0x80) && !write_virtual(cpu, at + i, data + i, 1, exception)) return Outcome::kFault;
+    return Outcome::kNext;
+}
+
+/// What every MMX instruction does to the x87 state: the top of the stack is 0, so that ST(n) of the image is
+/// MMX register n, and all registers are in use.
+void enter_mmx(FxState& fx) {
+    auto status = static_cast<uint16_t>(word_at(&fx.bytes[kFxStatus]) & ~kFswTop);
+    set_control_and_status(fx, word_at(&fx.bytes[kFxControl]), status, StackOrder::kTurn);
+    fx.bytes[kFxTag] = 0xff;
+}
+
+}  // namespace
+
+/// A fault of the store leaves the x87 state as an MMX instruction makes it, as CPUs do.
+Outcome maskmovq_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!mmx_available(cpu, exception) || !no_x87_exception_pending(cpu, exception)) return Outcome::kFault;
+    enter_mmx(cpu.state.fx);
+    const uint8_t* registers = &cpu.state.fx.bytes[kFxStack];
+    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
+                        registers + instruction.operands[1].number * 16, 8, exception);
+}
+
+Outcome maskmovdqu_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!sse_available(cpu, exception)) return Outcome::kFault;
+    const uint8_t* registers = &cpu.state.fx.bytes[kFxXmm];
+    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
+                        registers + instruction.operands[1].number * 16, 16, exception);
 }
 
 }  // namespace lockstep::cpu

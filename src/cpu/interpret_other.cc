@@ -1,9 +1,32 @@
-// XLAT, ENTER, LEAVE, CMPXCHG8B, CMPXCHG16B.
+// PUSH, POP, XLAT, ENTER, LEAVE, CMPXCHG8B, CMPXCHG16B.
 #include <cstring>
 
 #include "cpu/handlers.h"
 
 namespace lockstep::cpu {
+
+Outcome push_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    unsigned size = instruction.operand_size;
+    uint64_t value = 0, rsp = cpu.state.gpr[kRsp] - size;
+    if (!read_operand(cpu, instruction, 0, value, exception) ||
+        !write_stack(cpu, rsp, &value, size, exception))
+        return Outcome::kFault;
+    cpu.state.gpr[kRsp] = rsp;
+    return Outcome::kNext;
+}
+
+/// The address of an operand in memory is computed with RSP after the increment; POP SP keeps what it has
+/// read.
+Outcome pop_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    CpuState& state = cpu.state;
+    unsigned size = instruction.operand_size;
+    uint64_t value = 0, rsp = state.gpr[kRsp];
+    if (!read_stack(cpu, rsp, &value, size, exception)) return Outcome::kFault;
+    state.gpr[kRsp] = rsp + size;
+    if (write_operand(cpu, instruction, 0, value, size, exception)) return Outcome::kNext;
+    state.gpr[kRsp] = rsp;
+    return Outcome::kFault;
+}
 
 Outcome xlat_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     CpuState& state = cpu.state;
@@ -15,26 +38,55 @@ Outcome xlat_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     return Outcome::kNext;
 }
 
-/// Reads the outer frame pointers first and checks the new top of the stack, so that a fault changes nothing.
+namespace {
+
+/// The stack frame that ENTER makes: RBP, the outer frame pointers copied from [RBP - size] downwards, and
+/// the address of the frame itself. Pushes go from RSP downwards.
+struct NewFrame {
+    unsigned size;   ///< of a push
+    unsigned level;  ///< nesting level
+    uint64_t rbp, rsp;
+
+    uint64_t address() const { return slot(0); }
+    unsigned pushes() const { return level == 0 ? 1 : level + 1; }
+    uint64_t slot(unsigned push) const { return rsp - (push + 1) * size; }
+    uint64_t outer(unsigned push) const { return rbp - push * size; }
+};
+
+/// All the faults that ENTER may raise, in the order of its accesses.
+bool check_frame(Cpu& cpu, const NewFrame& frame, uint64_t top, Exception& exception) {
+    uint64_t unused = 0;
+    for (unsigned push = 0; push < frame.pushes(); ++push) {
+        bool copies = push > 0 && push < frame.level;
+        if (copies && !read_stack(cpu, frame.outer(push), &unused, frame.size, exception)) return false;
+        if (!check_stack_writable(cpu, frame.slot(push), frame.size, exception)) return false;
+    }
+    return check_stack_writable(cpu, top, 1, exception);
+}
+
+/// One push after the other: an outer pointer may lie in the frame itself.
+bool write_frame(Cpu& cpu, const NewFrame& frame, Exception& exception) {
+    for (unsigned push = 0; push < frame.pushes(); ++push) {
+        uint64_t value = push == 0 ? frame.rbp : frame.address();
+        bool copies = push > 0 && push < frame.level;
+        if (copies && !read_stack(cpu, frame.outer(push), &value, frame.size, exception)) return false;
+        if (!write_stack(cpu, frame.slot(push), &value, frame.size, exception)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+/// A fault changes nothing: neither the registers nor the stack.
 Outcome enter_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     CpuState& state = cpu.state;
-    unsigned size = instruction.operand_size, level = instruction.immediate2 & 31;
+    NewFrame frame{instruction.operand_size, static_cast<unsigned>(instruction.immediate2 & 31),
+                   state.gpr[kRbp], state.gpr[kRsp]};
     uint64_t locals = instruction.immediate & 0xffff;
-    uint64_t rbp = state.gpr[kRbp], rsp = state.gpr[kRsp];
-    uint64_t frame = rsp - size;
-    uint8_t image[32 * 8];  // from the lowest address up
-    unsigned count = level == 0 ? 1 : level + 1;
-    std::memcpy(image + (count - 1) * size, &rbp, size);
-    for (unsigned i = 1; i < level; ++i)
-        if (!read_stack(cpu, rbp - i * size, image + (count - 1 - i) * size, size, exception))
-            return Outcome::kFault;
-    if (level > 0) std::memcpy(image, &frame, size);
-    uint64_t top = rsp - count * size - locals;
-    uint8_t probe = 0;
-    if (!read_stack(cpu, top, &probe, 1, exception) || !check_writable(cpu, top, 1, exception) ||
-        !write_stack(cpu, rsp - count * size, image, count * size, exception))
+    uint64_t top = frame.slot(frame.pushes() - 1) - locals;
+    if (!check_frame(cpu, frame, top, exception) || !write_frame(cpu, frame, exception))
         return Outcome::kFault;
-    write_register(state, kRbp, size, frame);
+    write_register(state, kRbp, frame.size, frame.address());
     state.gpr[kRsp] = top;
     return Outcome::kNext;
 }

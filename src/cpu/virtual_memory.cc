@@ -31,6 +31,8 @@ bool translate_range(Cpu& cpu, Privilege privilege, uint64_t at, unsigned size, 
                      Exception& exception) {
     CHECK(size <= kPageSize, "an access of {} bytes", size);
     out.first_size = static_cast<unsigned>(std::min<uint64_t>(size, kPageSize - (at & kPageMask)));
+    // Addresses are checked before pages are walked: the first page must not fault where the second can't be.
+    if (out.first_size < size && !x86::is_canonical(at + size - 1)) return general_protection(exception);
     if (!translate_one(cpu, privilege, at, access, out.first, exception)) return false;
     return out.first_size == size ||
            translate_one(cpu, privilege, at + out.first_size, access, out.second, exception);
@@ -117,6 +119,10 @@ bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exce
 
 bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception) {
     return write_virtual(cpu, at, in, size, exception) || as_stack_fault(exception);
+}
+
+bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) {
+    return check_writable(cpu, at, size, exception) || as_stack_fault(exception);
 }
 
 uint64_t effective_address(const Cpu& cpu, const Instruction& instruction) {

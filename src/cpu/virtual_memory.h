@@ -44,6 +44,7 @@ inline Outcome jumped_if(bool ok) { return ok ? Outcome::kJumped : Outcome::kFau
 /// Reads and writes on the stack: a non-canonical address raises #SS.
 [[nodiscard]] bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception);
 [[nodiscard]] bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception);
+[[nodiscard]] bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
 /// The linear address of the memory operand.
 uint64_t effective_address(const Cpu& cpu, const Instruction& instruction);

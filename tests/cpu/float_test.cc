@@ -164,5 +164,62 @@ TEST_F(FloatTest, ShortFormHasSixteenBitWords) {
     EXPECT_EQ(at<uint16_t>(14), 0xeeee);
 }
 
+/// MMX register n holds bytes of 0x10 + n, while the top of the x87 stack is `top`.
+FxState image_at_top(unsigned top) {
+    FxState fx;
+    reset_fx(fx);
+    fx.bytes[kFxStatus + 1] = static_cast<uint8_t>(top << 3);
+    for (unsigned number = 0; number < 8; ++number)
+        std::memset(&fx.bytes[kFxStack + ((number - top) & 7) * 16], static_cast<int>(0x10 + number), 8);
+    return fx;
+}
+
+TEST_F(FloatTest, MaskmovqStoresTheSelectedBytesAndEntersMmx) {
+    state.fx = image_at_top(3);
+    const uint8_t mask[8] = {0x80, 0, 0xff, 0x7f, 0, 0x81, 0, 0};
+    std::memcpy(&state.fx.bytes[kFxStack + ((5 - 3) & 7) * 16], mask, 8);
+    put(kData, Bytes(9, 0xee));
+    state.gpr[kRdi] = kData;
+    run_done({0x0f, 0xf7, 0xd5});  // maskmovq mm2, mm5
+    EXPECT_EQ(get(kData, 9), (Bytes{0x12, 0xee, 0x12, 0xee, 0xee, 0x12, 0xee, 0xee, 0xee}));
+    EXPECT_EQ(state.fx.bytes[kFxTag], 0xff);
+    EXPECT_EQ(state.fx.bytes[kFxStatus + 1] & 0x38, 0) << "top of stack";
+    EXPECT_EQ(state.fx.bytes[kFxStack + 2 * 16], 0x12);
+    EXPECT_EQ(state.fx.bytes[kFxStack + 7 * 16], 0x17);
+}
+
+TEST_F(FloatTest, MaskmovdquStoresTheSelectedBytes) {
+    for (unsigned i = 0; i < 16; ++i) {
+        state.fx.bytes[kFxXmm + 9 * 16 + i] = static_cast<uint8_t>(i);
+        state.fx.bytes[kFxXmm + 2 * 16 + i] = i % 3 ? 0x7f : 0x80;
+    }
+    put(kData, Bytes(32, 0xee));
+    state.segments[kFs].base = 0x1000;
+    state.gpr[kRdi] = 0x500000000 + kData - 0x1000 + 5;
+    run_done({0x67, 0x64, 0x66, 0x44, 0x0f, 0xf7, 0xca});  // maskmovdqu xmm9, xmm2 at fs:[edi]
+    Bytes expected(32, 0xee);
+    for (unsigned i = 0; i < 16; i += 3) expected[5 + i] = static_cast<uint8_t>(i);
+    EXPECT_EQ(get(kData, 32), expected);
+}
+
+TEST_F(FloatTest, MaskedStoresFaultBeforeTheyWrite) {
+    std::memset(&state.fx.bytes[kFxXmm], 0xff, 16);
+    put(0xffff8, Bytes(8, 0xee));
+    state.gpr[kRdi] = 0xffff8;  // the last page of the identity map
+    run_fault({0x66, 0x0f, 0xf7, 0xc0}, kPf, x86::kPfWrite);
+    EXPECT_EQ(exception.cr2, 0x100000u);
+    EXPECT_EQ(get(0xffff8, 8), Bytes(8, 0xee));
+    state.gpr[kRdi] = kData;
+    state.cr0 |= kCr0Ts;
+    run_fault({0x66, 0x0f, 0xf7, 0xc0}, kNm);
+    run_fault({0x0f, 0xf7, 0xc0}, kNm);
+    state.cr0 |= kCr0Em;
+    run_fault({0x0f, 0xf7, 0xc0}, kUd);
+    state.cr0 &= ~(kCr0Em | kCr0Ts);
+    state.fx.bytes[kFxStatus] |= 0x80;  // an exception of an earlier x87 instruction waits
+    run_fault({0x0f, 0xf7, 0xc0}, kMf);
+    run_done({0x66, 0x0f, 0xf7, 0xc0});
+}
+
 }  // namespace
 }  // namespace lockstep::cpu

@@ -271,7 +271,7 @@ TEST_F(TransfersTest, OrdinaryInstructionsAreNotTheInterpreters) {
     EXPECT_EQ(run({0x48, 0x89, 0xc3}), StepResult::kUnsupported);        // mov rbx, rax
     EXPECT_EQ(run({0xf2, 0x0f, 0x10, 0xc1}), StepResult::kUnsupported);  // movsd xmm0, xmm1
     EXPECT_EQ(run({0xff, 0xe0}), StepResult::kUnsupported);              // jmp rax
-    EXPECT_EQ(run({0x50}), StepResult::kUnsupported);                    // push rax
+    EXPECT_EQ(run({0x01, 0xd8}), StepResult::kUnsupported);              // add eax, ebx
     EXPECT_EQ(state.icount, Icount(0));
 }
 
