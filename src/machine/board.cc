@@ -133,16 +133,17 @@ void Board::control(const record::Entry& entry) {
     timers_.clock_changed();
 }
 
-// One section for the time and the requests, then one for each device: its name, and its state as a blob.
+// The time and the requests, the names of the devices, then the state of each as a blob.
 void Board::save(ByteWriter& out) const {
     clock_.save(out);
     out.varint(requests_.peek());
+    out.varint(devices_.size());
+    for (const bus::Device* device : devices_) out.text(device->name());
     Bytes state;
     for (const bus::Device* device : devices_) {
         state.clear();
         ByteWriter section(state);
         device->save(section);
-        out.text(device->name());
         out.blob(state);
     }
 }
@@ -150,15 +151,18 @@ void Board::save(ByteWriter& out) const {
 Result<void> Board::load(ByteReader& in) {
     clock_.load(in);
     requests_.set(in.varint());
+    uint64_t count = in.varint();
+    for (size_t i = 0; i < devices_.size(); ++i) {
+        std::string name = i < count ? in.text() : "nothing";
+        if (in.ok() && name != devices_[i]->name())
+            return error("the saved machine has {} where this one has {}; the configurations differ", name,
+                         devices_[i]->name());
+    }
     if (!in.ok() || clock_.rate() == 0) return error("the saved machine is cut short or damaged");
+    if (count > devices_.size()) return error("the saved machine has more devices than this one");
     for (bus::Device* device : devices_) {
-        std::string name = in.text();
         ByteReader section(in.blob());
         if (!in.ok()) return error("the saved machine is cut short at device {}", device->name());
-        if (name != device->name())
-            return error(
-                "the saved machine has a device '{}' where this one has '{}'; the configurations differ",
-                name, device->name());
         TRY(device->load(section));
         if (!section.ok() || section.remaining())
             return error("the saved state of {} is damaged", device->name());

@@ -5,9 +5,9 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "cpu/cpu.h"
+#include "cpu/save.h"
 #include "machine/board.h"
 #include "machine/boot.h"
-#include "machine/cpu_fields.h"
 #include "translate/vcpu.h"
 
 namespace lockstep::machine {
@@ -15,7 +15,7 @@ namespace lockstep::machine {
 namespace {
 
 constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
-constexpr uint32_t kStateVersion = 1;
+constexpr uint32_t kStateVersion = 2;
 
 // Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
 constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
@@ -65,7 +65,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
     std::string describe() const override;
 
   private:
-    uint64_t hash_registers();
+    uint64_t hash_registers() const { return cpu::hash(cpu_.state); }
     uint64_t hash_devices();
     void enter(const BootEntry& entry);
     void forget_derived();
@@ -141,7 +141,7 @@ void MachineImpl::save(ByteWriter& out) {
     forget_derived();
     out.fixed(kStateMagic);
     out.varint(kStateVersion);
-    record::write_fields(out, CpuFields{cpu_.state});
+    cpu::save(cpu_.state, out);
     board_.save(out);
     out.varint(memory_->ram_size());
     memory_->save(out);
@@ -152,8 +152,7 @@ Result<void> MachineImpl::load(ByteReader& in) {
     if (uint64_t version = in.varint(); version != kStateVersion)
         return error("the saved machine has version {}, this program reads version {}", version,
                      kStateVersion);
-    CpuFields fields{cpu_.state};
-    TRY(record::read_fields(in, fields, "the saved state of the processor"));
+    TRY(cpu::load(cpu_.state, in));
     // The devices arm their timers by the restored icount.
     forget_derived();
     TRY(board_.load(in));
@@ -164,8 +163,6 @@ Result<void> MachineImpl::load(ByteReader& in) {
     forget_derived();
     return {};
 }
-
-uint64_t MachineImpl::hash_registers() { return hash64(record::encode_fields(CpuFields{cpu_.state})); }
 
 uint64_t MachineImpl::hash_devices() {
     Bytes state;

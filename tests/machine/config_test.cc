@@ -1,0 +1,54 @@
+#include <gtest/gtest.h>
+
+#include "machine/machine.h"
+
+namespace lockstep::machine {
+namespace {
+
+MachineConfig full_config() {
+    MachineConfig config;
+    config.memory_bytes = 64 << 20;
+    config.disks = {{1 << 20, true, "one"}, {2 << 20, false, ""}};
+    config.networks = {{{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}};
+    config.console = false;
+    config.kernel = {1, 2, 3};
+    config.initrd = {4, 5};
+    config.command_line = "console=ttyS0";
+    config.start_time_s = 1'700'000'000;
+    return config;
+}
+
+Bytes bytes_of(const MachineConfig& config) {
+    Bytes bytes;
+    ByteWriter out(bytes);
+    config.save(out);
+    return bytes;
+}
+
+TEST(MachineConfig, SavedAndLoadedIsTheSame) {
+    Bytes bytes = bytes_of(full_config());
+    ByteReader in(bytes);
+    Result<MachineConfig> config = MachineConfig::load(in);
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(in.remaining(), 0u);
+    EXPECT_EQ(bytes_of(config.value()), bytes);
+    EXPECT_EQ(config.value().disks[0].serial, "one");
+    EXPECT_TRUE(config.value().disks[0].read_only);
+    EXPECT_EQ(config.value().networks[1].mac[5], 2);
+    EXPECT_FALSE(config.value().console);
+    EXPECT_EQ(config.value().command_line, "console=ttyS0");
+}
+
+TEST(MachineConfig, CutOrForeignBytesAreRefused) {
+    Bytes bytes = bytes_of(full_config());
+    for (size_t size = 0; size < bytes.size(); ++size) {
+        ByteReader in(ByteSpan(bytes).first(size));
+        EXPECT_FALSE(MachineConfig::load(in).ok()) << size;
+    }
+    bytes[0] = 99;
+    ByteReader in(bytes);
+    EXPECT_FALSE(MachineConfig::load(in).ok());
+}
+
+}  // namespace
+}  // namespace lockstep::machine

@@ -1,0 +1,218 @@
+#include "machine/machine.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <thread>
+
+#include "record/payloads.h"
+#include "small_kernel.h"
+
+namespace lockstep::machine {
+namespace {
+
+/// What left the machine, and when.
+class Sink : public bus::OutputSink {
+  public:
+    void output(bus::Output output) override {
+        text.append(output.payload.begin(), output.payload.end());
+        if (machine) icounts.push_back(machine->icount().value());
+    }
+    std::string text;
+    std::vector<uint64_t> icounts;
+    Machine* machine = nullptr;
+};
+
+struct Guest {
+    explicit Guest(ByteSpan program, translate::EngineOptions options = {}) {
+        MachineConfig config;
+        config.memory_bytes = 64 << 20;
+        config.kernel = make_kernel(program);
+        Result<std::unique_ptr<Machine>> made = Machine::create(config, options, sink);
+        EXPECT_TRUE(made.ok());
+        machine = made.take();
+        sink.machine = machine.get();
+    }
+    Stop run(uint64_t until) { return machine->run(Icount(until)); }
+    /// Runs to the end, jumping over the time in which the guest is halted; in steps of random length if a
+    /// seed is given.
+    Stop run_to_the_end(uint64_t seed = 0) {
+        std::mt19937_64 random(seed);
+        while (machine->icount().value() < 10'000'000) {
+            uint64_t step = seed ? 1 + random() % 3000 : 10'000'000;
+            Stop stop = machine->run(machine->icount() + step);
+            if (stop == Stop::kPowerOff || stop == Stop::kReset) return stop;
+            if (stop == Stop::kHalted) {
+                uint64_t wait = machine->next_timer_ns() - machine->guest_time_ns();
+                machine->deliver(record::make_entry(machine->icount(), 0, record::TimeAdvance{wait}));
+            }
+        }
+        return Stop::kReached;
+    }
+    Bytes save() {
+        Bytes bytes;
+        ByteWriter out(bytes);
+        machine->save(out);
+        return bytes;
+    }
+
+    Sink sink;
+    std::unique_ptr<Machine> machine;
+};
+
+TEST(Machine, BootsPrintsAndSwitchesItselfOff) {
+    Guest guest(SMALL_KERNEL(hello));
+    EXPECT_EQ(guest.run(1'000'000), Stop::kPowerOff);
+    EXPECT_EQ(guest.sink.text, "Hi") << "what was gathered leaves before the end";
+    EXPECT_EQ(guest.run(1'000'000), Stop::kPowerOff);
+    EXPECT_EQ(guest.sink.text, "Hi");
+}
+
+TEST(Machine, ResetStartsAgainAndTimeGoesOn) {
+    Guest guest(SMALL_KERNEL(hello));
+    guest.run(1'000'000);
+    Icount before = guest.machine->icount();
+    guest.machine->reset();
+    EXPECT_EQ(guest.machine->icount(), before);
+    EXPECT_EQ(guest.run(1'000'000), Stop::kPowerOff);
+    EXPECT_EQ(guest.sink.text, "HiHi");
+}
+
+TEST(Machine, GuestAndFaultsAskForReset) {
+    EXPECT_EQ(Guest(SMALL_KERNEL(reset)).run(1'000'000), Stop::kReset);
+    EXPECT_EQ(Guest(SMALL_KERNEL(triple)).run(1'000'000), Stop::kReset);
+}
+
+TEST(Machine, StopsExactlyWhereItIsTold) {
+    Guest guest(SMALL_KERNEL(count));
+    for (uint64_t until : {1, 2, 3, 10, 1000, 12345}) {
+        EXPECT_EQ(guest.run(until), Stop::kReached);
+        EXPECT_EQ(guest.machine->icount(), Icount(until));
+    }
+    EXPECT_EQ(guest.run(5), Stop::kReached) << "the past is reached already";
+    EXPECT_EQ(guest.machine->icount(), Icount(12345));
+}
+
+TEST(Machine, HaltsUntilSomethingComes) {
+    Guest guest(SMALL_KERNEL(halt));
+    EXPECT_EQ(guest.run(1000), Stop::kHalted);
+    EXPECT_EQ(guest.machine->icount(), Icount(1));
+    EXPECT_EQ(guest.machine->next_timer_ns(), ~uint64_t{0});
+    guest.machine->deliver(
+        record::make_entry(Icount(1), 0, record::PowerControl{record::PowerAction::kReset}));
+    EXPECT_EQ(guest.run(1000), Stop::kReset);
+}
+
+TEST(Machine, AStopMayBeAskedForByAnotherThread) {
+    Guest guest(SMALL_KERNEL(count));
+    std::thread other([&] { guest.machine->request_stop(); });
+    EXPECT_EQ(guest.run(~uint64_t{0} >> 8), Stop::kRequested);
+    other.join();
+    uint64_t at = guest.machine->icount().value();
+    EXPECT_EQ(guest.run(at + 100), Stop::kReached);
+    Guest again(SMALL_KERNEL(count));
+    EXPECT_EQ(again.run(at + 100), Stop::kReached);
+    EXPECT_EQ(again.machine->hash(), guest.machine->hash());
+}
+
+TEST(Machine, TimerInterruptsComeAtTheSameInstructionsInEveryRun) {
+    Guest reference(SMALL_KERNEL(timer));
+    ASSERT_EQ(reference.run_to_the_end(), Stop::kPowerOff);
+    EXPECT_EQ(reference.sink.text, "kjihgfedcb");
+    StateHash hash = reference.machine->hash();
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        translate::EngineOptions options;
+        options.block_limit = seed % 3 ? 64 : 1;
+        options.chaining = seed % 2;
+        Guest guest(SMALL_KERNEL(timer), options);
+        ASSERT_EQ(guest.run_to_the_end(seed), Stop::kPowerOff);
+        EXPECT_EQ(guest.machine->icount(), reference.machine->icount());
+        EXPECT_EQ(guest.sink.text, reference.sink.text);
+        EXPECT_EQ(guest.sink.icounts, reference.sink.icounts);
+        EXPECT_EQ(guest.machine->hash(), hash);
+    }
+}
+
+TEST(Machine, SavedAndLoadedItGoesOnTheSame) {
+    for (uint64_t at : {100, 4000, 7000, 20000}) {
+        SCOPED_TRACE(testing::Message() << "saved at " << at);
+        Guest original(SMALL_KERNEL(timer)), copy(SMALL_KERNEL(timer));
+        original.run(at);
+        Bytes state = original.save();
+        ByteReader in(state);
+        ASSERT_TRUE(copy.machine->load(in).ok());
+        EXPECT_EQ(in.remaining(), 0u);
+        EXPECT_EQ(copy.save(), state);
+        EXPECT_EQ(copy.machine->hash(), original.machine->hash());
+        EXPECT_EQ(original.run_to_the_end(), copy.run_to_the_end());
+        EXPECT_EQ(copy.machine->hash(), original.machine->hash());
+        EXPECT_EQ(copy.machine->icount(), original.machine->icount());
+    }
+}
+
+TEST(Machine, SavingChangesNothing) {
+    Guest saved(SMALL_KERNEL(timer)), other(SMALL_KERNEL(timer));
+    for (uint64_t at = 1000; at < 12'000; at += 1000) {
+        saved.run(at);
+        saved.save();
+    }
+    other.run(saved.machine->icount().value());
+    EXPECT_EQ(saved.machine->hash(), other.machine->hash());
+}
+
+TEST(Machine, PartsOfTheMemoryHaveTheirHashes) {
+    Guest guest(SMALL_KERNEL(count));
+    StateHash before = guest.machine->hash_part(kTestKernelAddress, 4096);
+    StateHash elsewhere = guest.machine->hash_part(0, 4096);
+    guest.run(1000);
+    EXPECT_NE(guest.machine->hash_part(kTestKernelAddress, 4096).memory, before.memory);
+    EXPECT_EQ(guest.machine->hash_part(0, 4096).memory, elsewhere.memory);
+    EXPECT_NE(guest.machine->hash_part(0, 4096).registers, elsewhere.registers);
+    guest.machine->hash_part((64 << 20) - 4096, 1 << 20);  // as far as there is memory
+}
+
+TEST(Machine, DamagedStatesAreRefused) {
+    Guest guest(SMALL_KERNEL(count));
+    Bytes state = guest.save();
+    for (size_t size : {size_t{0}, size_t{7}, size_t{9}, size_t{300}, state.size() / 2, state.size() - 1}) {
+        Guest other(SMALL_KERNEL(count));
+        ByteReader in(ByteSpan(state).first(size));
+        EXPECT_FALSE(other.machine->load(in).ok()) << size;
+    }
+    Bytes foreign = state;
+    foreign[0] ^= 1;
+    ByteReader in(foreign);
+    EXPECT_FALSE(guest.machine->load(in).ok());
+}
+
+TEST(Machine, DescribesItself) {
+    Guest guest(SMALL_KERNEL(count));
+    guest.run(100);
+    std::string text = guest.machine->describe();
+    for (const char* part : {"icount 100", "rip", "lapic", "uart"})
+        EXPECT_NE(text.find(part), std::string::npos) << part;
+}
+
+TEST(Machine, BadConfigurationsAreRefused) {
+    Sink sink;
+    MachineConfig config;
+    config.memory_bytes = 64 << 20;
+    EXPECT_FALSE(Machine::create(config, {}, sink).ok()) << "no kernel";
+    config.kernel = make_kernel(SMALL_KERNEL(halt));
+    config.memory_bytes = 1;
+    EXPECT_FALSE(Machine::create(config, {}, sink).ok());
+    config.memory_bytes = 64 << 20;
+    config.disks = {{1, false, ""}};
+    EXPECT_FALSE(Machine::create(config, {}, sink).ok());
+}
+
+TEST(MachineDeathTest, EntriesBelongToOneIcount) {
+    Guest guest(SMALL_KERNEL(count));
+    guest.run(10);
+    EXPECT_DEATH(guest.machine->deliver(record::make_entry(Icount(9), 0, record::TimeAdvance{1})), "icount");
+}
+
+}  // namespace
+}  // namespace lockstep::machine
