@@ -1,5 +1,7 @@
 #include "cpu/save.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 
 namespace lockstep::cpu {
@@ -36,7 +38,7 @@ void visit_fields(State& state, Visit visit) {
     visit(state.icount);
     visit(state.halted);
     visit(state.interrupt_shadow);
-    for (auto& byte : state.fx.bytes) visit(byte);
+    visit(state.fx);
 }
 
 struct Saver {
@@ -46,6 +48,7 @@ struct Saver {
         out.fixed(value);
     }
     void operator()(const Icount& value) { out.fixed(value.value()); }
+    void operator()(const FxState& value) { out.raw(value.bytes); }
 };
 
 struct Loader {
@@ -55,6 +58,10 @@ struct Loader {
         value = in.fixed<T>();
     }
     void operator()(Icount& value) { value = Icount(in.fixed<uint64_t>()); }
+    void operator()(FxState& value) {
+        ByteSpan image = in.raw(value.bytes.size());
+        std::copy(image.begin(), image.end(), value.bytes.begin());
+    }
 };
 
 }  // namespace
