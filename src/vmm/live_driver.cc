@@ -11,7 +11,6 @@ using record::EntryKind;
 
 namespace {
 
-constexpr uint64_t kSliceNs = 10'000'000;
 /// A halted guest's time is brought up to date before an input where it is behind by more than this.
 constexpr uint64_t kWorthJumpNs = 20'000;
 
@@ -127,7 +126,7 @@ LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock) {
         checkpoint_if_due(before);
     }
     Icount from = machine_.icount();
-    Stop stop = run(from + time_.instructions_in(kSliceNs));
+    Stop stop = run(from + time_.instructions_in(options_.slice_ns));
     uint64_t after = clock();
     time_.ran(after - before, machine_.icount() - from);
     listener_.progress(machine_.icount());

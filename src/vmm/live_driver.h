@@ -4,7 +4,8 @@
 //   input   something that happened on the host and that the guest is to notice; it becomes an entry when it
 //   is
 //           delivered, with the icount of that moment.
-//   slice   the guest runs for about kSliceNs at a time, so that time is steered, progress is reported and
+//   slice   the guest runs for some ms (slice_ns) at a time, so that time is steered, progress is reported
+//   and
 //           checkpoints are made even where nothing happens.
 //
 // Rule of delivery: entries of one icount take effect without the machine running in between, because that is
@@ -56,6 +57,7 @@ class LiveListener {
 struct LiveOptions {
     uint64_t ram_bytes = 0;
     uint64_t hash_period_ns = 0;  ///< 0: no checkpoints
+    uint64_t slice_ns = 10'000'000;
 };
 
 class LiveDriver {

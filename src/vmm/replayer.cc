@@ -53,6 +53,7 @@ ReplayResult Replayer::apply(const Entry& entry) {
                         fmt::format("the entry ({}) belongs to icount {}, which is past",
                                     record::entry_name(entry.kind), entry.icount.value()));
     ReplayResult result = run_to(entry.icount);
+    if (result == ReplayResult::kDone) result = check_outputs_made();
     if (result != ReplayResult::kDone) return result;
     result = take_effect(entry);
     if (result != ReplayResult::kDiverged) ++position_;
@@ -87,16 +88,26 @@ ReplayResult Replayer::compare_hash(const Entry& entry) {
     return ReplayResult::kDone;
 }
 
-// The mark was made while the instruction of the output was executing, or behind it: at the mark's icount the
-// machine is about to make the output, or has made it.
+// A mark is made in the midst of an instruction, which may make several outputs. So at the mark's icount the
+// machine has made all outputs but those of this one instruction; once it is past, all of them.
 ReplayResult Replayer::compare_output(const Entry& entry) {
     auto mark = record::decode<record::OutputMark>(entry);
     if (!mark) return diverged(0, mark.error().message());
     uint64_t number = mark.value().number;
-    if (counts_.outputs != number && counts_.outputs != number + 1)
-        return diverged(replica::kDevicesDiffer, fmt::format("output {} was recorded here, but {} were made",
-                                                             number, counts_.outputs));
+    if (counts_.outputs > number + 1)
+        return diverged(
+            replica::kDevicesDiffer,
+            fmt::format("output {} was recorded here, but {} were made already", number, counts_.outputs));
+    due_outputs_ = number + 1;
+    due_after_ = entry.icount;
     return ReplayResult::kDone;
+}
+
+ReplayResult Replayer::check_outputs_made() {
+    if (machine_.icount() <= due_after_ || counts_.outputs >= due_outputs_) return ReplayResult::kDone;
+    return diverged(replica::kDevicesDiffer,
+                    fmt::format("{} outputs were recorded up to icount {}, but {} were made", due_outputs_,
+                                due_after_.value(), counts_.outputs));
 }
 
 ReplayResult Replayer::end(const Entry& entry) {

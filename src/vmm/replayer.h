@@ -61,6 +61,7 @@ class Replayer {
     ReplayResult take_effect(const record::Entry& entry);
     ReplayResult compare_hash(const record::Entry& entry);
     ReplayResult compare_output(const record::Entry& entry);
+    ReplayResult check_outputs_made();
     ReplayResult end(const record::Entry& entry);
     ReplayResult diverged(uint8_t parts, const std::string& what);
 
@@ -70,6 +71,8 @@ class Replayer {
     DriverCounts counts_;
     std::optional<Divergence> divergence_;
     uint64_t checkpoints_ = 0;
+    uint64_t due_outputs_ = 0;  ///< to have been made once the machine is past due_after_
+    Icount due_after_;
     bool off_ = false;
     const std::atomic<bool>& aborted_;
 };

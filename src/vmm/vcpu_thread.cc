@@ -76,8 +76,9 @@ void VcpuThread::go_live(LogPos position, uint64_t hash_period_ns, uint64_t behi
         replayer_.reset();
         report([reissue, requests = machine_->unanswered()] { reissue(requests); });
         LiveListener& listener = *this;
-        live_ = std::make_unique<LiveDriver>(*machine_, LiveOptions{ram_bytes_, hash_period_ns}, position,
-                                             counts_, listener, host::monotonic_ns(), behind_ns);
+        live_ = std::make_unique<LiveDriver>(
+            *machine_, LiveOptions{.ram_bytes = ram_bytes_, .hash_period_ns = hash_period_ns}, position,
+            counts_, listener, host::monotonic_ns(), behind_ns);
         mode_ = Mode::kLive;
     });
 }

@@ -1,0 +1,265 @@
+#include "toy_machine.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "devices/virtio/block/request.h"
+#include "devices/virtio/rng/rng.h"
+#include "host/disk_image.h"
+#include "record/payloads.h"
+
+namespace lockstep::vmm::testing {
+
+using bus::OutputKind;
+using devices::virtio::DiskOperation;
+using machine::Stop;
+using record::EntryKind;
+
+namespace {
+
+constexpr uint64_t kSector = 512;
+constexpr uint64_t kSectors = 64;
+constexpr uint64_t kTickNs = 10'000'000;
+constexpr uint64_t kNever = ~uint64_t{0};
+
+uint64_t mix(uint64_t x) {
+    x ^= x << 13;
+    x ^= x >> 7;
+    return x ^ (x << 17);
+}
+
+}  // namespace
+
+ToyMachine::ToyMachine(const ToyConfig& config, unsigned block, bus::OutputSink& sink)
+    : config_(config), block_(block), sink_(sink), ram_(config.ram_bytes) {
+    reset();
+}
+
+void ToyMachine::reset() {
+    Registers fresh;
+    fresh.icount = state_.icount;
+    fresh.requests = state_.requests;
+    fresh.value = config_.seed | 1;
+    // A reset forgets what it printed and wrote no more than a real guest's disk does.
+    fresh.lines = state_.lines;
+    fresh.writes = state_.writes;
+    state_ = fresh;
+    ram_.assign(ram_.size(), 0);
+    state_.timer_ns = guest_time_ns() + kTickNs;
+}
+
+Stop ToyMachine::run(Icount until) {
+    unsigned in_block = 0;
+    for (;;) {
+        if (state_.off) return Stop::kPowerOff;
+        if (state_.reset_wanted) return Stop::kReset;
+        if (state_.icount >= until) return Stop::kReached;
+        if (in_block++ % block_ == 0 && stop_requested_.exchange(false)) return Stop::kRequested;
+        take_interrupt();
+        if (state_.halted) return Stop::kHalted;
+        step();
+    }
+}
+
+void ToyMachine::take_interrupt() {
+    if (guest_time_ns() >= state_.timer_ns) {
+        state_.timer_ns = guest_time_ns() + kTickNs;
+        state_.halted = false;
+        state_.value = mix(state_.value + 1);
+        print_line();
+        write_disk();
+    }
+    while (!state_.waiting.empty()) {
+        state_.halted = false;
+        fold(state_.waiting.front());
+        state_.waiting.pop_front();
+    }
+}
+
+void ToyMachine::fold(ByteSpan bytes) {
+    state_.value = mix(state_.value ^ hash64(bytes, state_.icount.value())) | 1;
+    uint64_t at = state_.value % (ram_.size() / 8) * 8;
+    std::memcpy(&ram_[at], &state_.value, 8);
+}
+
+void ToyMachine::step() {
+    state_.value = mix(state_.value);
+    uint64_t choice = state_.value >> 20 & 0xfffff;
+    if (choice < 64) {
+        act(choice);
+    } else if (choice < 4096) {
+        uint64_t at = state_.value % ram_.size();
+        ram_[at] = static_cast<uint8_t>(ram_[at] + state_.value);
+        state_.value += ram_[at];
+    }
+    ++state_.icount;
+}
+
+/// Rare things, each about once in 16,000 instructions. Outputs leave in the midst of an instruction.
+void ToyMachine::act(uint64_t choice) {
+    if (choice < 16) {
+        state_.value ^= guest_time_ns();
+    } else if (choice < 20 && config_.network) {
+        Bytes packet(60, static_cast<uint8_t>(choice));
+        std::memcpy(packet.data() + 14, &state_.value, 8);
+        sink_.output({OutputKind::kPackets, machine::kFirstNetwork,
+                      record::encode(record::NetworkReceive{.packets = {packet}})});
+    } else if (choice < 22) {
+        ask(OutputKind::kRandomRequest, machine::kRandomDevice, ++state_.requests,
+            record::encode_fields(devices::virtio::RandomRequest{state_.requests, 16}));
+    } else if (choice < 26 && config_.disk_bytes) {
+        read_disk(state_.value % kSectors);
+    } else if (choice >= 32 && config_.halts) {
+        state_.halted = true;
+    }
+}
+
+void ToyMachine::print_line() {
+    std::string line = fmt::format("{}\n", state_.lines++);
+    sink_.output({OutputKind::kConsoleBytes, machine::kSerialDevice, Bytes(line.begin(), line.end())});
+}
+
+void ToyMachine::write_disk() {
+    if (!config_.disk_bytes || state_.write_pending) return;
+    devices::virtio::DiskRequest request;
+    request.number = state_.write_pending = ++state_.requests;
+    request.operation = DiskOperation::kWrite;
+    uint64_t k = ++state_.writes;
+    request.offset = k % kSectors * kSector;
+    request.size = kSector;
+    request.data.assign(kSector, static_cast<uint8_t>(k));
+    std::memcpy(request.data.data(), &k, sizeof k);
+    ask(OutputKind::kDiskRequest, machine::kFirstDisk, request.number, record::encode_fields(request));
+}
+
+void ToyMachine::read_disk(uint64_t sector) {
+    devices::virtio::DiskRequest request;
+    request.number = ++state_.requests;
+    request.operation = DiskOperation::kRead;
+    request.offset = sector * kSector;
+    request.size = kSector;
+    ask(OutputKind::kDiskRequest, machine::kFirstDisk, request.number, record::encode_fields(request));
+}
+
+void ToyMachine::ask(OutputKind kind, uint16_t device, uint64_t number, const Bytes& payload) {
+    Bytes kept;
+    ByteWriter out(kept);
+    out.fixed(number);
+    out.fixed(kind);
+    out.fixed(device);
+    out.raw(payload);
+    state_.in_flight.push_back(kept);
+    sink_.output({kind, device, payload});
+}
+
+void ToyMachine::answered(uint64_t number) {
+    std::erase_if(state_.in_flight, [number](const Bytes& kept) {
+        ByteReader in(kept);
+        return in.fixed<uint64_t>() == number;
+    });
+    if (state_.write_pending == number) state_.write_pending = 0;
+}
+
+std::vector<bus::Output> ToyMachine::unanswered() const {
+    std::vector<bus::Output> outputs;
+    for (const Bytes& kept : state_.in_flight) {
+        ByteReader in(kept);
+        in.fixed<uint64_t>();
+        OutputKind kind = in.fixed<OutputKind>();
+        uint16_t device = in.fixed<uint16_t>();
+        ByteSpan payload = in.raw(in.remaining());
+        outputs.push_back({kind, device, Bytes(payload.begin(), payload.end())});
+    }
+    return outputs;
+}
+
+void ToyMachine::deliver(const record::Entry& entry) {
+    CHECK(entry.icount == state_.icount);
+    switch (entry.kind) {
+        case EntryKind::kTimeRate:
+            clock_.set_rate(state_.icount, record::decode<record::TimeRate>(entry).value().rate);
+            return;
+        case EntryKind::kTimeAdvance:
+            clock_.advance(state_.icount, record::decode<record::TimeAdvance>(entry).value().ticks);
+            return;
+        case EntryKind::kPowerControl: {
+            auto action = record::decode<record::PowerControl>(entry).value().action;
+            if (action == record::PowerAction::kReset)
+                state_.reset_wanted = true;
+            else
+                state_.off = true;
+            return;
+        }
+        case EntryKind::kDiskCompletion:
+            answered(record::decode<record::DiskCompletion>(entry).value().request);
+            break;
+        case EntryKind::kRandomBytes:
+            answered(record::decode<record::RandomBytes>(entry).value().request);
+            break;
+        case EntryKind::kConsoleInput:
+            typed(entry);
+            break;
+        default:
+            break;
+    }
+    state_.waiting.push_back(entry.payload);
+}
+
+void ToyMachine::typed(const record::Entry& entry) {
+    Bytes bytes = record::decode<record::ConsoleInput>(entry).value().bytes;
+    std::string line = "echo " + std::string(bytes.begin(), bytes.end()) + "\n";
+    sink_.output({OutputKind::kConsoleBytes, machine::kSerialDevice, Bytes(line.begin(), line.end())});
+    for (uint8_t byte : bytes) {
+        if (byte == 'q') state_.off = true;
+        if (byte == 'r') state_.reset_wanted = true;
+    }
+}
+
+void ToyMachine::save(ByteWriter& out) {
+    record::write_fields(out, state_);
+    clock_.save(out);
+    out.blob(ram_);
+}
+
+Result<void> ToyMachine::load(ByteReader& in) {
+    TRY(record::read_fields(in, state_, "the toy's state"));
+    clock_.load(in);
+    ByteSpan ram = in.blob();
+    if (!in.ok() || ram.size() != ram_.size()) return error("the toy's state doesn't fit its memory");
+    ram_.assign(ram.begin(), ram.end());
+    return {};
+}
+
+machine::StateHash ToyMachine::hash() { return hash_part(0, ram_.size()); }
+
+machine::StateHash ToyMachine::hash_part(uint64_t start, uint64_t size) {
+    Bytes devices;
+    ByteWriter out(devices);
+    clock_.save(out);
+    return {.registers = hash64(record::encode_fields(state_)),
+            .memory = hash64(ByteSpan(ram_).subspan(start, size)),
+            .devices = hash64(devices)};
+}
+
+std::string ToyMachine::describe() const {
+    return fmt::format("icount {} value {:x} lines {} writes {}", state_.icount.value(), state_.value,
+                       state_.lines, state_.writes);
+}
+
+Result<Bytes> ToyFactory::configure(const VmSettings& settings) {
+    ToyConfig config;
+    config.seed = hash64({reinterpret_cast<const uint8_t*>(settings.name.data()), settings.name.size()});
+    if (!settings.disks.empty()) config.disk_bytes = TRY(host::DiskImage::size_of(settings.disks[0].path));
+    config.network = !settings.networks.empty();
+    config.halts = settings.command_line.find("busy") == std::string::npos;
+    return record::encode_fields(config);
+}
+
+Result<std::unique_ptr<machine::Machine>> ToyFactory::create(ByteSpan configuration,
+                                                             const translate::EngineOptions& options,
+                                                             bus::OutputSink& sink, uint64_t& ram_bytes) {
+    ToyConfig config = TRY(record::decode_fields<ToyConfig>(configuration, "a toy's configuration"));
+    ram_bytes = config.ram_bytes;
+    return std::unique_ptr<machine::Machine>(std::make_unique<ToyMachine>(config, options.block_limit, sink));
+}
+
+}  // namespace lockstep::vmm::testing
