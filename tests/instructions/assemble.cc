@@ -259,6 +259,7 @@ class Assembler {
             uint64_t value = interesting_number(random_, size);
             if (form_.map == OpcodeMap::kOneByte && (form_.opcode == 0xc8 || form_.opcode == 0xc2))
                 value &= 0x1f;  // ENTER, RET: small frames
+            if (form_.has(kTagFrame) && size == 1) value = random_.chance(70) ? 0 : value % 4;  // levels
             number(size, value);
         } else if (operand.kind == 'J') {
             out_.branch_at = out_.bytes.size();

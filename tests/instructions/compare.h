@@ -7,16 +7,11 @@
 
 namespace lockstep::instructions {
 
-enum class FlagsRule : uint8_t {
-    kExact,
-    kDeadReadAsZero,  ///< arithmetic flags that the following code overwrites unread may be zero where an
-                      ///< exception pushes them
-};
+/// A line for each difference; empty where there is none. Arithmetic flags that the following code overwrites
+/// unread may be zero in the engine where an exception pushes them.
+std::string compare(const Case& test_case, const Outcome& expected, const Outcome& actual);
 
-/// A line for each difference; empty where there is none.
-std::string compare(const Case& test_case, const Outcome& expected, const Outcome& actual, FlagsRule rule);
-
-/// The same for two stops of one case at one icount: they must be equal to the last bit.
+/// The same for two states of engines at one icount: they must be equal to the last bit.
 std::string compare_states(const UserState& expected, const UserState& actual);
 
 /// How a case starts, its code, and the command that repeats it.

@@ -15,8 +15,8 @@ using namespace guests;
 constexpr uint64_t kRamBytes = 4 << 20;
 constexpr uint64_t kStubs = 0x8000;  ///< guest-physical; vector v's HLT is at kStubs + 4 * v
 constexpr uint64_t kKernelStackTop = 0x10000;
-constexpr uint64_t kFrames = 0x200000;  ///< the sandbox's pages lie somewhere from here on
-constexpr uint64_t kInstructionLimit = 1'000'000;
+constexpr uint64_t kFrames = 0x200000;               ///< the sandbox's pages lie somewhere from here on
+constexpr uint64_t kInstructionLimit = 200'000'000;  // the bare CPU's limit is half a second
 constexpr uint8_t kHlt = 0xf4;
 
 }  // namespace

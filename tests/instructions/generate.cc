@@ -23,6 +23,7 @@ namespace {
 using namespace cpu;
 
 constexpr uint64_t kLow32 = 0xffffffff;
+constexpr uint8_t kLeave = 0xc9, kCmpsb = 0xa6, kCmps = 0xa7, kPopf = 0x9d;
 
 class FormCase {
   public:
@@ -35,6 +36,8 @@ class FormCase {
         randomise_state(random_, state());
         state().fx = random_fx(random_, form_.has(kTagFloat));
         state().gpr[kRsp] = (kData + 0x800 + random_.below(0x3000)) & (random_.chance(85) ? ~7ull : ~0ull);
+        case_.large_operand = form_.has(kTagImage);
+        case_.open_flags_at_faults = form_.has(kTagString);
         Choices choices = choose();
         encoded_ = assemble(form_, choices, random_);
         set_roles(choices);
@@ -55,8 +58,10 @@ class FormCase {
         Choices choices;
         const Operand* rm = form_.rm();
         choices.memory = rm && (rm->kind == 'M' || (rm->kind != 'R' && random_.chance(65)));
-        choices.lock =
-            random_.chance(form_.has(kTagLock) && choices.memory ? 30 : 1) && !form_.has(kTagString);
+        bool control_register =
+            form_.map == OpcodeMap::k0F && (form_.opcode & 0xfc) == 0x20;  // LOCK means CR8 on AMD
+        choices.lock = random_.chance(form_.has(kTagLock) && choices.memory ? 30 : 1) &&
+                       !form_.has(kTagString) && !control_register;
         if (form_.has(kTagString) && random_.chance(70)) choices.repeat = random_.chance(60) ? 0xf3 : 0xf2;
         if (form_.has(kTagReturn) && random_.chance(30)) choices.repeat = 0xf3;
         MemoryShape& shape = choices.shape;
@@ -93,7 +98,10 @@ class FormCase {
         shape32_ = choices.shape.address32;
         encoded_.shape.segment_prefix = choices.shape.segment_prefix;
         if (form_.has(kTagStack)) pin(kRsp, stack_target());
-        if (form_.has(kTagFrame)) pin(kRbp, stack_target());
+        if (form_.has(kTagFrame))
+            pin(kRbp, form_.opcode == kLeave ? stack_target() : kData + 0x800 + 8 * random_.below(0x100));
+        if (form_.has(kTagFrame) && encoded_.bytes.back() != 0)
+            pin(kRsp, kData + 0x2800);  // nested: order of faults
         if (form_.has(kTagString)) set_string_roles();
         if (form_.has(kTagMaskMove)) pin(kRdi, pick_target(random_, 16, Reach::kAnywhere) - segment_base());
         if (form_.has(kTagTable)) {
@@ -114,7 +122,14 @@ class FormCase {
     void set_string_roles() {
         gpr(kRsi) = pick_target(random_, encoded_.operand_size, Reach::kAnywhere) - segment_base();
         gpr(kRdi) = pick_target(random_, encoded_.operand_size, Reach::kAnywhere);
-        if (random_.chance(20)) gpr(kRdi) = gpr(kRsi) + static_cast<uint64_t>(random_.between(-16, 16));
+        // Which operand of a comparison is read first isn't defined: at most one faults.
+        bool comparison = form_.opcode == kCmpsb || form_.opcode == kCmps;
+        if (comparison && random_.chance(50))
+            gpr(kRdi) = kData + 0x1000 + random_.below(0x1800);
+        else if (comparison)
+            gpr(kRsi) = kData + 0x1000 + random_.below(0x1800) - segment_base();
+        else if (random_.chance(20))
+            gpr(kRdi) = gpr(kRsi) + static_cast<uint64_t>(random_.between(-16, 16));
         gpr(kRcx) = random_.chance(70)   ? random_.below(40)
                     : random_.chance(70) ? random_.below(6000)
                                          : gpr(kRcx);
@@ -292,8 +307,10 @@ class FormCase {
         if (encoded_.branch_size) encoded_.set(encoded_.branch_at, encoded_.branch_size, suffix.size());
         if (branch_register_ >= 0) gpr(branch_register_) = second_stop;
         if (form_.has(kTagBranch) && encoded_.memory) add_patch(case_, target_, second_stop, 8);
+        if (form_.has(kTagStepFlag) && form_.opcode == kPopf) add_patch(case_, gpr(kRsp), popped_flags(), 8);
+        // A target that isn't canonical is refused by the branch itself or by the next fetch, as CPUs differ.
         if (form_.has(kTagReturn))
-            add_patch(case_, gpr(kRsp), random_.chance(90) ? second_stop : random_.next(), 8);
+            add_patch(case_, gpr(kRsp), random_.chance(90) ? second_stop : random_.next() >> 18, 8);
         if (form_.group == Group::kSystem && form_.opcode == 0xcd) harmless_interrupt();
         code_.insert(code_.end(), encoded_.bytes.begin(), encoded_.bytes.end());
         code_.insert(code_.end(), suffix.begin(), suffix.end());
@@ -301,6 +318,12 @@ class FormCase {
         while (!image_offset(case_.code_start + code_.size() - 1)) code_.pop_back();
         case_.code_size = static_cast<unsigned>(code_.size());
         CHECK(add_patch(case_, case_.code_start, code_));
+    }
+
+    /// AC would turn on alignment checks, which neither Linux nor this engine's guests use.
+    uint64_t popped_flags() {
+        uint64_t flags = random_.next() & ~kFlagAc;
+        return random_.chance(85) ? flags & ~kFlagTf : flags;
     }
 
     /// INT 4 and INT 0x80 are open to user code on the bare CPU's kernel.

@@ -71,6 +71,8 @@ cpu::FxState random_fx(Random& random, bool likes_floats) {
     if (random.chance(60)) status = static_cast<uint16_t>(random.below(8) << 11 | random.below(8) << 8);
     uint8_t tags = random.chance(30) ? 0 : static_cast<uint8_t>(random.next());
     uint32_t mxcsr = random_mxcsr(random), mxcsr_mask = 0xffff;
+    if (random.chance(4)) mxcsr &= ~static_cast<uint32_t>(random.below(64) << 7);  // SSE exceptions unmasked
+    if (random.chance(4)) control &= static_cast<uint16_t>(~random.below(64));     // x87 exceptions unmasked
     std::memcpy(&fx.bytes[0], &control, 2);
     std::memcpy(&fx.bytes[2], &status, 2);
     fx.bytes[4] = tags;
@@ -103,7 +105,7 @@ void randomise_state(Random& random, UserState& state) {
             case 3:
                 return random.next() >> 17;
             default:
-                return ~(random.next() >> 17);
+                return ~random.below(1 << 30);  // the effective address stays canonical, as some CPUs want
         }
     };
     state.fs_base = base();
@@ -134,7 +136,7 @@ uint64_t pick_target(Random& random, unsigned size, Reach reach) {
     if (roll < 96) return before(kHigh + kPageSize);
     if (roll < 98) return before(kHigh + 2 * kPageSize);
     if (roll < 99) return 0x8000000000000000 | random.next() >> 1;  // not canonical, or the kernel's
-    return (uint64_t{1} << 47) - random.below(size + 8);            // the end of the lower half
+    return (uint64_t{1} << 47) - size - random.below(8);  // the end of the lower half; across it, CPUs differ
 }
 
 bool add_patch(Case& test_case, uint64_t address, Bytes bytes) {

@@ -276,14 +276,18 @@ class SequenceCase {
         bool repeated = random_.chance(80);
         for (int number : {+kRsi, +kRdi, +kRcx})
             if (is_protected(number) && (number != kRcx || repeated)) return add_instruction();
-        items_.push_back(move_immediate(kRsi, pick_target(random_, 8, Reach::kAnywhere), 8));
+        case_.open_flags_at_faults = true;
+        uint8_t opcode = random_.pick(kOpcodes);
+        if (opcode == 0xad && is_protected(kRax)) opcode = 0xa5;
+        if (opcode == 0xac && is_protected(kRax)) opcode = 0xa4;
+        bool comparison = opcode == 0xa6 || opcode == 0xa7;  // which operand is read first isn't defined
+        uint64_t from =
+            comparison ? kData + random_.below(0x2000) : pick_target(random_, 8, Reach::kAnywhere);
+        items_.push_back(move_immediate(kRsi, from, 8));
         items_.push_back(move_immediate(kRdi, pick_target(random_, 8, Reach::kAnywhere), 8));
         if (repeated)
             items_.push_back(move_immediate(kRcx, random_.below(random_.chance(80) ? 40 : 3000), 4));
         Bytes bytes;
-        uint8_t opcode = random_.pick(kOpcodes);
-        if (opcode == 0xad && is_protected(kRax)) opcode = 0xa5;
-        if (opcode == 0xac && is_protected(kRax)) opcode = 0xa4;
         if (repeated) bytes.push_back(random_.chance(60) ? 0xf3 : 0xf2);
         if (random_.chance(50)) bytes.push_back(0x48);
         bytes.push_back(opcode);

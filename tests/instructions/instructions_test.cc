@@ -47,8 +47,8 @@ void print_current_case() {
 }
 
 /// Cases of each form, and sequences, in a round.
-constexpr uint64_t kCasesOfAForm = 8;
-constexpr uint64_t kSequences = 4000;
+constexpr uint64_t kCasesOfAForm = 10;
+constexpr uint64_t kSequences = 5000;
 
 /// The engines, and how many failures each kind of case has had: a broken form shouldn't hide the others.
 class Differential {
@@ -86,21 +86,22 @@ class Differential {
 
   private:
     void check(const Case& test_case, const Outcome& expected, const std::string& kind) {
+        if (expected.ending == Ending::kTimeout) return;  // nothing to compare, and eight engines would wait
         apply_patches(test_case, image_);
         std::optional<uint64_t> stop;
         if (expected.ending == Ending::kException && test_case.count_instructions && expected.retired > 0)
             stop = 1 + std::hash<std::string>{}(test_case.name) % expected.retired;
-        Engine* first_with_rule[2] = {};  // by FlagsRule
+        Engine* first = nullptr;
         for (auto& engine : engines_) {
-            FlagsRule rule =
-                engine->configuration().options.dead_flags ? FlagsRule::kDeadReadAsZero : FlagsRule::kExact;
             current_case = &test_case;
             current_engine = engine.get();
-            engine->run(test_case, image_, actual_, stop);
-            std::string differences = compare(test_case, expected, actual_, rule);
-            Engine*& first = first_with_rule[static_cast<size_t>(rule)];
-            if (!first) first = engine.get();
-            differences += compare_stops(*first, *engine);
+            Outcome& actual = first ? actual_ : first_actual_;
+            engine->run(test_case, image_, actual, stop);
+            std::string differences = compare(test_case, expected, actual);
+            if (!first)
+                first = engine.get();
+            else
+                differences += compare_engines(*first, *engine);
             if (differences.empty()) continue;
             ++failures_[kind];
             report(test_case, fmt::format("engine {}{}:\n{}", engine->configuration().name,
@@ -109,14 +110,20 @@ class Differential {
         }
     }
 
-    static std::string compare_stops(const Engine& first, const Engine& engine) {
+    /// What the bare CPU doesn't know, all engines must agree on: flags that are dead, and the state at a
+    /// stop.
+    std::string compare_engines(const Engine& first, const Engine& engine) const {
+        std::string differences = compare_states(first_actual_.state, actual_.state);
+        if (!differences.empty())
+            differences = fmt::format("  between engines (CPU stands for {}):\n{}",
+                                      first.configuration().name, differences);
         if (first.at_stop().has_value() != engine.at_stop().has_value())
-            return "  one engine stopped and another didn't\n";
-        if (!first.at_stop()) return "";
-        std::string differences = compare_states(*first.at_stop(), *engine.at_stop());
-        if (differences.empty()) return differences;
-        return fmt::format("  at the stop (CPU stands for engine {}):\n{}", first.configuration().name,
-                           differences);
+            return differences + "  one engine stopped and another didn't\n";
+        if (!first.at_stop()) return differences;
+        std::string at_stop = compare_states(*first.at_stop(), *engine.at_stop());
+        if (at_stop.empty()) return differences;
+        return differences +
+               fmt::format("  at the stop (CPU stands for {}):\n{}", first.configuration().name, at_stop);
     }
 
     void report(const Case& test_case, const std::string& differences) {
@@ -129,7 +136,7 @@ class Differential {
     std::map<std::string, unsigned> failures_;
     uint64_t reports_ = 0;
     Image image_;
-    Outcome actual_;
+    Outcome first_actual_, actual_;
 };
 
 TEST(Instructions, EachFormAsOnTheBareCpu) {
@@ -174,7 +181,7 @@ TEST(Instructions, FlagsAreReadAndWrittenAsTheTranslatorBelieves) {
             uint64_t differing = from_clear.state.rflags ^ from_set.state.rflags;
             if (!instruction.flags_read) {
                 from_set.state.rflags = from_clear.state.rflags;
-                EXPECT_EQ(compare(clear, from_clear, from_set, FlagsRule::kExact), "") << describe(clear);
+                EXPECT_EQ(compare(clear, from_clear, from_set), "") << describe(clear);
             } else {
                 continue;  // a flag that is read may show anywhere
             }

@@ -11,14 +11,10 @@ namespace lockstep::instructions {
 /// SplitMix64.
 class Random {
   public:
-    explicit Random(uint64_t seed) : state_(seed) {}
+    /// Neighbouring seeds give unrelated numbers.
+    explicit Random(uint64_t seed) : state_(mix(seed + 1)) {}
 
-    uint64_t next() {
-        uint64_t z = state_ += 0x9e3779b97f4a7c15;
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-        return z ^ (z >> 31);
-    }
+    uint64_t next() { return mix(state_ += 0x9e3779b97f4a7c15); }
     /// 0 ... bound - 1.
     uint64_t below(uint64_t bound) {
         return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
@@ -38,6 +34,12 @@ class Random {
     }
 
   private:
+    static uint64_t mix(uint64_t z) {
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+        return z ^ (z >> 31);
+    }
+
     uint64_t state_;
 };
 

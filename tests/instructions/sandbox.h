@@ -104,6 +104,11 @@ struct Case {
     uint64_t ignored_flags =
         0;  ///< flags that the manual leaves undefined and that the engine computes by itself
     std::vector<AddressRange> ignored_memory;  ///< parts of an FXSAVE image that depend on the host's kernel
+    /// A repeated comparison: flags after a fault midway are those before it (Intel) or of the last step
+    /// (AMD).
+    bool open_flags_at_faults = false;
+    bool large_operand =
+        false;  ///< FXSAVE and its kind: which byte of a missing page is named is up to the CPU
     bool count_instructions =
         false;  ///< single-step it on the bare CPU, to know the number of retired instructions
 };

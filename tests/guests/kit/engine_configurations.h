@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <ostream>
 #include <string_view>
 
 #include "translate/engine_options.h"
@@ -12,6 +13,11 @@ struct EngineConfiguration {
     std::string_view name;
     translate::EngineOptions options;
 };
+
+/// For the messages of GoogleTest.
+inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out) {
+    *out << configuration.name;
+}
 
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;

@@ -1,0 +1,175 @@
+// Paging: what page tables say, when a change of them is seen, and accesses across pages.
+#include <cstring>
+
+#include "kit/guest_test.h"
+
+LOCKSTEP_GUEST(invalidation);
+LOCKSTEP_GUEST(global_page);
+LOCKSTEP_GUEST(accessed_dirty);
+LOCKSTEP_GUEST(write_protection);
+LOCKSTEP_GUEST(no_execute);
+LOCKSTEP_GUEST(reserved_bit);
+LOCKSTEP_GUEST(pcid);
+LOCKSTEP_GUEST(large_page);
+LOCKSTEP_GUEST(crossing);
+LOCKSTEP_GUEST_LABEL(invalidation_fault);
+LOCKSTEP_GUEST_LABEL(protection_fault_1);
+LOCKSTEP_GUEST_LABEL(protection_fault_2);
+LOCKSTEP_GUEST_LABEL(crossing_fault);
+
+namespace lockstep::guests {
+namespace {
+
+constexpr uint64_t kLinear = 0x40000000, kUpperLinear = 0xffff900000000000;
+constexpr uint64_t kFrameA = kDataArea + 0x5000, kFrameB = kDataArea + 0x2000;
+constexpr uint64_t kResults = kDataArea;
+constexpr uint64_t kInA = 0xaaaaaaaaaaaaaaaa, kInB = 0xbbbbbbbbbbbbbbbb;
+constexpr uint64_t kSet = kAccessed | kDirty;
+
+class PagingTest : public GuestTest {
+  protected:
+    void prepare(const GuestCode& code, uint64_t flags, uint64_t linear = kLinear) {
+        load(code);
+        machine.write(kFrameA, kInA);
+        machine.write(kFrameB, kInB);
+        entry_ = machine.long_mode->map(linear, kFrameA, flags);
+        machine.set_reg(cpu::kRbx, linear);
+        machine.set_reg(cpu::kRsi, kPhysicalMap + entry_);
+        machine.set_reg(cpu::kR8, kFrameA | flags);
+        machine.set_reg(cpu::kR9, kFrameB | flags);
+        machine.set_reg(cpu::kR12, kPhysicalMap + kResults);
+    }
+    uint64_t result(unsigned i) const { return machine.read(kResults + 8 * i); }
+
+    uint64_t entry_ = 0;
+};
+
+TEST_P(PagingTest, InvalidationShowsAChangedEntry) {
+    prepare(LOCKSTEP_GUEST_CODE(invalidation), kPresent | kWritable);
+    machine.run_to_end();
+    EXPECT_EQ(result(0), kInA);
+    EXPECT_EQ(result(1), kInB) << "after INVLPG";
+    EXPECT_EQ(result(2), kInA) << "after a load of CR3";
+    EXPECT_EQ(result(3), kInB) << "made present";
+    ASSERT_EQ(machine.events().size(), 1u);
+    expect_event(machine.events()[0], cpu::kPf, 0, invalidation_fault, "#PF");
+    EXPECT_EQ(machine.events()[0].cr2, kLinear);
+}
+
+TEST_P(PagingTest, GlobalPagesStay) {
+    prepare(LOCKSTEP_GUEST_CODE(global_page), kPresent | kWritable, kUpperLinear);
+    machine.run_to_end();
+    EXPECT_EQ(result(0), kInA) << "after a load of CR3";
+    EXPECT_EQ(result(1), kInB) << "after a change of CR4.PGE";
+}
+
+TEST_P(PagingTest, AccessedAndDirtyBits) {
+    prepare(LOCKSTEP_GUEST_CODE(accessed_dirty), kPresent | kWritable);
+    machine.run_to_end();
+    uint64_t base = kFrameA | kPresent | kWritable;
+    EXPECT_EQ(result(0), base);
+    EXPECT_EQ(result(1), base | kAccessed) << "after a read";
+    EXPECT_EQ(result(2), base | kSet) << "after a write";
+    EXPECT_EQ(result(3), base | kSet) << "after clearing them and a write";
+}
+
+TEST_P(PagingTest, WriteProtection) {
+    prepare(LOCKSTEP_GUEST_CODE(write_protection), kPresent);
+    machine.run_to_end();
+    std::vector<Event> events = machine.events();
+    ASSERT_EQ(events.size(), 2u);
+    expect_event(events[0], cpu::kPf, 3, protection_fault_1, "MOV");
+    expect_event(events[1], cpu::kPf, 3, protection_fault_2, "ADD, after CR0.WP was clear for a time");
+    EXPECT_EQ(result(0), ~kInA);
+    EXPECT_EQ(result(1), 2 * ~kInA);
+}
+
+TEST_P(PagingTest, NoExecute) {
+    prepare(LOCKSTEP_GUEST_CODE(no_execute), kPresent | kWritable | kNoExecute);
+    machine.run_to_end();
+    EXPECT_EQ(result(0), 1u);
+    ASSERT_EQ(machine.events().size(), 2u);
+    for (const Event& event : machine.events()) {
+        EXPECT_EQ(event.vector, cpu::kPf);
+        EXPECT_EQ(event.error_code, 0x11u);
+        EXPECT_EQ(event.rip, kLinear);
+        EXPECT_EQ(event.cr2, kLinear);
+    }
+}
+
+TEST_P(PagingTest, ReservedBits) {
+    prepare(LOCKSTEP_GUEST_CODE(reserved_bit), kPresent | kWritable);
+    machine.run_to_end();
+    ASSERT_EQ(machine.events().size(), 1u);
+    EXPECT_EQ(machine.events()[0].error_code, 9u);
+}
+
+TEST_P(PagingTest, AddressSpacesWithPcids) {
+    prepare(LOCKSTEP_GUEST_CODE(pcid), kPresent | kWritable);
+    uint64_t first = machine.long_mode->root();
+    uint64_t second = machine.long_mode->add_address_space();
+    machine.long_mode->map(kLinear, kFrameB, kPresent | kWritable);
+    machine.set_reg(cpu::kR10, first | 1);
+    machine.set_reg(cpu::kR11, second | 2);
+    machine.run_to_end();
+    EXPECT_EQ(result(0), kInA);
+    EXPECT_EQ(result(1), kInB);
+    EXPECT_EQ(result(2), kInA) << "kept by bit 63 of CR3";
+    EXPECT_EQ(machine.events().size(), 1u) << "dropped without bit 63";
+    EXPECT_EQ(result(3), kInA);
+    EXPECT_EQ(result(4), kInB) << "dropped by INVPCID of the address";
+    EXPECT_EQ(result(5), kInA) << "dropped by INVPCID of everything";
+}
+
+TEST_P(PagingTest, LargePages) {
+    prepare(LOCKSTEP_GUEST_CODE(large_page), kPresent | kWritable);
+    constexpr uint64_t kLargeLinear = 0x80000000, kHere = 0x200000, kThere = 0;
+    uint64_t entry = machine.long_mode->map_large(kLargeLinear, kHere, kPresent | kWritable);
+    machine.set_reg(cpu::kRbx, kLargeLinear);
+    machine.set_reg(cpu::kRsi, kPhysicalMap + entry);
+    machine.set_reg(cpu::kR9, kThere | kPresent | kWritable | kLarge);
+    machine.write(kHere + 0x1ff8, 1);
+    machine.write(kHere + 0x100000, 0);
+    machine.write(0x1ff8, 3);
+    machine.run_to_end();
+    EXPECT_EQ(result(0), 1u);
+    EXPECT_EQ(result(1), 1u) << "the first result, seen through another piece";
+    EXPECT_EQ(result(2), 3u) << "after INVLPG of another piece";
+}
+
+TEST_P(PagingTest, AccessesAcrossPages) {
+    prepare(LOCKSTEP_GUEST_CODE(crossing), kPresent | kWritable);
+    uint64_t second = machine.long_mode->map(kLinear + kPageSize, 0, 0);
+    machine.set_reg(cpu::kRsi, kPhysicalMap + second);
+    machine.write(kFrameA + 0xff8, kInA);
+    machine.run_to_end();
+    ASSERT_EQ(machine.events().size(), 1u);
+    expect_event(machine.events()[0], cpu::kPf, 2, crossing_fault, "MOV");
+    EXPECT_EQ(machine.events()[0].cr2, kLinear + kPageSize);
+    EXPECT_EQ(result(0), kInA) << "nothing was written";
+
+    // The same on an array: 32 bytes before the border, 32 after.
+    std::array<uint8_t, 64> bytes{};
+    std::memset(&bytes[24], 0xaa, 8);
+    std::memset(&bytes[32], 0xbb, 8);
+    constexpr size_t kAt = 32 - 5;
+    auto load_number = [&](size_t at) {
+        uint64_t value;
+        std::memcpy(&value, &bytes[at], 8);
+        return value;
+    };
+    auto store_number = [&](size_t at, uint64_t value) { std::memcpy(&bytes[at], &value, 8); };
+    store_number(kAt, 0x1122334455667788);
+    EXPECT_EQ(result(1), load_number(kAt)) << "MOV";
+    EXPECT_EQ(result(2), load_number(32));
+    store_number(kAt, load_number(kAt) + load_number(32));
+    EXPECT_EQ(result(3), load_number(kAt)) << "XADD";
+    std::memmove(&bytes[kAt - 8], &bytes[kAt - 4], 16);
+    EXPECT_EQ(result(4), load_number(kAt - 8)) << "MOVUPS";
+    EXPECT_EQ(result(5), load_number(kAt)) << "PUSH and POP";
+}
+
+LOCKSTEP_IN_EVERY_CONFIGURATION(PagingTest);
+
+}  // namespace
+}  // namespace lockstep::guests
