@@ -136,6 +136,15 @@ void Assembler::sarx(HostReg to, HostReg from, HostReg count) {
     modrm_reg(to, from);
 }
 
+void Assembler::rorx(HostReg to, HostReg from, uint8_t count) {
+    byte(0xc4);
+    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x03));
+    byte(0xfb);  // W, no second source, F2
+    byte(0xf0);
+    modrm_reg(to, from);
+    byte(count);
+}
+
 Fixup Assembler::jcc(Condition condition) {
     byte(0x0f), byte(static_cast<uint8_t>(0x80 | condition));
     u32(0);

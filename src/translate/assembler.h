@@ -70,6 +70,7 @@ class Assembler {
     void lea(HostReg to, const HostMem& from);
     void lea32(HostReg to, const HostMem& from);
     void lea_near(HostReg to, const void* address);
+    void rorx(HostReg to, HostReg from, uint8_t count);
     void movzx16(HostReg to, HostReg from);
     void movsxd(HostReg to, HostReg from);
     void movsx16(HostReg to, HostReg from);

@@ -1,5 +1,7 @@
 #include "translate/block_table.h"
 
+#include <algorithm>
+
 #include "translate/assembler.h"
 
 namespace lockstep::translate {
@@ -13,8 +15,11 @@ BlockKey key_of(const Block& block) {
 }  // namespace
 
 Block* BlockTable::find(const BlockKey& key) const {
+    Block*& recent = recent_[BlockKeyHash()(key) % kRecent];
+    if (recent && recent->alive && key_of(*recent) == key) return recent;
     auto found = blocks_.find(key);
-    return found == blocks_.end() ? nullptr : found->second;
+    if (found == blocks_.end()) return nullptr;
+    return recent = found->second;
 }
 
 void BlockTable::insert(Block& block) {
@@ -50,6 +55,7 @@ void BlockTable::clear() {
     for (auto& [page, blocks] : pages_) memory_.set_code(GuestPhys(page * kPageSize), false);
     pages_.clear();
     blocks_.clear();
+    std::fill(recent_.begin(), recent_.end(), nullptr);
 }
 
 void BlockTable::chain(uint32_t record, Block& block) {

@@ -27,15 +27,16 @@ struct BlockKey {
 
 struct BlockKeyHash {
     size_t operator()(const BlockKey& key) const {
-        uint64_t mixed = (key.physical ^ key.pc << 20) * 0x9e3779b97f4a7c15 + key.user * 2u + key.fpu_enabled;
-        return mixed ^ mixed >> 29;
+        uint64_t mixed = (key.physical + key.user * 2u + key.fpu_enabled) * 0x9e3779b97f4a7c15;
+        mixed = (mixed ^ mixed >> 32 ^ key.pc >> 12) * 0xd6e8feb86659fd93;
+        return mixed ^ mixed >> 32;
     }
 };
 
 class BlockTable {
   public:
     BlockTable(CodeCache& cache, memory::GuestMemory& memory, ShadowMap& shadow_map)
-        : cache_(cache), memory_(memory), shadow_map_(shadow_map) {}
+        : cache_(cache), memory_(memory), shadow_map_(shadow_map), recent_(kRecent) {}
 
     Block* find(const BlockKey& key) const;
     void insert(Block& block);
@@ -50,10 +51,13 @@ class BlockTable {
     void add_to_page(uint64_t page, Block& block);
     void unchain(Block& block);
 
+    static constexpr size_t kRecent = 1 << 15;
+
     CodeCache& cache_;
     memory::GuestMemory& memory_;
     ShadowMap& shadow_map_;
     std::unordered_map<BlockKey, Block*, BlockKeyHash> blocks_;
+    mutable std::vector<Block*> recent_;  // found lately, by hash; or null
     std::unordered_map<uint64_t, std::vector<Block*>> pages_;  // by guest-physical page number
 };
 

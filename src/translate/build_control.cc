@@ -2,10 +2,11 @@
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry
 //     another page       through the jump cache, like an indirect branch whose target is known
-//     indirect           through the jump cache: jmp [jumps + 8 * low 16 bits of r14]; the block that is there compares
-//                        r14 with its own pc
+//     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there compares r14
+//                        with its own pc
 #include "base/check.h"
 #include "translate/block_builder.h"
+#include "translate/jump_cache.h"
 
 namespace lockstep::translate {
 
@@ -143,7 +144,7 @@ void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
         asm_.bind_here(from);
         asm_.mov_imm(kHostR14, target);
         asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
-        asm_.jmp_mem({.base = kHostR12, .disp = static_cast<int32_t>((target & 0xffff) * 8)});
+        asm_.jmp_mem({.base = kHostR12, .disp = JumpCache::index_of(target) * 8});
         return;
     }
     uint32_t record = add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
@@ -156,7 +157,9 @@ void BlockBuilder::jump_to_r14() {
         return;
     }
     asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
-    asm_.movzx16(kHostR13, kHostR14);
+    asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of(), without touching flags
+    asm_.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
+    asm_.movzx16(kHostR13, kHostR13);
     asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
 }
 

@@ -77,6 +77,7 @@ struct alignas(64) EngineState {
     uint64_t flags = 0;          ///< AH and AL of LAHF and SETO
     uint64_t host_stack = 0;
     uint64_t target = 0;         ///< where enter() jumps to
+    uint64_t entry_address = 0;  ///< r14 on entry: the guest's address, for a checked entry
     uint64_t scratch = 0;        ///< across two memory accesses of one instruction
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;

@@ -9,14 +9,14 @@ JumpCache::JumpCache(const uint8_t* miss) : miss_(miss), table_(new const uint8_
 }
 
 void JumpCache::insert(uint64_t pc, const uint8_t* checked_entry) {
-    uint16_t index = static_cast<uint16_t>(pc);
+    uint16_t index = index_of(pc);
     table_[index] = checked_entry;
     auto& indices = filled_[pc & ~kPageMask];
     if (std::find(indices.begin(), indices.end(), index) == indices.end()) indices.push_back(index);
 }
 
 void JumpCache::remove(uint64_t pc, const uint8_t* checked_entry) {
-    uint16_t index = static_cast<uint16_t>(pc);
+    uint16_t index = index_of(pc);
     if (table_[index] == checked_entry) table_[index] = miss_;
 }
 

@@ -36,6 +36,7 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     out.sahf();
     for (unsigned number = 0; number < cpu::kR10; ++number) out.load(static_cast<HostReg>(number), gpr(number));
     out.load_near(kHostR10, &state.read_base);
+    out.load_near(kHostR14, &state.entry_address);
     out.load_near(kHostR11, &state.counter);
     made.loaded = out.here();
     out.byte(0xff), out.byte(0x25);  // jmp [rip + target]

@@ -111,6 +111,8 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
+    bool direct = !single && !has_pending_chain && !pending_jump && !std::exchange(budget_short, false);
+    if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
     Block* block = find_block(exception);
     if (!block) {
@@ -126,15 +128,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         remember_jump(*block);
     }
     has_pending_chain = pending_jump = false;
-    if (block->interpret_only) {
-        switch (block->first_exit) {
-            case ExitKind::kInterpret: return interpret(false);
-            case ExitKind::kInterpretFpu: return interpret(true);
-            case ExitKind::kFpuUnavailable:
-                return deliver({.vector = static_cast<uint8_t>(cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm)});
-            default: return deliver({.vector = cpu::kUd});
-        }
-    }
+    if (block->interpret_only) return without_block(block->first_exit);
     uint64_t budget = single ? 1 : limit - cpu.state.icount;
     if (budget < block->count) {
         block = transient_block(static_cast<unsigned>(budget), {}, exception);
@@ -143,6 +137,24 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     cpu.state.interrupt_shadow = 0;
     enter(*block);
     return after_exit();
+}
+
+// The way on after an interpreted instruction or an interrupt: like an indirect branch to state.rip. Where the
+// jump cache doesn't know it, its miss comes back here as a pending jump.
+bool Vcpu::Impl::enter_by_jump_cache() {
+    uint64_t pc = cpu.state.rip;
+    if (!options.jump_cache || !cpu.state.code64() || pc >> 63 == (user() ? 1 : 0)) return false;
+    const uint8_t* entry = (user() ? user_jumps[cpu.mmu.space()] : kernel_jumps).find(pc);
+    if (entry == trampolines.exits.indirect_miss) {
+        pending_jump = true;
+        return false;
+    }
+    cpu.state.interrupt_shadow = 0;
+    EngineState& engine = cache.state();
+    engine.counter = -(limit - cpu.state.icount) - 1;
+    engine.entry_address = pc;
+    run_host(entry);
+    return true;
 }
 
 void Vcpu::Impl::set_mode() {
@@ -177,11 +189,22 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
             pending_chain = index;
             return Next::kContinue;
         case ExitKind::kIndirect: pending_jump = true; return Next::kContinue;
-        case ExitKind::kInterpret:
-        case ExitKind::kInterpretFpu:
-            if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
-            return interpret(record.kind == ExitKind::kInterpretFpu);
-        default: return Next::kContinue;  // the dispatcher meets the instruction again, and raises its exception
+        case ExitKind::kBudget: budget_short = true; return Next::kContinue;
+        default: break;
+    }
+    if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
+    return without_block(record.kind);
+}
+
+// An instruction that blocks don't hold.
+Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
+    switch (kind) {
+        case ExitKind::kInterpret: return interpret(false);
+        case ExitKind::kInterpretFpu: return interpret(true);
+        case ExitKind::kFpuUnavailable:
+            return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
+        case ExitKind::kUndefined: return deliver({.vector = cpu::kUd});
+        default: CHECK(false, "exit kind {}", static_cast<int>(kind));
     }
 }
 

@@ -46,6 +46,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     Next dispatch(uint64_t single);
     Next after_exit();
     Next after_exit(const ExitRecord& record, uint32_t index);
+    Next without_block(ExitKind kind);
     Next interpret(bool fpu);
     Next deliver(const cpu::Exception& exception);
     Next deliver_precise(cpu::Exception exception);
@@ -53,6 +54,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
     void set_mode();
+    bool enter_by_jump_cache();
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.
@@ -93,6 +95,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     uint32_t pending_chain = 0; ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
     bool pending_jump = false;  ///< an indirect branch led to state.rip
+    bool budget_short = false;  ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
     std::array<uint8_t, 32> crossing{};  ///< bytes of an instruction that crosses pages
 };
