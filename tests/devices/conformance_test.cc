@@ -228,7 +228,7 @@ std::unique_ptr<Specimen> make_specimen() {
 
 class Conformance : public testing::TestWithParam<Kind> {
   protected:
-    static constexpr uint64_t kSeeds = 30;
+    static constexpr uint64_t kSeeds = 10;
     std::unique_ptr<Specimen> make() {
         auto specimen = GetParam().make();
         specimen->device().reset();

@@ -152,20 +152,21 @@ void Rtc::commit() {
 
 // ---- Interrupts
 
-bool Rtc::alarm_matches(int64_t time_s) const {
-    Civil time = civil(time_s);
+// The first second from `first` on that the alarm registers describe; -1 for an alarm that never comes.
+int64_t Rtc::next_alarm_s(int64_t first) const {
     const auto& memory = state_.memory;
     auto matches = [](uint8_t alarm, uint8_t value) { return alarm >= kDontCare || alarm == value; };
-    return matches(memory[kSecondsAlarm], encode(time.second)) &&
-           matches(memory[kMinutesAlarm], encode(time.minute)) &&
-           matches(memory[kHoursAlarm], encode_hour(time.hour));
-}
-
-// The next second, after now, that the alarm registers describe; -1 for an alarm that never comes.
-int64_t Rtc::next_alarm_s() const {
-    int64_t first = now_s() + 1;
-    for (int64_t time = first; time < first + kDayS; ++time)
-        if (alarm_matches(time)) return time;
+    for (int64_t time_s = first; time_s < first + kDayS;) {
+        Civil time = civil(time_s);
+        if (!matches(memory[kHoursAlarm], encode_hour(time.hour)))
+            time_s += 3600 - (time.minute * 60 + time.second);
+        else if (!matches(memory[kMinutesAlarm], encode(time.minute)))
+            time_s += 60 - time.second;
+        else if (!matches(memory[kSecondsAlarm], encode(time.second)))
+            ++time_s;
+        else
+            return time_s;
+    }
     return -1;
 }
 
@@ -185,10 +186,9 @@ void Rtc::catch_up() {
     int64_t now = now_s();
     if (state_.memory[kB] & kSet || now <= state_.seen_s) return;
     state_.flags |= kUpdate;
-    int64_t first = std::max(state_.seen_s + 1, now - kDayS + 1);
     if (state_.memory[kB] & kAlarm)
-        for (int64_t time = first; time <= now && !(state_.flags & kAlarm); ++time)
-            if (alarm_matches(time)) state_.flags |= kAlarm;
+        if (int64_t alarm = next_alarm_s(state_.seen_s + 1); alarm >= 0 && alarm <= now)
+            state_.flags |= kAlarm;
     state_.seen_s = now;
 }
 
@@ -197,7 +197,8 @@ void Rtc::schedule() {
     uint64_t deadline = bus::kNeverNs, now = timers_.now_ns();
     if (b & kUpdate && !(b & kSet)) deadline = when_ns(now_s() + 1);
     if (b & kAlarm && !(b & kSet))
-        if (int64_t alarm = next_alarm_s(); alarm >= 0) deadline = std::min(deadline, when_ns(alarm));
+        if (int64_t alarm = next_alarm_s(now_s() + 1); alarm >= 0)
+            deadline = std::min(deadline, when_ns(alarm));
     if (uint64_t period = periodic_ns(); b & kPeriodic && period)
         deadline = std::min(deadline, (now / period + 1) * period);
     state_.timer_ns = deadline;

@@ -51,8 +51,7 @@ class Rtc : public StateDevice<RtcState>, public bus::RegisterHandler {
     void write_memory(uint8_t reg, uint8_t value);
     void freeze();
     void commit();
-    bool alarm_matches(int64_t time_s) const;
-    int64_t next_alarm_s() const;
+    int64_t next_alarm_s(int64_t first) const;
     uint64_t when_ns(int64_t time_s) const;
     uint64_t periodic_ns() const;
     void catch_up();
