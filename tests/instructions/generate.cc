@@ -160,7 +160,8 @@ class FormCase {
         uint64_t region = writable ? kWritableCode : kCode;
         uint64_t pages = writable ? kWritableCodePages : kCodePages;
         uint64_t boundary = region + kPageSize * (1 + random_.below(pages - 1));
-        if (random_.chance(2)) boundary = region + pages * kPageSize;  // may run into nothing
+        if (random_.chance(2) && !form_.has(kTagFaults))
+            boundary = region + pages * kPageSize;  // may run into nothing
         uint64_t size = instruction_at_ + encoded_.bytes.size();
         case_.code_start = random_.chance(35) ? boundary - random_.below(size + 4)
                                               : region + random_.below(pages * kPageSize - 128);
@@ -380,6 +381,8 @@ Case generate_form_case(size_t form, uint64_t seed, Neighbours neighbours) {
 }
 
 Result<Case> generate_named_case(std::string_view name) {
+    for (Case& known : generate_known_cases())
+        if (known.name == name) return std::move(known);
     size_t first = name.find(':'), last = name.rfind(':');
     uint64_t form = 0, seed = 0;
     if (first == std::string_view::npos || !parse_number(name.substr(last + 1), seed))

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "forms.h"
@@ -19,7 +20,10 @@ Case generate_form_case(size_t form, uint64_t seed, Neighbours neighbours = Neig
 /// generate_sequence.cc.
 Case generate_sequence_case(uint64_t seed);
 
-/// The case with this name ("form:<number>:<seed>", "sequence:<seed>").
+/// Cases that an engine once got wrong.
+std::vector<Case> generate_known_cases();
+
+/// The case with this name ("form:<number>:<seed>", "sequence:<seed>", "known:<name>").
 Result<Case> generate_named_case(std::string_view name);
 
 }  // namespace lockstep::instructions

@@ -47,8 +47,8 @@ void print_current_case() {
 }
 
 /// Cases of each form, and sequences, in a round.
-constexpr uint64_t kCasesOfAForm = 10;
-constexpr uint64_t kSequences = 5000;
+constexpr uint64_t kCasesOfAForm = 20;
+constexpr uint64_t kSequences = 10000;
 
 /// The engines, and how many failures each kind of case has had: a broken form shouldn't hide the others.
 class Differential {
@@ -138,6 +138,17 @@ class Differential {
     Image image_;
     Outcome first_actual_, actual_;
 };
+
+TEST(Instructions, KnownCasesAsOnTheBareCpu) {
+    if (!arguments.one_case.empty() || !arguments.form.empty()) GTEST_SKIP();
+    Differential differential;
+    for (Case& test_case : generate_known_cases()) {
+        std::string name = test_case.name;
+        differential.add(std::move(test_case), name);
+    }
+    differential.flush();
+    EXPECT_EQ(differential.summary(), "") << "failing cases";
+}
 
 TEST(Instructions, EachFormAsOnTheBareCpu) {
     if (!arguments.one_case.empty()) GTEST_SKIP();

@@ -1,0 +1,108 @@
+// Cases that an engine once got wrong, each as small as it can be.
+#include <cstring>
+#include <span>
+
+#include "base/check.h"
+#include "generate.h"
+#include "generate_parts.h"
+
+namespace lockstep::instructions {
+
+namespace {
+
+using namespace cpu;
+
+struct KnownCase {
+    std::string_view name;
+    std::string_view code;  ///< INT3 follows
+    void (*prepare)(Case& test_case) = nullptr;
+};
+
+uint64_t& rcx(Case& test_case) { return test_case.state.gpr[kRcx]; }
+void set_word(Case& test_case, size_t at, uint16_t value) {
+    std::memcpy(&test_case.state.fx.bytes[at], &value, 2);
+}
+void set_control_word(Case& test_case, uint16_t value) { set_word(test_case, 0, value); }
+
+void pop_trap_flag(Case& test_case) { add_patch(test_case, test_case.state.gpr[kRsp], 0x302, 8); }
+
+/// An x87 exception that is unmasked and pending.
+void pending_x87_exception(Case& test_case) {
+    set_control_word(test_case, 0x37e);
+    set_word(test_case, 2, 0x8081);
+}
+
+constexpr std::string_view kFbstp("\xdf\x31", 2);  // fbstp [rcx]
+
+/// ST(0) isn't a number that FBSTP can store, and that is unmasked: memory stays as it is.
+void unstorable(Case& test_case) {
+    set_control_word(test_case, 0x37e);
+    test_case.state.fx.bytes[4] = 1;
+    long double value = 1e30L;
+    std::memcpy(&test_case.state.fx.bytes[32], &value, 10);
+}
+
+constexpr KnownCase kKnownCases[] = {
+    // A page fault drops the TLB entry of its page, from which the bytes that follow were to be judged.
+    {"fault_on_the_page_of_the_code", "\x80\x29\x01",
+     [](Case& c) { rcx(c) = kCode + 0x900; }},  // sub byte [rcx], 1
+    {"fault_elsewhere", "\x80\x29\x01", [](Case& c) { rcx(c) = kReadOnly + 0x900; }},
+    {"second_page_is_absent", "\x48\x89\x01", [](Case& c) { rcx(c) = kData - 3; }},
+    {"second_page_is_absent_at_the_end", "\x48\x89\x01",
+     [](Case& c) { rcx(c) = kDataAfterHole + 2 * kPageSize - 3; }},
+    // Alignment is checked before the page is looked for.
+    {"misaligned_on_an_absent_page", "\x0f\x28\x01",
+     [](Case& c) { rcx(c) = kAbsent + 8; }},  // movaps xmm0, [rcx]
+    {"misaligned_on_a_read_only_page", "\x0f\x29\x01", [](Case& c) { rcx(c) = kReadOnly + 8; }},
+    // The stack segment has an exception of its own.
+    {"not_canonical_by_rbp", "\x8b\x4d\x10", [](Case& c) { c.state.gpr[kRbp] = uint64_t{1} << 62; }},
+    {"not_canonical_by_rsp", "\x8b\x4c\x24\x10", [](Case& c) { c.state.gpr[kRsp] = uint64_t{1} << 62; }},
+    {"not_canonical_by_rcx", "\x8b\x09", [](Case& c) { rcx(c) = uint64_t{1} << 62; }},
+    // MMX instructions that came with SSE2 still report x87 exceptions.
+    {"x87_exception_at_mmx", "\x0f\xfc\xc1", pending_x87_exception},          // paddb mm0, mm1
+    {"x87_exception_at_mmx_of_sse2", "\x0f\xd4\xc1", pending_x87_exception},  // paddq mm0, mm1
+    {"x87_exception_at_wait", "\x9b", pending_x87_exception},
+    // Stores that don't happen, where the engine keeps the bytes aside first.
+    {"store_that_fails", kFbstp,
+     [](Case& c) {
+         unstorable(c);
+         rcx(c) = kData + 0x100;
+     }},
+    {"store_that_fails_across_pages", kFbstp,
+     [](Case& c) {
+         unstorable(c);
+         rcx(c) = kData + kPageSize - 5;
+     }},
+    // The trap follows one instruction, also where the next one is of another kind.
+    {"trap_flag", "\x9d\x90\x90\x90", pop_trap_flag},
+    {"trap_flag_before_pushfq", "\x9d\x90\x9c\x90", pop_trap_flag},
+    {"trap_flag_before_int3", "\x9d\x01\xc0", pop_trap_flag},
+    {"trap_flag_at_a_jump", "\x9d\xeb\x01\x90\x90", pop_trap_flag},
+};
+
+}  // namespace
+
+std::vector<Case> generate_known_cases() {
+    std::vector<Case> cases;
+    for (const KnownCase& known : kKnownCases) {
+        Random random(3);
+        Case test_case;
+        test_case.name = fmt::format("known:{}", known.name);
+        randomise_state(random, test_case.state);
+        test_case.state.fx = random_fx(random, true);
+        set_control_word(test_case, 0x37f);
+        set_word(test_case, 2, 0);
+        test_case.state.rflags = 0x202 | kArithmeticFlags;
+        test_case.state.gpr[kRsp] = kData + 0x2000;
+        test_case.state.rip = test_case.code_start = kCode + 0x100;
+        Bytes code(known.code.begin(), known.code.end());
+        code.push_back(0xcc);
+        test_case.code_size = static_cast<unsigned>(code.size());
+        CHECK(add_patch(test_case, test_case.code_start, std::move(code)));
+        if (known.prepare) known.prepare(test_case);
+        cases.push_back(std::move(test_case));
+    }
+    return cases;
+}
+
+}  // namespace lockstep::instructions
