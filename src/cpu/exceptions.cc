@@ -83,7 +83,12 @@ bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t
     unsigned size = event.has_error_code ? 48 : 40;
     rsp -= size;
     Privilege privilege = target.cpl == 3 ? Privilege::kUser : Privilege::kSupervisor;
-    if (write_as(cpu, privilege, rsp, first, size, exception)) return true;
+    // The pushes go downwards: a fault is that of the highest one that cannot be made.
+    uint8_t probe[8];
+    if (read_as(cpu, privilege, rsp + size - 8, probe, 8, exception) &&
+        write_as(cpu, privilege, rsp, first, size, exception))
+        return true;
+    if (exception.vector == kPf) exception.error_code |= kPfWrite;
     if (exception.vector == kGp) raise(exception, kSs_, external);
     return false;
 }
@@ -127,10 +132,12 @@ bool deliver_exception(Cpu& cpu, const Exception& exception) {
         Exception second;
         if (enter_handler(cpu, event, second)) return true;
         if (current.vector == kDf) return false;
-        if (makes_double_fault(current.vector, second.vector))
+        if (makes_double_fault(current.vector, second.vector)) {
+            if (second.vector == kPf) state.cr2 = second.cr2;  // a guest sees by it that its stack has run over
             current = Exception{kDf, true, 0, 0};
-        else
+        } else {
             current = second;
+        }
     }
 }
 

@@ -112,6 +112,7 @@ class BlockBuilder {
         HostReg base = kHostR14;      ///< holds the full address
         uint8_t known_alignment = 1;
         bool stack = false;           ///< based on RSP: a misaligned access is so rare that it takes the slow path
+        bool stack_segment = false;   ///< by SS: a non-canonical address raises #SS
     };
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
     void emit_constant_address(uint64_t value) { asm_.mov_imm(kHostR14, value); }

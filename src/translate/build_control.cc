@@ -58,7 +58,7 @@ void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::emit_leave(const GuestInstruction&) {
-    Address address{.base = kHostRbp};
+    Address address{.base = kHostRbp, .stack_segment = true};
     emit_lookup(address, 8, false);
     asm_.load(kHostR12, found(address));
     asm_.lea(kHostRsp, {.base = kHostRbp, .disp = 8});

@@ -48,6 +48,7 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
     bool rip = mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP;
     Address address;
+    address.stack_segment = mem.segment == ZYDIS_REGISTER_SS;
 
     if (rip || (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE)) {
         uint64_t constant = displacement + (rip ? instruction.next_pc() : 0);
@@ -109,7 +110,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
                                   .size = static_cast<uint8_t>(size),
                                   .write = write,
                                   .aligned_only = address.stack && size <= 8,
-                                  .stack = address.stack,
+                                  .stack = address.stack || address.stack_segment,
                                   .credit = credit(),
                                   .pc = run_[index_].pc,
                                   .host = resume_});

@@ -82,8 +82,7 @@ struct alignas(64) EngineState {
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;
     struct Fault {
-        int signal = 0;
-        int code = 0;
+        int trap = 0;            ///< the exception's vector on the host
         uint64_t host_pc = 0;
         uint64_t address = 0;    ///< of the faulting access, where the host tells
     } fault;

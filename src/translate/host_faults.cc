@@ -55,7 +55,7 @@ void handle_fault(int signal, void* info, void* context) {
         return;
     }
     EngineState& state = current->cache_.state();
-    state.fault = {signal, details->si_code, static_cast<uint64_t>(registers[REG_RIP]),
+    state.fault = {static_cast<int>(registers[REG_TRAPNO]), static_cast<uint64_t>(registers[REG_RIP]),
                    reinterpret_cast<uint64_t>(details->si_addr)};
     registers[REG_RIP] = reinterpret_cast<greg_t>(current->trampolines_.fault);
 }

@@ -95,22 +95,27 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         leave_reason = VcpuExit::kTripleFault;
         return Next::kLeave;
     }
-    if (state.rflags & cpu::kFlagTf) {
-        Next next = dispatch(1);
-        // The trap follows an instruction that has run, not one that faulted (delivery clears TF).
-        if (next == Next::kContinue && (state.rflags & cpu::kFlagTf)) {
-            state.dr[6] |= 0x4000;
-            return deliver({.vector = cpu::kDb});
-        }
-        return next;
-    }
+    if (state.rflags & cpu::kFlagTf) return single_step();
     return dispatch(state.interrupt_shadow ? 1 : 0);
+}
+
+// With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an exception or has
+// entered a handler itself.
+Vcpu::Impl::Next Vcpu::Impl::single_step() {
+    uint64_t exceptions = counters.exceptions;
+    Next next = dispatch(1);
+    bool completed = next == Next::kContinue && counters.exceptions == exceptions;
+    bool entered_kernel = !(cpu.state.rflags & cpu::kFlagTf) && interpreted_entry;
+    if (!completed || entered_kernel) return next;
+    cpu.state.dr[6] |= 0x4000;
+    return deliver({.vector = cpu::kDb});
 }
 
 // Runs the block at state.rip; `single`: one instruction.
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
+    stepping = single != 0;
     bool direct = !single && !has_pending_chain && !pending_jump && !std::exchange(budget_short, false);
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
@@ -192,7 +197,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
         case ExitKind::kBudget: budget_short = true; return Next::kContinue;
         default: break;
     }
-    if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
+    if (stepping || cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
     return without_block(record.kind);
 }
 
@@ -210,10 +215,12 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
 
 Vcpu::Impl::Next Vcpu::Impl::interpret(bool fpu) {
     ++counters.interpreted;
+    unsigned privilege = cpu.state.cpl();
     if (fpu) save_fpu();
     cpu::Exception exception;
     cpu::StepResult result = cpu::interpret(cpu, exception);
     if (fpu) load_fpu();
+    interpreted_entry = cpu.state.cpl() < privilege;
     switch (result) {
         case cpu::StepResult::kDone:
         case cpu::StepResult::kHalt: return Next::kContinue;
@@ -233,9 +240,10 @@ Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
     return Next::kLeave;
 }
 
-// An exception in the midst of a block, where dead flags may have been clobbered.
-Vcpu::Impl::Next Vcpu::Impl::deliver_precise(cpu::Exception exception) {
-    make_flags_canonical();
+// An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the instruction
+// lies, which the TLB may have forgotten if the fault was on the same page.
+Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, GuestPhys code) {
+    make_flags_canonical(code);
     return deliver(exception);
 }
 

@@ -127,13 +127,10 @@ void Vcpu::Impl::flush_code() {
     CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord);
 }
 
-// The flags that the rule of block_builder.h calls dead at state.rip.
-uint8_t Vcpu::Impl::dead_flags_here() {
-    if (!cpu.state.code64()) return 0;
-    const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(cpu.state.rip));
-    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return 0;
-    uint64_t offset = cpu.state.rip & kPageMask;
-    std::span<const uint8_t> bytes(cpu.memory.host(GuestPhys(entry->page)) + offset, kPageSize - offset);
+// The state at state.rip as the rule of block_builder.h has it: flags that are dead there read as zero. `code`
+// is where the instruction lies.
+void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
+    std::span<const uint8_t> bytes(cpu.memory.host(code), kPageSize - (code.value() & kPageMask));
     uint8_t dead = 0, open = kAllFlags;
     GuestInstruction instruction;
     for (size_t at = 0, count = 0; open && count < kLookAhead && at < bytes.size(); ++count, at += instruction.length) {
@@ -142,9 +139,15 @@ uint8_t Vcpu::Impl::dead_flags_here() {
         dead |= open & instruction.flags_written;
         open &= static_cast<uint8_t>(~instruction.flags_written);
     }
-    return dead;
+    cpu.state.rflags &= ~unpack_flags(dead);
 }
 
-void Vcpu::Impl::make_flags_canonical() { cpu.state.rflags &= ~unpack_flags(dead_flags_here()); }
+// Between two instructions: where the TLB doesn't hold the next one's page, no block has looked at it.
+void Vcpu::Impl::make_flags_canonical() {
+    if (!cpu.state.code64()) return;
+    const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(cpu.state.rip));
+    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return;
+    make_flags_canonical(GuestPhys(entry->page | (cpu.state.rip & kPageMask)));
+}
 
 }  // namespace lockstep::translate

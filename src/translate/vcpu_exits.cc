@@ -1,6 +1,4 @@
 // Entering translated code, and the exits that concern memory and faults.
-#include <signal.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -38,14 +36,6 @@ uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& i
     return sum;
 }
 
-/// A memory access of an instruction, in the order in which a block makes them.
-struct MemoryAccess {
-    uint64_t address = 0;
-    unsigned size = 0;
-    bool read = false;
-    bool write = false;
-};
-
 struct AccessList {
     std::array<MemoryAccess, 2> items{};
     size_t count = 0;
@@ -66,7 +56,8 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     AccessList list;
     if (const ZydisDecodedOperand* operand = instruction.memory_operand();
         operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM && instruction.kind != Kind::kLea) {
-        MemoryAccess access{.address = effective_address(state, instruction, *operand), .size = operand->size / 8u};
+        MemoryAccess access{.address = effective_address(state, instruction, *operand), .size = operand->size / 8u,
+                            .stack = operand->mem.segment == ZYDIS_REGISTER_SS};
         access.write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         access.read = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
                       (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
@@ -81,13 +72,29 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     switch (instruction.kind) {
         case Kind::kPush:
         case Kind::kCall:
-        case Kind::kCallIndirect: list.add({.address = stack - 8, .size = 8, .write = true}); break;
+        case Kind::kCallIndirect: list.add({.address = stack - 8, .size = 8, .write = true, .stack = true}); break;
         case Kind::kPop:
-        case Kind::kReturn: list.add({.address = stack, .size = 8, .read = true}); break;
-        case Kind::kLeave: list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true}); break;
+        case Kind::kReturn: list.add({.address = stack, .size = 8, .read = true, .stack = true}); break;
+        case Kind::kLeave: list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true, .stack = true}); break;
         default: break;
     }
     return list;
+}
+
+/// SSE instructions whose 16-byte operand may lie anywhere; all others raise #GP before anything else where it is
+/// misaligned (Intel SDM vol. 1, 11.3 and vol. 2, exception types).
+bool may_be_misaligned(ZydisMnemonic mnemonic) {
+    switch (mnemonic) {
+        case ZYDIS_MNEMONIC_MOVUPS:
+        case ZYDIS_MNEMONIC_MOVUPD:
+        case ZYDIS_MNEMONIC_MOVDQU:
+        case ZYDIS_MNEMONIC_LDDQU:
+        case ZYDIS_MNEMONIC_PCMPESTRI:
+        case ZYDIS_MNEMONIC_PCMPESTRM:
+        case ZYDIS_MNEMONIC_PCMPISTRI:
+        case ZYDIS_MNEMONIC_PCMPISTRM: return true;
+        default: return false;
+    }
 }
 
 bool is_canonical(uint64_t address) { return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address); }
@@ -119,14 +126,15 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
     bool misaligned = record.aligned_only && (address & (std::bit_ceil<unsigned>(record.size) - 1));
+    bool misaligned_wide = record.size == 16 && address % 16;
     bool other_half = user() && address >> 63;
-    if (crosses || misaligned || other_half) return slow_step();
+    if (crosses || misaligned || misaligned_wide || other_half) return slow_step();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
     auto reached = cpu.mmu.translate(GuestVirt(address), access, user());
     if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
         if (fault->vector == cpu::kGp && record.stack) fault->vector = cpu::kSs_;
-        return deliver_precise(*fault);
+        return deliver_precise(*fault, record.block->physical + (record.pc - record.block->pc));
     }
     const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
     GuestPhys page(entry.page);
@@ -136,13 +144,36 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     return std::nullopt;
 }
 
+// The checks of an access that come before any effect, and its bytes in the bounce buffer.
+std::optional<cpu::Exception> Vcpu::Impl::prepare_slow_access(const MemoryAccess& access, uint8_t* place) {
+    cpu::Exception exception;
+    uint64_t last = access.address + access.size - 1;
+    if (!is_canonical(access.address) || !is_canonical(last))
+        return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
+    bool all_ram = true;
+    if (access.write) {  // before the read: a page fault says that it was a write
+        uint64_t second = (last ^ access.address) < kPageSize ? last : last & ~kPageMask;
+        for (uint64_t at : {access.address, second}) {
+            auto reached = cpu.mmu.translate(GuestVirt(at), cpu::Access::kWrite, user());
+            if (auto* fault = std::get_if<cpu::Exception>(&reached)) return *fault;
+            GuestPhys page(std::get<const cpu::TlbEntry*>(reached)->page);
+            all_ram = all_ram && cpu.memory.is_ram(page, kPageSize);
+        }
+    }
+    // What an instruction leaves unwritten must stay as it was; a device is not read without need.
+    std::memset(place, 0, access.size);
+    if ((access.read || all_ram) && !cpu::read_virtual(cpu, access.address, place, access.size, exception))
+        return exception;
+    return std::nullopt;
+}
+
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
 // pages, reach devices, or write to code.
 Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     ++counters.slow_accesses;
     cpu::Exception exception;
     BlockSource source;
-    if (!fetch(source, exception)) return deliver_precise(exception);
+    if (!fetch(source, exception)) return deliver(exception);
     GuestInstruction instruction;
     CHECK(decode(source.bytes, source.pc, instruction));
     AccessList list = accesses_of(cpu.state, instruction);
@@ -152,18 +183,11 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     std::array<uint8_t*, 2> places{};
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];
+        if (access.size == 16 && access.address % 16 && !may_be_misaligned(instruction.decoded.mnemonic))
+            return deliver_precise({.vector = cpu::kGp, .has_error_code = true}, source.physical);
         places[i] = engine.bounce + i * 128 + (access.address & 63);
         deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
-        if (access.write) {  // before the read: a page fault says that it was a write
-            uint64_t last = access.address + access.size - 1;
-            uint64_t second = (last ^ access.address) < kPageSize ? last : last & ~kPageMask;
-            for (uint64_t at : {access.address, second}) {
-                auto reached = cpu.mmu.translate(GuestVirt(at), cpu::Access::kWrite, user());
-                if (auto* fault = std::get_if<cpu::Exception>(&reached)) return deliver_precise(*fault);
-            }
-        }
-        if (access.read && !cpu::read_virtual(cpu, access.address, places[i], access.size, exception))
-            return deliver_precise(exception);
+        if (auto fault = prepare_slow_access(access, places[i])) return deliver_precise(*fault, source.physical);
     }
     Block* block = transient_block(1, {deltas.data(), list.count}, exception);
     CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
@@ -185,7 +209,7 @@ Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
     EngineState& engine = cache.state();
     auto* host = reinterpret_cast<const uint8_t*>(engine.fault.host_pc);
     Block* block = cache.block_at(host);
-    CHECK(block, "a host fault (signal {}) outside all blocks, at {}", engine.fault.signal, fmt::ptr(host));
+    CHECK(block, "a host fault (vector {}) outside all blocks, at {}", engine.fault.trap, fmt::ptr(host));
     if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2)) engine.counter -= kStopBias;
 
     const InstructionMark* marks = cache.marks(*block);
@@ -203,38 +227,29 @@ Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
     CHECK(fetch(source, exception));
     GuestInstruction instruction;
     CHECK(decode(source.bytes, source.pc, instruction));
-    if (auto raised = guest_exception(instruction)) return deliver_precise(*raised);
+    if (auto raised = guest_exception(instruction)) return deliver_precise(*raised, source.physical);
     return slow_step();
 }
 
 // What a host fault means in the guest; empty: an address that only the slow path can judge.
 std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction& instruction) {
     const EngineState::Fault& fault = cache.state().fault;
-    if (fault.signal == SIGILL) return cpu::Exception{.vector = cpu::kUd};
-    if (fault.signal == SIGFPE) {
-        if (fault.code == FPE_INTDIV || fault.code == FPE_INTOVF || !instruction.uses_fpu)
-            return cpu::Exception{.vector = cpu::kDe};
-        bool x87 = instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87 ||
-                   instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
-        return cpu::Exception{.vector = x87 ? cpu::kMf : cpu::kXm};
-    }
+    if (fault.trap == cpu::kDe || fault.trap == cpu::kUd || fault.trap == cpu::kMf || fault.trap == cpu::kXm)
+        return cpu::Exception{.vector = static_cast<uint8_t>(fault.trap)};
     AccessList list = accesses_of(cpu.state, instruction);
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];
-        bool stack = instruction.memory_operand() == nullptr || i > 0;
         if (!is_canonical(access.address) || !is_canonical(access.address + access.size - 1))
-            return cpu::Exception{.vector = stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
+            return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
+        if (access.size == 16 && access.address % 16) return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     }
-    for (size_t i = 0; i < list.count; ++i)
-        if (list.items[i].size == 16 && list.items[i].address % 16)
-            return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     bool other_half = false;
     for (size_t i = 0; i < list.count; ++i) other_half |= list.items[i].address >> 63 && user();
     if (other_half) return std::nullopt;
     if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
-    CHECK(false, "host signal {} (code {}, address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
-          fault.signal, fault.code, fault.address, cpu.state.rip, fault.host_pc);
+    CHECK(false, "host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator", fault.trap,
+          fault.address, cpu.state.rip, fault.host_pc);
 }
 
 }  // namespace lockstep::translate

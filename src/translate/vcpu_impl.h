@@ -26,6 +26,15 @@
 
 namespace lockstep::translate {
 
+/// A memory access of an instruction, in the order in which a block makes them.
+struct MemoryAccess {
+    uint64_t address = 0;
+    unsigned size = 0;
+    bool read = false;
+    bool write = false;
+    bool stack = false;  ///< by SS: non-canonical addresses raise #SS
+};
+
 struct Vcpu::Impl : cpu::TlbListener {
     Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options);
     ~Impl() override;
@@ -43,13 +52,14 @@ struct Vcpu::Impl : cpu::TlbListener {
     enum class Next : uint8_t { kContinue, kLeave };
     std::optional<VcpuExit> reason_to_leave(Icount until);
     Next step();
+    Next single_step();
     Next dispatch(uint64_t single);
     Next after_exit();
     Next after_exit(const ExitRecord& record, uint32_t index);
     Next without_block(ExitKind kind);
     Next interpret(bool fpu);
     Next deliver(const cpu::Exception& exception);
-    Next deliver_precise(cpu::Exception exception);
+    Next deliver_precise(const cpu::Exception& exception, GuestPhys code);
     void load_fpu();
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
@@ -67,8 +77,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     void remember_jump(Block& block);
     void flush_code();
     void forget_block(Block& block);
-    uint8_t dead_flags_here();
     void make_flags_canonical();
+    void make_flags_canonical(GuestPhys code);
 
     // vcpu_exits.cc
     void enter(const Block& block);
@@ -76,6 +86,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     std::optional<Next> memory_exit(const ExitRecord& record);
     Next host_fault_exit();
     Next slow_step();
+    std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
     std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction);
 
     cpu::Cpu& cpu;
@@ -95,6 +106,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     uint32_t pending_chain = 0; ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
     bool pending_jump = false;  ///< an indirect branch led to state.rip
+    bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
+    bool stepping = false;      ///< the present block is to be left after one instruction
     bool budget_short = false;  ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
     std::array<uint8_t, 32> crossing{};  ///< bytes of an instruction that crosses pages
