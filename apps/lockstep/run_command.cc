@@ -23,6 +23,7 @@ struct RunOptions {
     std::string runtime;
     std::string host;
     std::string record_path;
+    uint64_t hash_ms = 0;  ///< 0: as the configuration says
     bool background = false;
     bool ends_on_signal = false;  ///< of `record`: a signal ends the recording and the VM
 };
@@ -121,6 +122,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
 
 void run(vmm::MachineFactory& factory, const RunOptions& options) {
     vmm::VmSettings settings = value_or_leave(control::load_config(find_config(options.config)));
+    if (options.hash_ms) settings.protection.hash_ms = options.hash_ms;
     Background background;
     if (options.background) background.begin();
     vmm::Ending ending = run_vm(factory, settings, options, options.background ? &background : nullptr);
@@ -155,6 +157,7 @@ void add_run_commands(CLI::App& program, vmm::MachineFactory& factory) {
     add_common_options(*record, *record_options);
     record->add_option("log", record_options->record_path, "the file to write; it must not exist yet")
         ->required();
+    record->add_option("--hash-ms", record_options->hash_ms, "time between two state hashes (1000)");
     record->callback([record_options, &factory] { run(factory, *record_options); });
 }
 

@@ -13,7 +13,7 @@ constexpr uint64_t kGreetingTimeoutNs = 5 * host::kNsPerSecond;
 Greeting::Greeting(host::EventLoop& loop, const std::string& host, const Introduction& introduction,
                    uint64_t timeout_ns, Done done)
     : loop_(loop), host_(host), introduction_(introduction), done_(std::move(done)) {
-    timeout_ = loop.call_after(timeout_ns, [this] { fail(last_failure_); });
+    timeout_ = loop.call_after(timeout_ns, [this] { fail("it doesn't answer"); });
     connect();
 }
 
@@ -28,7 +28,7 @@ void Greeting::connect() {
     connector_ = std::make_unique<host::ChannelConnector>(
         loop_, address.value(), link_options(), host::ChannelConnector::Times{},
         [this](std::unique_ptr<host::Channel> channel) { connected(std::move(channel)); },
-        [this](const Error& why) { last_failure_ = why.message(); });
+        [this](const Error& why) { fail(why.message()); });
 }
 
 void Greeting::connected(std::unique_ptr<host::Channel> channel) {

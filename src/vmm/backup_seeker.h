@@ -36,7 +36,6 @@ class Greeting {
     std::unique_ptr<host::ChannelConnector> connector_;
     std::unique_ptr<PairLink> link_;
     host::Timer timeout_;
-    std::string last_failure_ = "it doesn't answer";
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

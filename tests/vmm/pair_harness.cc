@@ -1,0 +1,302 @@
+#include "pair_harness.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "host/control_socket.h"
+#include "host/runtime_folder.h"
+
+extern char** environ;
+
+namespace lockstep::vmm::testing {
+
+namespace {
+
+constexpr unsigned kPollMs = 10;
+
+void sleep_ms(unsigned ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+sockaddr_in loopback(uint16_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    return address;
+}
+
+host::FileDescriptor connect_unix(const std::string& path) {
+    host::FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return {};
+    return socket;
+}
+
+}  // namespace
+
+// --- Processes ---
+
+Process::Process(const std::vector<std::string>& arguments, const std::string& log_path) {
+    std::vector<char*> pointers;
+    for (const std::string& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
+    pointers.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    EXPECT_EQ(posix_spawn(&process_, pointers[0], &actions, nullptr, pointers.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+}
+
+Process::~Process() {
+    if (process_ <= 0) return;
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+}
+
+int Process::wait(unsigned timeout_ms) {
+    for (unsigned waited = 0; process_ > 0 && waited <= timeout_ms; waited += kPollMs) {
+        int status = 0;
+        if (::waitpid(process_, &status, WNOHANG) == process_) {
+            process_ = 0;
+            status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+            break;
+        }
+        sleep_ms(kPollMs);
+    }
+    return status_;
+}
+
+// --- The proxy ---
+
+uint16_t free_port() {
+    host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
+    sockaddr_in address = loopback(0);
+    socklen_t size = sizeof address;
+    ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size);
+    ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    return ntohs(address.sin_port);
+}
+
+Proxy::Proxy(uint16_t to_port)
+    : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port_(free_port()), to_port_(to_port) {
+    int one = 1;
+    ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    sockaddr_in address = loopback(port_);
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ::listen(listener_.get(), 8);
+    thread_ = std::thread([this] { forward(); });
+}
+
+Proxy::~Proxy() {
+    stopping_ = true;
+    thread_.join();
+}
+
+void Proxy::cut() { cut_ = true; }
+
+void Proxy::forward() {
+    std::vector<std::pair<host::FileDescriptor, host::FileDescriptor>> connections;
+    std::vector<char> buffer(1 << 16);
+    while (!stopping_) {
+        if (cut_) connections.clear();
+        if (frozen_ || cut_) {
+            sleep_ms(kPollMs);
+            continue;
+        }
+        std::vector<pollfd> polled = {{listener_.get(), POLLIN, 0}};
+        for (auto& [left, right] : connections) {
+            polled.push_back({left.get(), POLLIN, 0});
+            polled.push_back({right.get(), POLLIN, 0});
+        }
+        ::poll(polled.data(), polled.size(), 20);
+        std::erase_if(connections, [&, i = size_t{1}](auto& connection) mutable {
+            bool over = false;
+            for (auto [from, to] : {std::pair{connection.first.get(), connection.second.get()},
+                                    {connection.second.get(), connection.first.get()}}) {
+                if (!polled[i++].revents || over) continue;
+                ssize_t got = ::recv(from, buffer.data(), buffer.size(), 0);
+                over = got <= 0 || ::send(to, buffer.data(), static_cast<size_t>(got), MSG_NOSIGNAL) != got;
+            }
+            return over;
+        });
+        if (polled[0].revents) {
+            host::FileDescriptor left(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            host::FileDescriptor right(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            sockaddr_in address = loopback(to_port_);
+            if (::connect(right.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0)
+                connections.emplace_back(std::move(left), std::move(right));
+        }
+    }
+}
+
+// --- Consoles ---
+
+std::string read_console(const std::string& path) {
+    host::FileDescriptor socket = connect_unix(path);
+    std::string text;
+    char buffer[4096];
+    pollfd polled{socket.get(), POLLIN, 0};
+    // What was printed so far comes at once; what follows is of later calls.
+    while (socket && ::poll(&polled, 1, 50) > 0) {
+        ssize_t got = ::recv(socket.get(), buffer, sizeof buffer, 0);
+        if (got <= 0) break;
+        text.append(buffer, static_cast<size_t>(got));
+        if (got < static_cast<ssize_t>(sizeof buffer)) break;
+    }
+    return text;
+}
+
+// --- The pair ---
+
+Pair::Pair(bool through_proxy) {
+    char name[] = "/tmp/lockstep-pair-XXXXXX";
+    folder = ::mkdtemp(name);
+    shared = folder + "/shared";
+    std::filesystem::create_directories(shared + "/arbiter");
+    std::ofstream(shared + "/disk").close();
+    std::filesystem::resize_file(shared + "/disk", 64 * 512);
+    ports_ = {{"a", free_port()}, {"b", free_port()}};
+    if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"]);
+    for (const char* host : {"a", "b"}) {
+        std::filesystem::create_directories(runtime(host));
+        daemons_[host] = std::make_unique<Process>(
+            std::vector<std::string>{LOCKSTEP_TOY, "serve", "--listen",
+                                     "127.0.0.1:" + std::to_string(ports_[host]), "--runtime", runtime(host)},
+            folder + "/log." + host);
+    }
+    std::ofstream(folder + "/toy.toml") << fmt::format(
+        "[vm]\nname = \"toy\"\nkernel = \"/dev/null\"\nmemory = \"64 MiB\"\n"
+        "[[disk]]\npath = \"shared/disk\"\nshared = true\n"
+        "[protection]\nhosts = [\"{}\", \"{}\"]\narbiter = \"shared/arbiter\"\nhash_ms = 50\n",
+        address("a"), address("b"));
+}
+
+Pair::~Pair() {
+    if (::testing::Test::HasFailure()) show_logs();
+    for (const char* host : {"a", "b"}) {
+        pid_t running = process(host);
+        if (running > 0) ::kill(running, SIGKILL);
+    }
+    vm_.reset();
+    daemons_.clear();
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+}
+
+std::string Pair::address(const std::string& host) const {
+    uint16_t port = host == "b" && proxy_ ? proxy_->port() : ports_.at(host);
+    return "127.0.0.1:" + std::to_string(port);
+}
+
+std::unique_ptr<Process> Pair::start_vm(const std::string& host) {
+    return std::make_unique<Process>(
+        std::vector<std::string>{LOCKSTEP_TOY, "run", folder + "/toy.toml", "--host", address(host),
+                                 "--runtime", runtime(host)},
+        folder + "/log." + host);
+}
+
+void Pair::start() {
+    vm_ = start_vm("a");
+    wait_for_state("a", "Protected");
+    wait_for_state("b", "Replaying");
+}
+
+Json Pair::act(const std::string& host, const Json& request) const {
+    auto answer = host::control_request(runtime(host) + "/toy/control", request, 2'000'000'000);
+    return answer ? answer.value() : Json{{"error", answer.error().message()}};
+}
+
+Json Pair::status(const std::string& host) const {
+    if (process(host) == 0) return {};
+    return act(host, {{"action", "status"}});
+}
+
+std::string Pair::state(const std::string& host) const {
+    Json found = status(host);
+    return found.is_object() ? found.value("state", "") : "";
+}
+
+pid_t Pair::process(const std::string& host) const {
+    return host::RuntimeFolder::process_of(runtime(host), "toy");
+}
+
+void Pair::type(const std::string& host, const std::string& text) const {
+    host::FileDescriptor socket = connect_unix(runtime(host) + "/toy/console");
+    EXPECT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
+    sleep_ms(100);  // a client that leaves at once may leave its bytes unread
+}
+
+void Pair::wait_for(const std::string& what, const std::function<bool()>& true_now, unsigned timeout_ms) {
+    auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    while (std::chrono::steady_clock::now() < end) {
+        if (true_now()) return;
+        sleep_ms(kPollMs);
+    }
+    FAIL() << "waited in vain for: " << what << "\na: " << status("a").dump()
+           << "\nb: " << status("b").dump();
+}
+
+void Pair::wait_for_state(const std::string& host, const std::string& wanted) {
+    wait_for(host + " is " + wanted, [&] { return state(host) == wanted; });
+}
+
+int Pair::checked_lines(const std::string& host) {
+    std::istringstream lines(console(host));
+    std::string line;
+    int expected = -1;
+    while (std::getline(lines, line) && !lines.eof()) {
+        if (line.empty() || line.find_first_not_of("0123456789") != std::string::npos) continue;
+        int number = std::stoi(line);
+        if (expected >= 0) {
+            EXPECT_EQ(number, expected) << "on host " << host;
+        }
+        expected = number + 1;
+    }
+    return expected - 1;
+}
+
+void Pair::check_disk() {
+    std::ifstream disk(shared + "/disk", std::ios::binary);
+    std::vector<uint64_t> numbers(64);
+    std::vector<char> sector(512);
+    uint64_t newest = 0;
+    for (uint64_t& number : numbers) {
+        disk.read(sector.data(), 512);
+        std::memcpy(&number, sector.data(), 8);
+        newest = std::max(newest, number);
+    }
+    ASSERT_GT(newest, 10u);
+    for (uint64_t i = 0; i < numbers.size(); ++i) {
+        uint64_t wanted = newest - (newest - i) % numbers.size();
+        if (newest < i) wanted = 0;
+        if (wanted != 0 && wanted <= newest) {
+            EXPECT_EQ(numbers[i], wanted) << "sector " << i << ", newest " << newest;
+        }
+    }
+}
+
+void Pair::show_logs() const {
+    for (const char* host : {"a", "b"})
+        std::cerr << "--- log of host " << host << "\n"
+                  << std::ifstream(folder + "/log." + host).rdbuf() << "\n";
+}
+
+}  // namespace lockstep::vmm::testing

@@ -1,0 +1,109 @@
+// Two hosts in one machine, for tests of pairs: two daemons on loopback ports with runtime folders of their
+// own, a shared folder, and toy VMs (toy_lockstep). Everything is a real process, so that it can be killed
+// and stopped.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host/file_descriptor.h"
+
+namespace lockstep::vmm::testing {
+
+using Json = nlohmann::json;
+
+/// A process that is killed at the end of its life here.
+class Process {
+  public:
+    Process(const std::vector<std::string>& arguments, const std::string& log_path);
+    ~Process();
+    Process(const Process&) = delete;
+    Process& operator=(const Process&) = delete;
+    /// Waits for its end and gives the exit status; -1 where it doesn't end in time or died of a signal.
+    int wait(unsigned timeout_ms = 20'000);
+
+  private:
+    pid_t process_ = 0;
+    int status_ = -1;
+};
+
+/// Forwards TCP connections from a port to another, and can cut or freeze them.
+class Proxy {
+  public:
+    explicit Proxy(uint16_t to_port);
+    ~Proxy();
+    uint16_t port() const { return port_; }
+    /// Closes all connections; later ones are refused until `resume`.
+    void cut();
+    /// Moves no more bytes, and closes nothing.
+    void freeze() { frozen_ = true; }
+    void resume() { frozen_ = cut_ = false; }
+
+  private:
+    void forward();
+    host::FileDescriptor listener_;
+    uint16_t port_ = 0;
+    uint16_t to_port_;
+    std::atomic<bool> frozen_ = false, cut_ = false, stopping_ = false;
+    std::thread thread_;
+};
+
+uint16_t free_port();
+
+/// The text of a socket console from its first byte on, read to the end of what has been printed by now.
+std::string read_console(const std::string& path);
+
+class Pair {
+  public:
+    /// `through_proxy`: host A reaches B through a proxy.
+    explicit Pair(bool through_proxy = false);
+    ~Pair();
+
+    /// Starts the VM on host A and waits until it is protected.
+    void start();
+    std::unique_ptr<Process> start_vm(const std::string& host);
+
+    /// "a" and "b".
+    Json status(const std::string& host) const;
+    std::string state(const std::string& host) const;
+    Json act(const std::string& host, const Json& request) const;
+    pid_t process(const std::string& host) const;
+    std::string console(const std::string& host) const {
+        return read_console(runtime(host) + "/toy/console");
+    }
+    void type(const std::string& host, const std::string& text) const;
+
+    /// Waits until `true_now` is, at most some seconds; a failure of the test otherwise, with the logs.
+    void wait_for(const std::string& what, const std::function<bool()>& true_now,
+                  unsigned timeout_ms = 20'000);
+    void wait_for_state(const std::string& host, const std::string& state);
+
+    /// The lines "0", "1", ... that the guest printed: every number once, in order. Gives the last.
+    int checked_lines(const std::string& host);
+    /// After the end of the VM: every sector of the disk holds what the guest wrote last.
+    void check_disk();
+    void kill_daemon(const std::string& host) { daemons_.erase(host); }
+
+    std::string folder, shared;
+    std::string runtime(const std::string& host) const { return folder + "/" + host; }
+    Proxy* proxy() { return proxy_.get(); }
+    Process& vm() { return *vm_; }
+
+  private:
+    std::string address(const std::string& host) const;
+    void show_logs() const;
+    std::map<std::string, uint16_t> ports_;
+    std::map<std::string, std::unique_ptr<Process>> daemons_;
+    std::unique_ptr<Proxy> proxy_;
+    std::unique_ptr<Process> vm_;
+};
+
+}  // namespace lockstep::vmm::testing

@@ -1,0 +1,203 @@
+// Pairs of VM processes on one machine, with toy guests: what happens when one side, or what joins them,
+// fails.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "pair_harness.h"
+
+namespace lockstep::vmm {
+namespace {
+
+using testing::Json;
+using testing::Pair;
+
+void sleep_ms(unsigned ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+/// The guest prints on: `host` shows lines beyond `line`.
+void expect_goes_on(Pair& pair, const std::string& host, int line) {
+    pair.wait_for("host " + host + " prints on", [&] { return pair.checked_lines(host) > line + 5; });
+}
+
+TEST(Pair, TheSurvivorGoesOnAndIsProtectedAgain) {
+    Pair pair;
+    pair.start();
+    sleep_ms(300);
+    int before = pair.checked_lines("a");
+    ::kill(pair.process("a"), SIGKILL);
+    expect_goes_on(pair, "b", before);
+    pair.wait_for_state("b", "Protected");
+    EXPECT_EQ(pair.status("b")["term"], 2);
+    EXPECT_EQ(pair.vm().wait(), -1);
+
+    int between = pair.checked_lines("b");
+    ::kill(pair.process("b"), SIGKILL);
+    expect_goes_on(pair, "a", between);
+    pair.wait_for_state("a", "Protected");
+    EXPECT_GT(pair.status("b").value("state_hashes", 0), 0) << "hashes were compared";
+
+    pair.act("a", {{"action", "poweroff"}});
+    pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
+    pair.check_disk();
+}
+
+TEST(Pair, ManyKillsInARow) {
+    Pair pair;
+    pair.start();
+    std::string live = "a", other = "b";
+    for (int round = 0; round < 6; ++round) {
+        sleep_ms(20 + static_cast<unsigned>(round) * 37 % 100);
+        int before = pair.checked_lines(live);
+        ::kill(pair.process(live), SIGKILL);
+        std::swap(live, other);
+        expect_goes_on(pair, live, before);
+        pair.wait_for_state(live, "Protected");
+    }
+    pair.type(live, "q");
+    pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
+    pair.check_disk();
+}
+
+TEST(Pair, TheBackupDiesAndThePrimaryGoesOnWithinASecond) {
+    Pair pair;
+    pair.start();
+    int before = pair.checked_lines("a");
+    pair.kill_daemon("b");
+    ::kill(pair.process("b"), SIGKILL);
+    pair.wait_for(
+        "a is alone", [&] { return pair.state("a") == "Solo"; }, 1000);
+    expect_goes_on(pair, "a", before);
+    EXPECT_EQ(pair.status("a")["held_outputs"], 0);
+    pair.wait_for("a says why it has no backup", [&] {
+        return pair.status("a").value("no_backup_why", "").find("serve") != std::string::npos;
+    });
+}
+
+TEST(Pair, AStoppedPrimaryFindsThatItLost) {
+    Pair pair;
+    pair.start();
+    pid_t old = pair.process("a");
+    int before = pair.checked_lines("a");
+    ::kill(old, SIGSTOP);
+    pair.wait_for("b is live", [&] { return pair.state("b") == "Solo"; });
+    expect_goes_on(pair, "b", before);
+    ::kill(old, SIGCONT);
+    EXPECT_EQ(pair.vm().wait(), 3) << "the exit status of a side that lost";
+    pair.wait_for_state("b", "Protected");
+    pair.act("b", {{"action", "poweroff"}});
+    pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
+    pair.check_disk();
+}
+
+TEST(Pair, ACutChannelLeavesExactlyOneSide) {
+    Pair pair(true);
+    pair.start();
+    int before = pair.checked_lines("a");
+    pair.proxy()->cut();
+    pair.wait_for("one side is alone",
+                  [&] { return pair.state("a") == "Solo" || pair.state("b") == "Solo"; });
+    std::string live = pair.state("a") == "Solo" ? "a" : "b";
+    std::string other = live == "a" ? "b" : "a";
+    expect_goes_on(pair, live, before);
+    pair.wait_for("the other side ends",
+                  [&] { return pair.state(other) != "Solo" && pair.process(other) == 0; });
+}
+
+TEST(Pair, AFrozenChannelIsNoticedThoughHeartbeatsArrive) {
+    Pair pair(true);
+    pair.start();
+    int before = pair.checked_lines("a");
+    pair.proxy()->freeze();
+    pair.wait_for("one side is alone",
+                  [&] { return pair.state("a") == "Solo" || pair.state("b") == "Solo"; });
+    std::string live = pair.state("a") == "Solo" ? "a" : "b";
+    expect_goes_on(pair, live, before);
+}
+
+TEST(Pair, WithoutTheArbiterNobodyGoesLive) {
+    Pair pair;
+    pair.start();
+    std::filesystem::rename(pair.shared + "/arbiter", pair.shared + "/away");
+    int before = pair.checked_lines("a");
+    ::kill(pair.process("a"), SIGKILL);
+    pair.wait_for_state("b", "BackupClaiming");
+    sleep_ms(1500);
+    EXPECT_EQ(pair.state("b"), "BackupClaiming");
+    std::filesystem::rename(pair.shared + "/away", pair.shared + "/arbiter");
+    expect_goes_on(pair, "b", before);
+}
+
+TEST(Pair, APlannedFailOverLosesNothing) {
+    Pair pair;
+    pair.start();
+    int before = pair.checked_lines("a");
+    EXPECT_TRUE(pair.act("a", {{"action", "failover"}}).contains("done"));
+    EXPECT_EQ(pair.vm().wait(), 0);
+    expect_goes_on(pair, "b", before);
+    pair.wait_for_state("b", "Protected");
+}
+
+TEST(Pair, APowerOffInTheGuestIsNoFailure) {
+    Pair pair;
+    pair.start();
+    pair.type("a", "xq");
+    EXPECT_EQ(pair.vm().wait(), 0);
+    pair.wait_for("the backup ends", [&] { return pair.process("b") == 0; });
+    std::ifstream log(pair.folder + "/log.b");
+    std::string text(std::istreambuf_iterator<char>(log), {});
+    EXPECT_EQ(text.find("GoingLive"), std::string::npos);
+}
+
+TEST(Pair, AResetIsTheSameOnBothSides) {
+    Pair pair;
+    pair.start();
+    pair.act("a", {{"action", "reset"}});
+    sleep_ms(500);
+    EXPECT_EQ(pair.state("a"), "Protected");
+    EXPECT_EQ(pair.state("b"), "Replaying");
+}
+
+TEST(Pair, AVmRunsOnce) {
+    Pair pair;
+    pair.start();
+    EXPECT_EQ(pair.start_vm("a")->wait(), 1) << "on the same host";
+    ::kill(pair.process("a"), SIGSTOP);
+    EXPECT_EQ(pair.start_vm("a")->wait(), 1) << "though its process is stopped";
+    ::kill(pair.process("a"), SIGCONT);
+}
+
+TEST(Pair, ProtectionIsGivenUpAndTakenUpAgain) {
+    Pair pair;
+    pair.start();
+    EXPECT_TRUE(pair.act("a", {{"action", "unprotect"}}).contains("done"));
+    pair.wait_for_state("a", "Solo");
+    pair.wait_for("the backup ends", [&] { return pair.process("b") == 0; });
+    sleep_ms(1300);
+    EXPECT_EQ(pair.state("a"), "Solo");
+    EXPECT_TRUE(pair.act("a", {{"action", "protect"}}).contains("done"));
+    pair.wait_for_state("a", "Protected");
+    EXPECT_TRUE(pair.act("b", {{"action", "protect"}}).contains("error")) << "a backup refuses";
+}
+
+TEST(Pair, ARecordingOfARunningVmReplays) {
+    Pair pair;
+    pair.start();
+    pair.act("a", {{"action", "unprotect"}});
+    pair.wait_for_state("a", "Solo");
+    std::string path = pair.folder + "/rec.log";
+    EXPECT_TRUE(pair.act("a", {{"action", "record-start"}, {"path", path}}).contains("done"));
+    pair.type("a", "hello");
+    sleep_ms(700);
+    EXPECT_TRUE(pair.act("a", {{"action", "record-stop"}}).contains("done"));
+    testing::Process replay({LOCKSTEP_TOY, "replay", path, "--console"}, pair.folder + "/replay.out");
+    EXPECT_EQ(replay.wait(), 0);
+    std::ifstream output(pair.folder + "/replay.out");
+    std::string text(std::istreambuf_iterator<char>(output), {});
+    EXPECT_NE(text.find("echo hello"), std::string::npos);
+    EXPECT_NE(text.find("to the log's end"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace lockstep::vmm
