@@ -166,29 +166,8 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
     return out.handler != nullptr;
 }
 
-struct DecodeCache::Slot {
-    std::array<uint64_t, 2> bytes{};
-    std::array<uint64_t, 2> mask{};
-    Instruction instruction;
-};
-
-namespace {
-constexpr size_t kSlots = 1024;
-}
-
 DecodeCache::DecodeCache() : slots_(std::make_unique<Slot[]>(kSlots)) {}
 DecodeCache::~DecodeCache() = default;
-
-DecodeCache::Slot& DecodeCache::slot(uint64_t rip) const { return slots_[(rip ^ rip >> 10) % kSlots]; }
-
-const Instruction* DecodeCache::find(uint64_t rip, const uint8_t* bytes) const {
-    const Slot& found = slot(rip);
-    std::array<uint64_t, 2> words;
-    std::memcpy(words.data(), bytes, 16);
-    bool same = ((words[0] ^ found.bytes[0]) & found.mask[0]) == 0 &&
-                ((words[1] ^ found.bytes[1]) & found.mask[1]) == 0;
-    return same && found.instruction.handler ? &found.instruction : nullptr;
-}
 
 const Instruction* DecodeCache::insert(uint64_t rip, const uint8_t* bytes, const Instruction& instruction) {
     Slot& target = slot(rip);

@@ -1,6 +1,8 @@
 // Delivery of exceptions and interrupts in long mode (Intel SDM vol. 3, 6.13, 6.14 and 6.15).
 #include "cpu/exceptions.h"
 
+#include <cstring>
+
 #include "cpu/segments.h"
 #include "x86/control.h"
 #include "x86/paging.h"
@@ -28,8 +30,7 @@ bool read_gate(Cpu& cpu, const Event& event, uint32_t external, Gate& gate, Exce
     uint32_t error = event.vector * 8u | kErrorIdt | external;
     const CpuState& state = cpu.state;
     if (event.vector * 16u + 15 > state.idtr.limit) return general_protection(exception, error);
-    if (!read_as(cpu, Privilege::kSupervisor, state.idtr.base + event.vector * 16u, &gate, sizeof gate,
-                 exception))
+    if (!read_object(cpu, Privilege::kSupervisor, state.idtr.base + event.vector * 16u, gate, exception))
         return false;
     if (gate.type() != kTypeInterruptGate && gate.type() != kTypeTrapGate)
         return general_protection(exception, error);
@@ -67,11 +68,23 @@ bool find_stack(Cpu& cpu, const Gate& gate, unsigned cpl, uint32_t external, uin
         unsigned offset = gate.ist() != 0 ? kTssIst1 + (gate.ist() - 1) * 8 : kTssRsp0 + cpl * 8;
         if (offset + 7 > state.tr.limit)
             return raise(exception, kTs, (state.tr.selector & 0xfffc) | external);
-        if (!read_as(cpu, Privilege::kSupervisor, state.tr.base + offset, &rsp, 8, exception)) return false;
+        if (!read_object(cpu, Privilege::kSupervisor, state.tr.base + offset, rsp, exception)) return false;
         if (!is_canonical(rsp)) return raise(exception, kSs_, external);
     }
     rsp &= ~uint64_t{15};
     return true;
+}
+
+/// The pushes go downwards: a fault is that of the highest one that cannot be made.
+bool check_pushes(Cpu& cpu, Privilege privilege, uint64_t rsp, unsigned size, Exception& exception) {
+    for (unsigned offset = size; offset > 0; offset -= 8)
+        if (!check_writable_as(cpu, privilege, rsp + offset - 8, 8, exception)) return false;
+    return true;
+}
+
+void copy_frame(uint8_t* to, const uint64_t* from, unsigned size) {
+    std::memcpy(to, from, 40);
+    if (size > 40) std::memcpy(to + 40, from + 5, 8);
 }
 
 bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t external, uint64_t& rsp,
@@ -83,12 +96,13 @@ bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t
     unsigned size = event.has_error_code ? 48 : 40;
     rsp -= size;
     Privilege privilege = target.cpl == 3 ? Privilege::kUser : Privilege::kSupervisor;
-    // The pushes go downwards: a fault is that of the highest one that cannot be made.
-    uint8_t probe[8];
-    if (read_as(cpu, privilege, rsp + size - 8, probe, 8, exception) &&
+    if (uint8_t* host = host_range<Access::kWrite>(cpu, privilege, rsp, size)) {
+        copy_frame(host, first, size);
+        return true;
+    }
+    if (check_pushes(cpu, privilege, rsp, size, exception) &&
         write_as(cpu, privilege, rsp, first, size, exception))
         return true;
-    if (exception.vector == kPf) exception.error_code |= kPfWrite;
     if (exception.vector == kGp) raise(exception, kSs_, external);
     return false;
 }
@@ -133,7 +147,8 @@ bool deliver_exception(Cpu& cpu, const Exception& exception) {
         if (enter_handler(cpu, event, second)) return true;
         if (current.vector == kDf) return false;
         if (makes_double_fault(current.vector, second.vector)) {
-            if (second.vector == kPf) state.cr2 = second.cr2;  // a guest sees by it that its stack has run over
+            if (second.vector == kPf)
+                state.cr2 = second.cr2;  // a guest sees by it that its stack has run over
             current = Exception{kDf, true, 0, 0};
         } else {
             current = second;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
 #include "cpu/cpu_state.h"
@@ -87,13 +88,27 @@ class DecodeCache {
   public:
     DecodeCache();
     ~DecodeCache();
-    /// The instruction that begins with `bytes` (16 readable bytes at `rip`), or null.
-    const Instruction* find(uint64_t rip, const uint8_t* bytes) const;
+    /// The instruction that the first `size` of `bytes` begin with, or null. 16 bytes can be read there;
+    /// `rip` says only where to look.
+    const Instruction* find(uint64_t rip, const uint8_t* bytes, size_t size) const {
+        const Slot& found = slot(rip);
+        std::array<uint64_t, 2> words;
+        std::memcpy(words.data(), bytes, 16);
+        bool same = ((words[0] ^ found.bytes[0]) & found.mask[0]) == 0 &&
+                    ((words[1] ^ found.bytes[1]) & found.mask[1]) == 0;
+        return same && found.instruction.handler && found.instruction.length <= size ? &found.instruction
+                                                                                     : nullptr;
+    }
     const Instruction* insert(uint64_t rip, const uint8_t* bytes, const Instruction& instruction);
 
   private:
-    struct Slot;
-    Slot& slot(uint64_t rip) const;
+    static constexpr size_t kSlots = 1024;
+    struct alignas(64) Slot {
+        std::array<uint64_t, 2> bytes{};
+        std::array<uint64_t, 2> mask{};  ///< ones for the bytes of the instruction
+        Instruction instruction;
+    };
+    Slot& slot(uint64_t rip) const { return slots_[(rip ^ rip >> 10) % kSlots]; }
     std::unique_ptr<Slot[]> slots_;
 };
 

@@ -222,28 +222,37 @@ constexpr auto kIndex = make_index();
 
 constexpr size_t kLongestInstruction = 15;
 
-/// The bytes at rip, 16 of them where the page has as many.
+/// Instruction bytes at rip. 16 of them can be read, but only `size` belong to the instruction's page, or to
+/// it and the next.
 struct Fetched {
     const uint8_t* bytes = nullptr;
     size_t size = 0;
-    std::array<uint8_t, 16> buffer{};
+    std::array<uint8_t, 16> buffer;  ///< where they don't lie in one piece
 };
 
-/// Makes code bytes of the page at `at` readable: `out` is null where they aren't RAM.
+/// The code bytes at `at`, up to the end of its page: `out` is null where they aren't RAM.
 bool fetch_page(Cpu& cpu, uint64_t at, const uint8_t*& out, Exception& exception) {
-    auto result = cpu.mmu.translate(GuestVirt(at), Access::kExecute, cpu.state.cpl() == 3);
+    bool user = cpu.state.cpl() == 3;
+    out = cpu.mmu.glance<Access::kExecute>(GuestVirt(at), user);
+    if (out) return true;
+    auto result = cpu.mmu.translate(GuestVirt(at), Access::kExecute, user);
     if (auto* fault = std::get_if<Exception>(&result)) {
         exception = *fault;
         return false;
     }
-    GuestPhys physical(std::get<const TlbEntry*>(result)->page + (at & kPageMask));
-    out = cpu.memory.is_ram(physical) ? cpu.memory.host(physical) : nullptr;
+    const TlbEntry& entry = *std::get<const TlbEntry*>(result);
+    out = entry.ram ? cpu.memory.host(GuestPhys(entry.page)) + (at & kPageMask) : nullptr;
     return true;
 }
 
 bool fetch(Cpu& cpu, Fetched& out, Exception& exception) {
     if (!fetch_page(cpu, cpu.state.rip, out.bytes, exception)) return false;
-    if (out.bytes) out.size = std::min<size_t>(16, kPageSize - (cpu.state.rip & kPageMask));
+    if (!out.bytes) return true;
+    out.size = std::min<size_t>(16, kPageSize - (cpu.state.rip & kPageMask));
+    if (out.size == 16) return true;
+    out.buffer.fill(0);
+    std::copy_n(out.bytes, out.size, out.buffer.begin());
+    out.bytes = out.buffer.data();
     return true;
 }
 
@@ -251,12 +260,9 @@ bool fetch(Cpu& cpu, Fetched& out, Exception& exception) {
 bool fetch_rest(Cpu& cpu, Fetched& fetched, Exception& exception) {
     const uint8_t* rest = nullptr;
     if (!fetch_page(cpu, cpu.state.rip + fetched.size, rest, exception)) return false;
-    std::copy_n(fetched.bytes, fetched.size, fetched.buffer.begin());
-    if (rest) {
-        std::copy_n(rest, 16 - fetched.size, fetched.buffer.begin() + fetched.size);
-        fetched.size = 16;
-    }
-    fetched.bytes = fetched.buffer.data();
+    if (!rest) return true;
+    std::copy_n(rest, 16 - fetched.size, fetched.buffer.begin() + fetched.size);
+    fetched.size = 16;
     return true;
 }
 
@@ -299,18 +305,21 @@ StepResult interpret(Cpu& cpu, Exception& exception) {
     }
     Fetched fetched;
     if (!fetch(cpu, fetched, exception)) return StepResult::kFault;
-    const Instruction* instruction = nullptr;
-    if (fetched.size == 16) {
-        instruction = cpu.decode_cache.find(cpu.state.rip, fetched.bytes);
-    } else if (!is_complete(fetched.bytes, fetched.size) && !fetch_rest(cpu, fetched, exception)) {
-        return StepResult::kFault;
+    if (!fetched.bytes) return StepResult::kUnsupported;
+    uint64_t rip = cpu.state.rip;
+    const Instruction* instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size);
+    if (!instruction && fetched.size < 16) {
+        if (!is_complete(fetched.bytes, fetched.size) && !fetch_rest(cpu, fetched, exception))
+            return StepResult::kFault;
+        instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size);
     }
-    if (instruction) return execute(cpu, *instruction, exception);
-    Instruction decoded;
-    if (!decode(fetched.bytes, std::min(fetched.size, kLongestInstruction), decoded))
-        return StepResult::kUnsupported;
-    if (fetched.size == 16) cpu.decode_cache.insert(cpu.state.rip, fetched.bytes, decoded);
-    return execute(cpu, decoded, exception);
+    if (!instruction) {
+        Instruction decoded;
+        if (!decode(fetched.bytes, std::min(fetched.size, kLongestInstruction), decoded))
+            return StepResult::kUnsupported;
+        instruction = cpu.decode_cache.insert(rip, fetched.bytes, decoded);
+    }
+    return execute(cpu, *instruction, exception);
 }
 
 }  // namespace lockstep::cpu

@@ -129,17 +129,19 @@ Outcome fxsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& 
 }
 
 Outcome fxrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    FxState image;
+    FxState& fx = cpu.state.fx;
+    uint8_t head[kFxStack];
     if (!x87_available(cpu, exception) || !check_alignment(cpu, instruction, exception) ||
-        !read_operand_memory(cpu, instruction, image.bytes.data(), sizeof image.bytes, exception))
+        !read_operand_memory(cpu, instruction, head, sizeof head, exception))
         return Outcome::kFault;
     uint32_t mxcsr;
-    std::memcpy(&mxcsr, &image.bytes[kFxMxcsr], 4);
+    std::memcpy(&mxcsr, head + kFxMxcsr, 4);
     if (mxcsr & ~kMxcsrMask) return next_if(general_protection(exception));
-    normalise_fx(image);
-    set_control_and_status(image, word_at(&image.bytes[kFxControl]), word_at(&image.bytes[kFxStatus]),
+    if (!read_operand_memory(cpu, instruction, fx.bytes.data(), sizeof fx.bytes, exception))
+        return Outcome::kFault;
+    normalise_fx(fx);
+    set_control_and_status(fx, word_at(&fx.bytes[kFxControl]), word_at(&fx.bytes[kFxStatus]),
                            StackOrder::kKeep);
-    cpu.state.fx = image;
     return Outcome::kNext;
 }
 

@@ -23,15 +23,19 @@ struct HostRange {
     uint8_t* bytes = nullptr;
 };
 
-bool map_range(Cpu& cpu, uint64_t linear, Access access, HostRange& out, Exception& exception) {
-    auto result = cpu.mmu.translate(GuestVirt(linear), access, cpu.state.cpl() == 3);
+template <Access kAccess>
+bool map_range(Cpu& cpu, uint64_t linear, HostRange& out, Exception& exception) {
+    Privilege privilege = current_privilege(cpu);
+    out.bytes = host_range<kAccess>(cpu, privilege, linear, 1);
+    if (out.bytes) return true;
+    auto result = cpu.mmu.translate(GuestVirt(linear), kAccess, privilege == Privilege::kUser);
     if (auto* fault = std::get_if<Exception>(&result)) {
         exception = *fault;
         return false;
     }
-    GuestPhys page(std::get<const TlbEntry*>(result)->page);
-    bool plain =
-        cpu.memory.is_ram(page, kPageSize) && !(access == Access::kWrite && cpu.memory.is_code(page));
+    const TlbEntry& entry = *std::get<const TlbEntry*>(result);
+    GuestPhys page(entry.page);
+    bool plain = entry.ram && !(kAccess == Access::kWrite && cpu.memory.is_code(page));
     out.bytes = plain ? cpu.memory.host(page) + (linear & kPageMask) : nullptr;
     return true;
 }
@@ -53,19 +57,18 @@ void fill_with(uint8_t* to, uint64_t count, T value) {
 }
 
 void fill(uint8_t* to, uint64_t count, unsigned size, uint64_t value) {
+    uint64_t mask = mask_of_size(size), bytes = (value & 0xff) * 0x0101010101010101;
+    if (((value ^ bytes) & mask) == 0) {
+        std::memset(to, static_cast<uint8_t>(value), count * size);
+        return;
+    }
     switch (size) {
-        case 1:
-            std::memset(to, static_cast<uint8_t>(value), count);
-            break;
         case 2:
-            fill_with(to, count, static_cast<uint16_t>(value));
-            break;
+            return fill_with(to, count, static_cast<uint16_t>(value));
         case 4:
-            fill_with(to, count, static_cast<uint32_t>(value));
-            break;
+            return fill_with(to, count, static_cast<uint32_t>(value));
         default:
-            fill_with(to, count, value);
-            break;
+            return fill_with(to, count, value);
     }
 }
 
@@ -84,9 +87,10 @@ uint64_t compare_flags(uint64_t left, uint64_t right, unsigned size) {
     return flags;
 }
 
-uint64_t element(const uint8_t* at, unsigned size) {
-    uint64_t value = 0;
-    std::memcpy(&value, at, size);
+template <typename T>
+T element(const uint8_t* at) {
+    T value;
+    std::memcpy(&value, at, sizeof value);
     return value;
 }
 
@@ -101,17 +105,32 @@ bool ends_repeat(Repeat repeat, bool equal) {
     return (repeat == Repeat::kEqual && !equal) || (repeat == Repeat::kNotEqual && equal);
 }
 
+template <typename T>
+uint64_t compare_elements(const uint8_t* left, uint64_t constant, const uint8_t* right, uint64_t count,
+                          Repeat repeat, Comparison& out) {
+    for (uint64_t i = 0; i < count; ++i) {
+        T first = left ? element<T>(left + i * sizeof(T)) : static_cast<T>(constant);
+        T second = element<T>(right + i * sizeof(T));
+        bool last = ends_repeat(repeat, first == second);
+        if (!last && i + 1 < count) continue;
+        out = {first, second, last};
+        return i + 1;
+    }
+    return 0;
+}
+
 uint64_t compare_chunk(const uint8_t* left, uint64_t constant, const uint8_t* right, uint64_t count,
                        unsigned size, Repeat repeat, Comparison& out) {
-    for (uint64_t i = 0; i < count; ++i) {
-        out.left = left ? element(left + i * size, size) : constant;
-        out.right = element(right + i * size, size);
-        if (ends_repeat(repeat, out.left == out.right)) {
-            out.ended = true;
-            return i + 1;
-        }
+    switch (size) {
+        case 1:
+            return compare_elements<uint8_t>(left, constant, right, count, repeat, out);
+        case 2:
+            return compare_elements<uint16_t>(left, constant, right, count, repeat, out);
+        case 4:
+            return compare_elements<uint32_t>(left, constant, right, count, repeat, out);
+        default:
+            return compare_elements<uint64_t>(left, constant, right, count, repeat, out);
     }
-    return count;
 }
 
 bool move_one(Cpu& cpu, StringRegisters& registers, unsigned size, Exception& exception) {
@@ -126,8 +145,8 @@ uint64_t move_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned
     uint64_t count = std::min({most, registers.contiguous(from, kRsi), registers.contiguous(to, kRdi)});
     if (count == 0) return move_one(cpu, registers, size, exception) ? 1 : 0;
     HostRange source, target;
-    if (!map_range(cpu, from, Access::kRead, source, exception) ||
-        !map_range(cpu, to, Access::kWrite, target, exception))
+    if (!map_range<Access::kRead>(cpu, from, source, exception) ||
+        !map_range<Access::kWrite>(cpu, to, target, exception))
         return 0;
     if (!source.bytes || !target.bytes) return move_one(cpu, registers, size, exception) ? 1 : 0;
     copy_forward(target.bytes, source.bytes, count * size, size);
@@ -139,7 +158,7 @@ uint64_t store_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigne
     uint64_t to = registers.destination(), value = cpu.state.gpr[kRax];
     uint64_t count = std::min(most, registers.contiguous(to, kRdi));
     HostRange target;
-    if (count > 0 && !map_range(cpu, to, Access::kWrite, target, exception)) return 0;
+    if (count > 0 && !map_range<Access::kWrite>(cpu, to, target, exception)) return 0;
     if (!target.bytes) return write_virtual(cpu, to, &value, size, exception) ? 1 : 0;
     fill(target.bytes, count, size, value);
     return count;
@@ -157,8 +176,8 @@ uint64_t compare_some(Cpu& cpu, StringRegisters& registers, Left left, uint64_t 
     if (memory) count = std::min(count, registers.contiguous(from, kRsi));
     HostRange source, target;
     if (count > 0) {
-        if (memory && !map_range(cpu, from, Access::kRead, source, exception)) return 0;
-        if (!map_range(cpu, to, Access::kRead, target, exception)) return 0;
+        if (memory && !map_range<Access::kRead>(cpu, from, source, exception)) return 0;
+        if (!map_range<Access::kRead>(cpu, to, target, exception)) return 0;
         if (target.bytes && (source.bytes || !memory))
             return compare_chunk(source.bytes, accumulator, target.bytes, count, size, repeat, out);
     }
@@ -191,9 +210,56 @@ Outcome compare(Cpu& cpu, const Instruction& instruction, Left left, Exception& 
     return last.ended ? Outcome::kNext : registers.outcome();
 }
 
+// The short way of MOVS and STOS: forward, with 64-bit addresses, all of it on one page of RAM each, whose
+// translations are at hand. It does what the long way would do, in one step.
+
+/// Bytes to move in all, or 0 where the short way isn't open.
+uint64_t short_way_bytes(const CpuState& state, const Instruction& instruction) {
+    bool repeated = instruction.repeat != Repeat::kNone;
+    uint64_t count = repeated ? state.gpr[kRcx] : 1;
+    bool open = !(state.rflags & (kFlagDf | kFlagTf)) && instruction.address_size == 8 && count <= kPageSize;
+    return open ? count * instruction.operand_size : 0;
+}
+
+void finish_short_way(CpuState& state, const Instruction& instruction, uint64_t bytes) {
+    state.gpr[kRdi] += bytes;
+    if (instruction.repeat != Repeat::kNone) state.gpr[kRcx] = 0;
+}
+
+bool move_short(Cpu& cpu, const Instruction& instruction) {
+    CpuState& state = cpu.state;
+    uint64_t bytes = short_way_bytes(state, instruction), from = state.gpr[kRsi];
+    if (bytes == 0) return false;
+    if (instruction.segment != kNoRegister) from += state.segments[instruction.segment].base;
+    Privilege privilege = current_privilege(cpu);
+    const uint8_t* source = host_range<Access::kRead>(cpu, privilege, from, bytes);
+    uint8_t* target = host_range<Access::kWrite>(cpu, privilege, state.gpr[kRdi], bytes);
+    if (!source || !target) return false;
+    copy_forward(target, source, bytes, instruction.operand_size);
+    state.gpr[kRsi] += bytes;
+    finish_short_way(state, instruction, bytes);
+    return true;
+}
+
+bool store_short(Cpu& cpu, const Instruction& instruction) {
+    CpuState& state = cpu.state;
+    uint64_t bytes = short_way_bytes(state, instruction);
+    if (bytes == 0) return false;
+    uint8_t* target = host_range<Access::kWrite>(cpu, current_privilege(cpu), state.gpr[kRdi], bytes);
+    if (!target) return false;
+    unsigned size = instruction.operand_size;
+    if (bytes == size)
+        copy_operand(target, &state.gpr[kRax], size);
+    else
+        fill(target, bytes / size, size, state.gpr[kRax]);
+    finish_short_way(state, instruction, bytes);
+    return true;
+}
+
 }  // namespace
 
 Outcome movs_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (move_short(cpu, instruction)) return Outcome::kNext;
     unsigned size = instruction.operand_size;
     StringRegisters registers(cpu.state, instruction, size);
     for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {
@@ -208,6 +274,7 @@ Outcome movs_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
 }
 
 Outcome stos_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (store_short(cpu, instruction)) return Outcome::kNext;
     unsigned size = instruction.operand_size;
     StringRegisters registers(cpu.state, instruction, size);
     for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {

@@ -44,14 +44,21 @@ uint64_t iret_flags(const CpuState& state, uint64_t image, unsigned size) {
     return (state.rflags & ~(changeable | kFlagRf)) | (image & changeable);
 }
 
-/// Reads `count` numbers of the operand's size from the stack.
-bool read_stack_numbers(Cpu& cpu, unsigned size, uint64_t at, unsigned count, uint64_t* out,
-                        Exception& exception) {
-    uint8_t bytes[5 * 8] = {};
-    if (!read_stack(cpu, at, bytes, size * count, exception)) return false;
-    for (unsigned i = 0; i < count; ++i) {
+/// Reads numbers of the operand's size from the stack.
+template <size_t kCount>
+bool read_stack_numbers(Cpu& cpu, unsigned size, uint64_t at, uint64_t (&out)[kCount], Exception& exception) {
+    if (size == 8) {
+        constexpr unsigned kSize = sizeof out;
+        const uint8_t* host = host_range<Access::kRead>(cpu, current_privilege(cpu), at, kSize);
+        if (!host) return read_stack(cpu, at, out, kSize, exception);
+        std::memcpy(out, host, kSize);
+        return true;
+    }
+    uint8_t bytes[kCount * 4];
+    if (!read_stack(cpu, at, bytes, size * kCount, exception)) return false;
+    for (unsigned i = 0; i < kCount; ++i) {
         out[i] = 0;
-        std::memcpy(&out[i], bytes + i * size, size);
+        copy_operand(&out[i], bytes + i * size, size);
     }
     return true;
 }
@@ -125,7 +132,7 @@ Outcome iret_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     CodeTarget target;
     SegmentRegister stack;
     if (state.rflags & kFlagNt) return jumped_if(general_protection(exception));
-    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], 5, frame, exception) ||
+    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], frame, exception) ||
         !check_return_target(cpu, low16(frame[1]), target, exception) ||
         !check_return_stack(cpu, low16(frame[4]), target, stack, exception) ||
         !check_rip(target, frame[0], exception))
@@ -180,7 +187,7 @@ Outcome far_return_instruction(Cpu& cpu, const Instruction& instruction, Excepti
     uint64_t extra = instruction.opcode == 0xca ? instruction.immediate & 0xffff : 0;
     uint64_t frame[2];  // rip, cs
     CodeTarget target;
-    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], 2, frame, exception) ||
+    if (!read_stack_numbers(cpu, size, state.gpr[kRsp], frame, exception) ||
         !check_return_target(cpu, low16(frame[1]), target, exception) ||
         !check_rip(target, frame[0], exception))
         return Outcome::kFault;
@@ -189,7 +196,7 @@ Outcome far_return_instruction(Cpu& cpu, const Instruction& instruction, Excepti
     if (outward) {
         uint64_t outer[2];  // rsp, ss
         SegmentRegister stack;
-        if (!read_stack_numbers(cpu, size, rsp, 2, outer, exception) ||
+        if (!read_stack_numbers(cpu, size, rsp, outer, exception) ||
             !check_return_stack(cpu, low16(outer[1]), target, stack, exception))
             return Outcome::kFault;
         state.segments[kSs] = stack;

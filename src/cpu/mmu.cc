@@ -86,6 +86,7 @@ struct Mmu::Impl {
     bool permits(const TlbEntry& entry, Access access, bool user) const;
     bool path_permits(const Path& path, Access access, bool user) const;
     const TlbEntry* identity(GuestVirt at);
+    Exception page_fault(GuestVirt at, const Path& path, Access access, bool user);
 
     void drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half);
     void drop_large(unsigned space, TlbStore& from, TlbLeaf* leaf, bool upper_half);
@@ -170,6 +171,7 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
     fresh.accessed = access != Access::kExecute;
     fresh.global = (path.last() & kPteGlobal) && (mmu.state_.cr4 & kCr4Pge);
     fresh.large = path.level > 0;
+    fresh.ram = mmu.memory_.is_ram(GuestPhys(fresh.page), kPageSize);
 
     uint64_t page = page_number(at);
     bool upper_half = is_upper(at);
@@ -211,6 +213,15 @@ const TlbEntry* Mmu::Impl::identity(GuestVirt at) {
     return enter(at, path, Access::kExecute);
 }
 
+/// A walk that ends in a fault drops the entry.
+Exception Mmu::Impl::page_fault(GuestVirt at, const Path& path, Access access, bool user) {
+    drop(mmu.space_, store(at), page_number(at), is_upper(at));
+    bool fetch = access == Access::kExecute && (mmu.state_.efer & kEferNxe);
+    uint32_t code = (path.present ? kPfPresent : 0) | (path.reserved ? kPfReserved : 0) |
+                    (user ? kPfUser : 0) | (access == Access::kWrite ? kPfWrite : 0) | (fetch ? kPfFetch : 0);
+    return Exception{kPf, true, code, at.value()};
+}
+
 void Mmu::Impl::drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half) {
     TlbLeaf* leaf = from.leaf(page / kLeafPages);
     if (!leaf || !leaf->entries[page % kLeafPages].present) return;
@@ -242,6 +253,7 @@ void Mmu::Impl::invalidate(unsigned space, TlbStore& from, uint64_t page, bool u
 void Mmu::Impl::drop_space(unsigned space) {
     if (spaces[space].lower.empty()) return;
     spaces[space].lower.clear();
+    mmu.forget_glances();
     if (mmu.listener_) mmu.listener_->space_dropped(space);
 }
 
@@ -249,6 +261,7 @@ void Mmu::Impl::drop_upper() {
     upper_local.clear();
     if (upper.empty()) return;
     upper.clear();
+    mmu.forget_glances();
     if (mmu.listener_) mmu.listener_->upper_half_dropped();
 }
 
@@ -294,23 +307,36 @@ Mmu::Mmu(CpuState& state, memory::GuestMemory& memory)
 
 Mmu::~Mmu() = default;
 
+void Mmu::forget_glances() {
+    generation_ += kGeneration;
+    if (generation_ < 0xfff * kGeneration) return;  // that one is the empty tag's
+    generation_ = 0;
+    for (auto& table : glances_) table.fill({});
+}
+
+void Mmu::enter_space(unsigned space) {
+    if (space == space_) return;
+    space_ = space;
+    forget_glances();
+    if (listener_) listener_->space_entered(space);
+}
+
 std::variant<const TlbEntry*, Exception> Mmu::translate(GuestVirt at, Access access, bool user) {
     if (!is_canonical(at.value())) return Exception{kGp, true, 0, 0};
-    if (TlbEntry* entry = impl_->store(at).find(page_number(at));
-        entry && impl_->permits(*entry, access, user))
-        return entry;
-    if (!(state_.cr0 & kCr0Pg)) return impl_->identity(at);
-
-    Path path = impl_->walk(at.value());
-    if (impl_->path_permits(path, access, user)) {
-        impl_->set_bits(path, access == Access::kWrite);
-        return impl_->enter(at, path, access);
+    const TlbEntry* entry = impl_->store(at).find(page_number(at));
+    if (!entry || !impl_->permits(*entry, access, user)) {
+        if (state_.cr0 & kCr0Pg) {
+            Path path = impl_->walk(at.value());
+            if (!impl_->path_permits(path, access, user)) return impl_->page_fault(at, path, access, user);
+            impl_->set_bits(path, access == Access::kWrite);
+            entry = impl_->enter(at, path, access);
+        } else {
+            entry = impl_->identity(at);
+        }
     }
-    impl_->drop(space_, impl_->store(at), page_number(at), is_upper(at));
-    uint32_t code = (path.present ? kPfPresent : 0) | (path.reserved ? kPfReserved : 0) |
-                    (user ? kPfUser : 0) | (access == Access::kWrite ? kPfWrite : 0) |
-                    (access == Access::kExecute && (state_.efer & kEferNxe) ? kPfFetch : 0);
-    return Exception{kPf, true, code, at.value()};
+    Glance& slot = glances_[access == Access::kExecute][glance_index(at)];
+    slot = entry->ram ? Glance{glance_tag(at), entry, memory_.host(GuestPhys(entry->page))} : Glance{};
+    return entry;
 }
 
 const TlbEntry* Mmu::cached(GuestVirt at) const {
@@ -335,9 +361,7 @@ void Mmu::load_cr3(uint64_t value, bool keep) {
         space = impl_->bind_space(pcid);
     else if (!tagged || !keep)
         impl_->drop_space(space);
-    if (space == space_) return;
-    space_ = space;
-    if (listener_) listener_->space_entered(space);
+    enter_space(space);
 }
 
 void Mmu::invalidate_page(GuestVirt at) {
@@ -374,9 +398,7 @@ void Mmu::flush() {
     impl_->next_victim = 0;
     impl_->lower_global = impl_->gigabyte_pages = false;
     impl_->spaces[0].pcid = static_cast<uint16_t>(state_.cr4 & kCr4Pcide ? state_.cr3 & kPcidMask : 0);
-    if (space_ == 0) return;
-    space_ = 0;
-    if (listener_) listener_->space_entered(0);
+    enter_space(0);
 }
 
 }  // namespace lockstep::cpu

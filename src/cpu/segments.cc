@@ -22,7 +22,8 @@ bool read_from_table(Cpu& cpu, uint16_t selector, unsigned size, uint8_t vector,
     if (missing || offset + size - 1 > limit)
         return raise(exception, vector, selector_error(selector) | external);
     out.at = base + offset;
-    return read_as(cpu, Privilege::kSupervisor, out.at, &out.descriptor, size, exception);
+    if (size == 8) return read_object(cpu, Privilege::kSupervisor, out.at, out.descriptor.low, exception);
+    return read_object(cpu, Privilege::kSupervisor, out.at, out.descriptor, exception);
 }
 
 bool check_stack_descriptor(const Descriptor& descriptor, uint16_t selector, unsigned cpl,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "cpu/virtual_memory.h"
 
@@ -13,6 +14,7 @@ class StringRegisters {
         : state_(state),
           instruction_(instruction),
           size_(element_size),
+          shift_(static_cast<unsigned>(std::countr_zero(element_size))),
           mask_(mask_of_size(instruction.address_size)) {}
 
     /// Linear addresses of the present elements.
@@ -48,7 +50,7 @@ class StringRegisters {
         if (backward()) return 0;
         uint64_t bytes = kPageSize - (linear & kPageMask);
         uint64_t to_wrap = mask_ - (state_.gpr[gpr] & mask_);
-        return std::min(bytes, to_wrap) / size_;
+        return std::min(bytes, to_wrap) >> shift_;
     }
 
   private:
@@ -61,7 +63,7 @@ class StringRegisters {
 
     CpuState& state_;
     const Instruction& instruction_;
-    unsigned size_;
+    unsigned size_, shift_;
     uint64_t mask_;
 };
 

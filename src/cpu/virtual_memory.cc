@@ -82,6 +82,10 @@ bool as_stack_fault(Exception& exception) {
 }  // namespace
 
 bool read_as(Cpu& cpu, Privilege privilege, uint64_t at, void* out, unsigned size, Exception& exception) {
+    if (const uint8_t* host = host_range<Access::kRead>(cpu, privilege, at, size)) {
+        copy_operand(out, host, size);
+        return true;
+    }
     Pieces pieces;
     if (!translate_range(cpu, privilege, at, size, Access::kRead, pieces, exception)) return false;
     auto* bytes = static_cast<uint8_t*>(out);
@@ -92,6 +96,10 @@ bool read_as(Cpu& cpu, Privilege privilege, uint64_t at, void* out, unsigned siz
 
 bool write_as(Cpu& cpu, Privilege privilege, uint64_t at, const void* in, unsigned size,
               Exception& exception) {
+    if (uint8_t* host = host_range<Access::kWrite>(cpu, privilege, at, size)) {
+        copy_operand(host, in, size);
+        return true;
+    }
     Pieces pieces;
     if (!translate_range(cpu, privilege, at, size, Access::kWrite, pieces, exception)) return false;
     auto* bytes = static_cast<const uint8_t*>(in);
@@ -100,9 +108,13 @@ bool write_as(Cpu& cpu, Privilege privilege, uint64_t at, const void* in, unsign
     return true;
 }
 
-bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) {
+bool check_writable_as(Cpu& cpu, Privilege privilege, uint64_t at, unsigned size, Exception& exception) {
     Pieces pieces;
-    return translate_range(cpu, current_privilege(cpu), at, size, Access::kWrite, pieces, exception);
+    return translate_range(cpu, privilege, at, size, Access::kWrite, pieces, exception);
+}
+
+bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) {
+    return check_writable_as(cpu, current_privilege(cpu), at, size, exception);
 }
 
 bool read_virtual(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {

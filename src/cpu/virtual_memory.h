@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "cpu/cpu.h"
 #include "cpu/instruction.h"
@@ -32,13 +34,58 @@ inline bool general_protection(Exception& out, uint32_t error_code = 0) {
 inline Outcome next_if(bool ok) { return ok ? Outcome::kNext : Outcome::kFault; }
 inline Outcome jumped_if(bool ok) { return ok ? Outcome::kJumped : Outcome::kFault; }
 
+/// The host memory of [at, at + size), `size` at most a page, where that is RAM on one page whose translation
+/// is at hand and allows the access; null: take the long way, which does the walk or raises the exception.
+/// Memory to be written holds no code.
+template <Access kAccess>
+inline uint8_t* host_range(const Cpu& cpu, Privilege privilege, uint64_t at, uint64_t size) {
+    if ((at & kPageMask) + size > kPageSize) return nullptr;
+    uint8_t* host = cpu.mmu.glance<kAccess>(GuestVirt(at), privilege == Privilege::kUser);
+    if (kAccess != Access::kWrite || !host) return host;
+    auto physical = static_cast<uint64_t>(host - cpu.memory.base());
+    return cpu.memory.is_code(GuestPhys(physical)) ? nullptr : host;
+}
+
+/// memcpy() for the sizes of operands.
+inline void copy_operand(void* to, const void* from, unsigned size) {
+    switch (size) {
+        case 8:
+            std::memcpy(to, from, 8);
+            break;
+        case 4:
+            std::memcpy(to, from, 4);
+            break;
+        case 2:
+            std::memcpy(to, from, 2);
+            break;
+        case 1:
+            std::memcpy(to, from, 1);
+            break;
+        default:
+            std::memcpy(to, from, size);
+    }
+}
+
 /// At most a page long, so that at most two pages are touched. False: `exception` is set and nothing was
 /// changed.
 [[nodiscard]] bool read_as(Cpu& cpu, Privilege privilege, uint64_t at, void* out, unsigned size,
                            Exception& exception);
+/// The same for what has a fixed size.
+template <typename T>
+[[nodiscard]] inline bool read_object(Cpu& cpu, Privilege privilege, uint64_t at, T& out,
+                                      Exception& exception) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    if (const uint8_t* host = host_range<Access::kRead>(cpu, privilege, at, sizeof out)) {
+        std::memcpy(&out, host, sizeof out);
+        return true;
+    }
+    return read_as(cpu, privilege, at, &out, sizeof out, exception);
+}
 [[nodiscard]] bool write_as(Cpu& cpu, Privilege privilege, uint64_t at, const void* in, unsigned size,
                             Exception& exception);
 /// The checks and side effects of a write on the page tables, without the write.
+[[nodiscard]] bool check_writable_as(Cpu& cpu, Privilege privilege, uint64_t at, unsigned size,
+                                     Exception& exception);
 [[nodiscard]] bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
 /// Reads and writes on the stack: a non-canonical address raises #SS.

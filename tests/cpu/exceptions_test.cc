@@ -100,7 +100,17 @@ TEST_F(ExceptionsTest, APageFaultOnTheStackOfAPageFaultIsADoubleFaultOnItsIst) {
     ASSERT_TRUE(deliver_exception(cpu, {kPf, true, 2, 0x900000}));
     EXPECT_EQ(state.rip, handler(kDf));
     EXPECT_EQ(state.gpr[kRsp], kIstStack - 48);
-    EXPECT_EQ(state.cr2, 0x900000u);
+    EXPECT_EQ(state.cr2, 0x8ffff8u) << "of the second fault: by it a guest sees that its stack has run over";
+}
+
+TEST_F(ExceptionsTest, AFrameAcrossPagesFaultsAtItsHighestPushThatCannotBeMade) {
+    map(0x900000, 0x3000, kKernelPage);
+    set_gate(kDf, make_gate(handler(kDf), kKernelCs, 1, kTypeInterruptGate, 0));
+    state.gpr[kRsp] = 0x900010;  // two pushes fit
+    ASSERT_TRUE(deliver_exception(cpu, {kPf, true, 2, 0x1234}));
+    EXPECT_EQ(state.rip, handler(kDf));
+    EXPECT_EQ(state.cr2, 0x8ffff8u);
+    EXPECT_EQ(get64(0x3008), 0u) << "nothing was pushed";
 }
 
 TEST_F(ExceptionsTest, WithoutAnIdtItIsATripleFault) {

@@ -1,4 +1,5 @@
 // Page walks, accessed and dirty bits, and the rules of the architectural TLB.
+#include <random>
 #include <string>
 
 #include "cpu_fixture.h"
@@ -330,6 +331,102 @@ TEST_F(MmuTest, ManyRegionsAreFoundAgainAndBounded) {
     for (uint64_t i = 0; i < 16000; ++i) ASSERT_TRUE(cached(0x10000000000 + i * 0x200000));
     for (uint64_t i = 16000; i < 17000; ++i) ASSERT_EQ(reach(0x10000000000 + i * 0x200000), int64_t{kTarget});
     EXPECT_EQ(listener.heard, "space 0;") << "the bound drops everything, once";
+}
+
+// glance() may know nothing at any time, but what it answers must be what translate() would say without a
+// walk.
+class GlanceTest : public MmuTest {
+  protected:
+    template <Access kAccess>
+    bool glance(uint64_t at, bool user = false) {
+        return cpu.mmu.glance<kAccess>(GuestVirt(at), user) != nullptr;
+    }
+    template <Access kAccess>
+    void check(uint64_t at, bool user) {
+        const uint8_t* host = cpu.mmu.glance<kAccess>(GuestVirt(at), user);
+        if (!host) return;
+        ++answers;
+        const TlbEntry* entry = cpu.mmu.cached(GuestVirt(at));
+        ASSERT_NE(entry, nullptr);
+        EXPECT_EQ(host, memory->host(GuestPhys(entry->page)) + (at & kPageMask));
+        bool before = kAccess == Access::kExecute ? entry->fetched : entry->accessed;
+        EXPECT_TRUE(before);
+        EXPECT_EQ(reach(at, kAccess, user), static_cast<int64_t>(entry->page));
+    }
+    unsigned answers = 0;
+};
+
+TEST_F(GlanceTest, KnowsWhatWasReachedInTheSameWay) {
+    map(kPage, kTarget, kKernelPage);
+    EXPECT_FALSE(glance<Access::kRead>(kPage));
+    reach(kPage + 5);
+    EXPECT_EQ(cpu.mmu.glance<Access::kRead>(GuestVirt(kPage + 7), false),
+              memory->host(GuestPhys(kTarget + 7)));
+    EXPECT_FALSE(glance<Access::kRead>(kPage, true));
+    EXPECT_FALSE(glance<Access::kWrite>(kPage)) << "not dirty yet";
+    EXPECT_FALSE(glance<Access::kExecute>(kPage));
+    EXPECT_FALSE(glance<Access::kRead>(kPage | uint64_t{1} << 48)) << "not canonical";
+    reach(kPage, Access::kWrite);
+    EXPECT_TRUE(glance<Access::kWrite>(kPage));
+    cpu.mmu.invalidate_page(GuestVirt(kPage));
+    EXPECT_FALSE(glance<Access::kRead>(kPage));
+}
+
+TEST_F(GlanceTest, PagesThatAreNotRamAreNotAnswered) {
+    map(kPage, 0xfee00000, kKernelPage);
+    EXPECT_EQ(reach(kPage), 0xfee00000);
+    EXPECT_FALSE(glance<Access::kRead>(kPage));
+}
+
+TEST_F(GlanceTest, NeverContradictsTheTlb) {
+    std::mt19937_64 random(7);
+    state.cr4 |= kCr4Pcide;
+    cpu.mmu.flush();
+    uint64_t cr3 = state.cr3;
+    const uint64_t pages[] = {kPage,  kPage + 0x1000,  kPage + 0x80000,
+                              kUpper, kUpper + 0x1000, 0xffffffff80000000};
+    const uint64_t targets[] = {kTarget, kOther, 0xfee00000};
+    for (unsigned round = 0; round < 60000; ++round) {
+        uint64_t at = pages[random() % 6] + random() % kPageSize;
+        bool user = random() % 2;
+        switch (random() % 12) {
+            case 0:
+                map(at & ~kPageMask, targets[random() % 3],
+                    random() &
+                        (kPtePresent | kPteWritable | kPteUser | kPteGlobal | kPteNoExecute | kPteDirty));
+                break;
+            case 1:
+                cpu.mmu.invalidate_page(GuestVirt(at));
+                break;
+            case 2:
+                cpu.mmu.load_cr3(cr3 | random() % 12, random() % 4 != 0);
+                break;
+            case 3:
+                if (random() % 8 == 0) cpu.mmu.flush();
+                break;
+            case 4:
+                cpu.mmu.invalidate_pcid(random() % 4, random() % 12, GuestVirt(at));
+                break;
+            default:
+                reach(at, static_cast<Access>(random() % 3), user);
+        }
+        for (uint64_t page : pages) {
+            check<Access::kRead>(page, user);
+            check<Access::kWrite>(page, user);
+            check<Access::kExecute>(page, user);
+        }
+    }
+    EXPECT_GT(answers, 10000u);
+}
+
+TEST_F(GlanceTest, OldAnswersDoNotComeBackWhenTheGenerationsWrap) {
+    map(kPage, kTarget, kKernelPage);
+    reach(kPage);
+    for (unsigned i = 0; i < 3 * 0xfff; ++i) {
+        cpu.mmu.flush();
+        ASSERT_FALSE(glance<Access::kRead>(kPage)) << i;
+        reach(kOther);  // something to drop
+    }
 }
 
 }  // namespace
