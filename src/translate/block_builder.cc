@@ -31,6 +31,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     block_->fpu_enabled = source.fpu_enabled;
     cold_.clear();
     stack_aligned_ = false;
+    flags_in_slot_ = false;
     lookups_ = 0;
     decode_run(source);
 
@@ -41,16 +42,19 @@ Block& BlockBuilder::build(const BlockSource& source) {
     for (index_ = 0; index_ < block_->count; ++index_) {
         const GuestInstruction& instruction = run_[index_];
         flags_dead_ = flags_dead_before(index_);
+        if (flags_dead_) flags_in_slot_ = false;
         resume_ = asm_.here();
-        uint32_t mark = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
-                                         static_cast<uint32_t>(instruction.pc - source.pc)}, source.transient);
-        if (index_ == 0) block_->first_mark = mark;
+        mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
+                                 static_cast<uint16_t>(instruction.pc - source.pc), flags_in_slot_},
+                                source.transient);
+        if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
         left = instruction.ends_block();
     }
     if (!left) {
         const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
         uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source.pc;
+        need_flags();
         if (next && block_->count < source.limit && next->kind >= Kind::kInterpret) {
             leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
                   : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
@@ -122,30 +126,78 @@ void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
     index_ = 0;
     uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
-    bool dead = flags_dead_before(0);
-    if (dead) {
+    flags_dead_ = flags_dead_before(0);
+    if (flags_dead_) {
         asm_.add_imm(kHostR11, block_->count);
-        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags_saved = false});
-    } else {
-        asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
-        save_flags();
-        asm_.test(kHostR11, kHostR11);
-        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags_saved = true});
-        restore_flags();
+        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kHost});
+        return;
     }
-}
-
-void BlockBuilder::save_flags() {
+    asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
+    if (access_comes_before_flags()) {
+        free_flags();
+        asm_.test(kHostR11, kHostR11);
+        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kSlot});
+        return;
+    }
     asm_.mov(kHostR12, kHostRax);
     asm_.lahf();
     asm_.seto_al();
+    asm_.test(kHostR11, kHostR11);
+    cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kRax});
+    restore_flags_from_rax();
+}
+
+// Whether the block's first use of the flags is to make room for a memory access: then they go to the slot at once.
+bool BlockBuilder::access_comes_before_flags() const {
+    for (size_t i = 0; i < block_->count; ++i) {
+        const GuestInstruction& instruction = run_[i];
+        switch (instruction.kind) {
+            case Kind::kPush:
+            case Kind::kPop:
+            case Kind::kLeave:
+            case Kind::kCall:
+            case Kind::kCallIndirect:
+            case Kind::kReturn:
+            case Kind::kBitString:
+            case Kind::kMoveOffset: return true;
+            case Kind::kLea:
+            case Kind::kNothing: break;
+            default:
+                if (instruction.ends_block() || instruction.touches_flags) return false;
+                if (instruction.memory_operand()) return true;
+        }
+    }
+    return false;
+}
+
+void BlockBuilder::free_flags() {
+    if (flags_dead_ || flags_in_slot_) return;
+    asm_.mov(kHostR12, kHostRax);
+    asm_.lahf();
+    asm_.seto_al();
+    asm_.store_near(&cache_.state().flags_slot, kHostRax);
+    asm_.mov(kHostRax, kHostR12);
+    flags_in_slot_ = true;
+}
+
+void BlockBuilder::need_flags() {
+    if (flags_in_slot_) restore_flags();
+    flags_in_slot_ = false;
 }
 
 void BlockBuilder::restore_flags() {
+    asm_.mov(kHostR12, kHostRax);
+    asm_.load_near(kHostRax, &cache_.state().flags_slot);
+    restore_flags_from_rax();
+}
+
+void BlockBuilder::restore_flags_from_rax() {
     asm_.add_al(0x7f);  // overflows where AL is 1
     asm_.sahf();
     asm_.mov(kHostRax, kHostR12);
 }
+
+void BlockBuilder::note_operation() { cache_.mark(mark_, source_.transient).flags_in_slot = flags_in_slot_; }
 
 void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
     switch (instruction.kind) {
@@ -159,7 +211,10 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
         case Kind::kLeave: emit_leave(instruction); break;
         case Kind::kCall: emit_call(instruction); break;
         case Kind::kCallIndirect: emit_call_indirect(instruction); break;
-        case Kind::kJump: jump_direct(instruction.branch_target()); break;
+        case Kind::kJump:
+            need_flags();
+            jump_direct(instruction.branch_target());
+            break;
         case Kind::kJumpIndirect: emit_jump_indirect(instruction); break;
         case Kind::kConditional: emit_conditional(instruction); break;
         case Kind::kLoop: emit_loop(instruction); break;
@@ -193,7 +248,8 @@ void BlockBuilder::emit_cold_part(const ColdPart& part) {
         asm_.jcc_to(kBelowEqual, part.back);
     }
     if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
-    if (part.flags_saved) restore_flags();
+    if (part.flags == Flags::kSlot) restore_flags();
+    if (part.flags == Flags::kRax) restore_flags_from_rax();
     ExitRecord& record = cache_.record(part.record);
     if (record.kind == ExitKind::kLink) record.stub = asm_.here();
     emit_exit(part.record);

@@ -16,7 +16,8 @@
 //     cold part       stubs of the rare cases
 //
 // FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise they
-// are saved around it in AX (LAHF, SETO) with RAX in r12. Whether they are dead at an instruction is a function
+// are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an instruction
+// or an exit needs them. Whether they are dead at an instruction is a function
 // of the guest's code from there to the page's end, kLookAhead instructions at most; never of block borders.
 #pragma once
 
@@ -83,11 +84,13 @@ class BlockBuilder {
         Field rm;      ///< ModRM.rm, if a register
         Field second;  ///< VEX.vvvv
     };
+    /// Where the guest's flags are: in place, in the slot, or in AX with RAX in r12.
+    enum class Flags : uint8_t { kHost, kSlot, kRax };
     /// A rare way out, emitted after the block's body.
     struct ColdPart {
         Fixup fixup;
         uint32_t record;
-        bool flags_saved;
+        Flags flags = Flags::kHost;
         HostReg address = kNoReg;     ///< moved to r14
         uint8_t* back = nullptr;      ///< where a misaligned access that stays in its page goes on
         uint8_t size = 0;
@@ -101,8 +104,15 @@ class BlockBuilder {
     void emit_instruction(const GuestInstruction& instruction);
     void emit_exit(uint32_t record);
     void emit_cold_part(const ColdPart& part);
-    void save_flags();
+    /// The host's flags may be changed from here on.
+    void free_flags();
+    /// The guest's flags are in the host's from here on.
+    void need_flags();
     void restore_flags();
+    void restore_flags_from_rax();
+    bool access_comes_before_flags() const;
+    /// Before the part of an instruction that a host fault may interrupt.
+    void note_operation();
     uint16_t credit() const { return static_cast<uint16_t>(block_->count - index_); }
     uint32_t add_record(ExitRecord record);
     void leave(ExitKind kind, uint64_t pc, uint16_t unexecuted);
@@ -165,6 +175,8 @@ class BlockBuilder {
     size_t index_ = 0;                   ///< of the instruction being emitted
     size_t lookups_ = 0;                 ///< emitted so far
     bool flags_dead_ = false;            ///< before it
+    bool flags_in_slot_ = false;
+    uint32_t mark_ = 0;                  ///< of it
     bool stack_aligned_ = false;         ///< RSP is known to be a multiple of 8
     uint8_t* resume_ = nullptr;          ///< host code of the instruction's start
     std::vector<ColdPart> cold_;

@@ -79,6 +79,7 @@ void BlockBuilder::push_return_address(uint64_t pc) {
 
 void BlockBuilder::emit_call(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
+    need_flags();
     jump_direct(instruction.branch_target());
 }
 
@@ -121,6 +122,7 @@ void BlockBuilder::emit_return(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
+    need_flags();
     Fixup taken = asm_.jcc(static_cast<Condition>(instruction.decoded.opcode & 15));
     jump_direct(instruction.next_pc());
     jump_direct(taken, instruction.branch_target());
@@ -128,6 +130,7 @@ void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
 
 // LOOP and JRCXZ have short displacements only: they choose between two long jumps.
 void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
+    need_flags();
     if (instruction.decoded.address_width == 32) asm_.byte(0x67);
     asm_.bytes({instruction.decoded.opcode, 5});
     Fixup not_taken = asm_.jmp();
@@ -148,10 +151,11 @@ void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
         return;
     }
     uint32_t record = add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
-    cold_.push_back({.fixup = from, .record = record, .flags_saved = false});
+    cold_.push_back({.fixup = from, .record = record});
 }
 
 void BlockBuilder::jump_to_r14() {
+    need_flags();
     if (!options_.jump_cache || source_.transient) {
         asm_.jmp_to(exits_.indirect_miss);
         return;

@@ -168,12 +168,16 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
     const ZydisDecodedOperand* operand = instruction.memory_operand();
     Fields fields = find_fields(instruction);
     if (!operand) {
+        if (instruction.touches_flags) need_flags();
+        note_operation();
         assign_temporaries(fields, nullptr);
         encode(instruction, fields, nullptr);
     } else {
         Address address = emit_address(*operand, true);
         bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
+        if (instruction.touches_flags) need_flags();
+        note_operation();
         HostMem target = found(address);
         if (has_high_byte(instruction)) {
             emit_copy_high_byte(instruction, fields, target);
@@ -261,6 +265,8 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = static_cast<uint8_t>(width / 8)});
     Address address;
     emit_lookup(address, width / 8, write);
+    need_flags();
+    note_operation();
 
     asm_.lea(kHostR14, found(address));
     HostMem unit{.base = kHostR14};

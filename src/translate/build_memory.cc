@@ -66,8 +66,7 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
             address.stack = true;
             if (stack_aligned_ && displacement % 8 == 0) address.known_alignment = 8;
         }
-        bool survives_saving = flags_dead_ || base != cpu::kRax;
-        if (plain && may_stay_in_base && displacement == 0 && base < cpu::kR10 && survives_saving) {
+        if (plain && may_stay_in_base && displacement == 0 && base < cpu::kR10) {
             address.base = static_cast<HostReg>(base);
             return address;
         }
@@ -103,9 +102,8 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         asm_.mov_imm(kHostR13, source_.deltas[lookups_++]);
         return;
     }
-    bool saved = !flags_dead_;
     HostReg base = address.base;
-    if (saved) save_flags();
+    free_flags();
     uint32_t record = add_record({.kind = ExitKind::kMemory,
                                   .size = static_cast<uint8_t>(size),
                                   .write = write,
@@ -115,7 +113,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
                                   .pc = run_[index_].pc,
                                   .host = resume_});
     unsigned alignment = std::bit_ceil(size);
-    ColdPart misaligned{.fixup = nullptr, .record = record, .flags_saved = saved, .address = base};
+    ColdPart misaligned{.fixup = nullptr, .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base};
     if (address.known_alignment < alignment && !aligned_by_cpu) {
         asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
         misaligned.fixup = asm_.jcc(kNotEqual);
@@ -131,8 +129,8 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
                              .disp = ShadowMap::read_displacement(source_.user)});
     }
     asm_.test(kHostR13, kHostR13);
-    cold_.push_back({.fixup = asm_.jcc(kEqual), .record = record, .flags_saved = saved, .address = base});
-    if (saved) restore_flags();
+    cold_.push_back({.fixup = asm_.jcc(kEqual), .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base});
+    note_operation();
 }
 
 }  // namespace lockstep::translate

@@ -46,7 +46,8 @@ struct ExitRecord {
 /// Where a guest instruction starts in host code: what makes faults precise.
 struct InstructionMark {
     uint32_t host_offset;   ///< from the block's entry
-    uint32_t guest_offset;  ///< from the block's pc
+    uint16_t guest_offset;  ///< from the block's pc
+    bool flags_in_slot;     ///< while it executes the guest's flags are in EngineState::flags_slot
 };
 
 /// A translation block.
@@ -79,6 +80,7 @@ struct alignas(64) EngineState {
     uint64_t target = 0;         ///< where enter() jumps to
     uint64_t entry_address = 0;  ///< r14 on entry: the guest's address, for a checked entry
     uint64_t scratch = 0;        ///< across two memory accesses of one instruction
+    uint64_t flags_slot = 0;     ///< the guest's flags while code of ours uses the host's; form of `flags`
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;
     struct Fault {
@@ -117,6 +119,9 @@ class CodeCache {
         return index & kTransientBit ? transient_records_[index & ~kTransientBit] : records_[index];
     }
     uint32_t add_mark(const InstructionMark& mark, bool transient);
+    InstructionMark& mark(uint32_t index, bool transient) {
+        return (transient ? transient_marks_ : marks_)[index];
+    }
     const InstructionMark* marks(const Block& block) const;
     void start_transient();
 

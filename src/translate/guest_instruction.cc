@@ -259,6 +259,7 @@ void find_flags(GuestInstruction& instruction) {
     }
     const ZydisAccessedFlags* flags = instruction.decoded.cpu_flags;
     if (!flags) return;
+    instruction.touches_flags = pack_flags(flags->tested | flags->modified | flags->set_0 | flags->set_1 | flags->undefined);
     uint32_t written = flags->modified | flags->set_0 | flags->set_1;
     if (undefined_means_written(instruction)) written |= flags->undefined;
     if (may_keep_flags(instruction)) {
@@ -297,7 +298,7 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out) 
     out.pc = pc;
     out.bytes = bytes.data();
     out.flags_read = out.flags_written = 0;
-    out.uses_fpu = false;
+    out.uses_fpu = out.touches_flags = false;
     ZyanStatus status = ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &out.decoded, out.operands);
     if (status == ZYDIS_STATUS_NO_MORE_DATA) return false;
     if (!ZYAN_SUCCESS(status)) {

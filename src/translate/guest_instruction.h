@@ -35,6 +35,7 @@ struct GuestInstruction {
     Kind kind = Kind::kUndefined;
     uint8_t length = 0;
     bool uses_fpu = false;         ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
+    bool touches_flags = false;    ///< reads or changes any arithmetic flag
     uint8_t flags_read = 0;        ///< in the form of pack_flags()
     uint8_t flags_written = 0;     ///< certainly overwritten, with nothing of the former value
     const uint8_t* bytes = nullptr;

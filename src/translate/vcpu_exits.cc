@@ -221,6 +221,7 @@ Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
     size_t executed = static_cast<size_t>(after - 1 - marks);
     cpu.state.rip = block->pc + after[-1].guest_offset;
     cpu.state.icount = limit + engine.counter + 1 - (block->count - executed);
+    if (after[-1].flags_in_slot) cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags_slot);
 
     cpu::Exception exception;
     BlockSource source;
