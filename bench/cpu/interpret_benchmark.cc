@@ -23,11 +23,13 @@ constexpr uint64_t kCode = kPhysicalMap + 0x200000, kStack = kPhysicalMap + 0x28
                    kSource = kPhysicalMap + 0x300000, kTarget = kPhysicalMap + 0x340000;
 constexpr uint64_t kUserCode = 0x400000, kUserStack = 0x600000;
 
+constexpr uint64_t kMemory = 16 << 20;
+
 /// A vCPU in kernel mode with all of its memory mapped in 4 KiB pages' worth of large ones, and user pages.
 class Bench {
   public:
     Bench()
-        : memory_(memory::GuestMemory::create(16 << 20).take()), mode_(*memory_), cpu(*memory_, platform_) {
+        : memory_(memory::GuestMemory::create(kMemory).take()), mode_(*memory_), cpu(*memory_, platform_) {
         mode_.map(kUserCode, 0x400000, guests::kPresent | guests::kWritable | guests::kUser);
         mode_.map(kUserStack - kPageSize, 0x401000, guests::kPresent | guests::kWritable | guests::kUser);
         for (unsigned vector = 0; vector < 256; ++vector)
@@ -51,6 +53,12 @@ class Bench {
     }
     void put_code(const Bytes& code) { put(cpu.state.rip, code.data(), code.size()); }
     void put64(uint64_t linear, uint64_t value) { put(linear, &value, sizeof value); }
+
+    void make_kernel_global() {
+        for (uint64_t at = 0; at < kMemory; at += 2 << 20)
+            mode_.map_large(kPhysicalMap + at, at, guests::kPresent | guests::kWritable | guests::kGlobal);
+        cpu.mmu.flush();
+    }
 
     void step() {
         Exception exception;
@@ -193,6 +201,20 @@ void interrupt(benchmark::State& run, To from) {
     }
 }
 
+/// A switch between run.range(0) address spaces that keep their translations, as a kernel with PCIDs does it.
+/// The kernel's pages are global.
+void mov_cr3_keep(benchmark::State& run) {
+    Bench bench;
+    CpuState& state = bench.cpu.state;
+    state.cr4 |= x86::kCr4Pge | x86::kCr4Pcide;
+    bench.make_kernel_global();
+    uint64_t root = state.cr3, spaces = static_cast<uint64_t>(run.range(0)), pcid = 0;
+    repeat(run, bench, {0x0f, 0x22, 0xd8}, [&](CpuState& before) {
+        if (++pcid == spaces) pcid = 0;
+        before.gpr[kRax] = root | pcid | x86::kCr3Keep;
+    });
+}
+
 // String instructions of run.range(0) elements.
 void strings(benchmark::State& run, const Bytes& code, unsigned offset) {
     Bench bench;
@@ -218,6 +240,17 @@ void many_addresses(benchmark::State& run) {
         bench.step();
     }
 }
+/// CLD decoded beforehand: what is left when the caller keeps the Instruction.
+void execute_alone(benchmark::State& run) {
+    Bench bench;
+    const uint8_t code[] = {0xfc};
+    Instruction instruction;
+    CHECK(decode(code, sizeof code, instruction));
+    Exception exception;
+    for (auto _ : run) benchmark::DoNotOptimize(execute(bench.cpu, instruction, exception));
+}
+BENCHMARK(execute_alone);
+
 void normalise(benchmark::State& run) {
     FxState image;
     for (auto _ : run) {
@@ -234,6 +267,7 @@ int register_all() {
         benchmark::RegisterBenchmark(row.name, [&row](benchmark::State& run) { plain(run, row); });
     benchmark::RegisterBenchmark("pushfq", [](benchmark::State& run) { stack(run, {0x9c}); });
     benchmark::RegisterBenchmark("popfq", [](benchmark::State& run) { stack(run, {0x9d}); });
+    benchmark::RegisterBenchmark("mov_cr3_keep", mov_cr3_keep)->Arg(1)->Arg(2)->Arg(6);
     benchmark::RegisterBenchmark("syscall", syscall);
     benchmark::RegisterBenchmark("sysretq", sysret);
     benchmark::RegisterBenchmark("iretq_kernel", [](benchmark::State& run) { iretq(run, To::kKernel); });
