@@ -125,6 +125,10 @@ void BlockBuilder::emit_checked_entry() {
 void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
     index_ = 0;
+    if (!source_.deltas.empty()) {  // its memory has been read already: no stop may come in between
+        asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
+        return;
+    }
     uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
     flags_dead_ = flags_dead_before(0);
     if (flags_dead_) {

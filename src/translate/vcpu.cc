@@ -103,8 +103,9 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
 // entered a handler itself.
 Vcpu::Impl::Next Vcpu::Impl::single_step() {
     uint64_t exceptions = counters.exceptions;
+    Icount before = cpu.state.icount;
     Next next = dispatch(1);
-    bool completed = next == Next::kContinue && counters.exceptions == exceptions;
+    bool completed = next == Next::kContinue && cpu.state.icount != before && counters.exceptions == exceptions;
     bool entered_kernel = !(cpu.state.rflags & cpu::kFlagTf) && interpreted_entry;
     if (!completed || entered_kernel) return next;
     cpu.state.dr[6] |= 0x4000;
@@ -139,9 +140,13 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         block = transient_block(static_cast<unsigned>(budget), {}, exception);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
     }
-    cpu.state.interrupt_shadow = 0;
+    // A stop request may make the block leave at its head: then the shadow is still to come.
+    Icount before = cpu.state.icount;
+    uint8_t shadow = std::exchange(cpu.state.interrupt_shadow, 0);
     enter(*block);
-    return after_exit();
+    Next next = after_exit();
+    if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
+    return next;
 }
 
 // The way on after an interpreted instruction or an interrupt: like an indirect branch to state.rip. Where the
@@ -154,7 +159,6 @@ bool Vcpu::Impl::enter_by_jump_cache() {
         pending_jump = true;
         return false;
     }
-    cpu.state.interrupt_shadow = 0;
     EngineState& engine = cache.state();
     engine.counter = -(limit - cpu.state.icount) - 1;
     engine.entry_address = pc;

@@ -192,7 +192,6 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     Block* block = transient_block(1, {deltas.data(), list.count}, exception);
     CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
     Icount before = cpu.state.icount;
-    cpu.state.interrupt_shadow = 0;
     enter(*block);
     Next next = after_exit();
     if (cpu.state.icount != before + 1 || engine.exit_record == kHostFaultRecord) return next;  // it faulted
