@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cpu/float_state.h"
 #include "translate/vcpu_impl.h"
 #include "x86/control.h"
 
@@ -253,16 +254,13 @@ Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, Gu
 
 void Vcpu::Impl::load_fpu() { asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx)); }
 
-// XMM registers are in the image since the last exit; the instruction pointers of the x87 are the host's, and zero
-// by rule, like all that FXSAVE leaves open.
+// XMM registers are in the image since the last exit.
 void Vcpu::Impl::save_fpu() {
     cpu::FxState now;
     asm volatile("fxsave64 %0" : "=m"(now));
     auto& image = cpu.state.fx.bytes;
     std::copy_n(now.bytes.begin(), kX87Bytes, image.begin());
-    std::fill_n(image.begin() + 5, 19, uint8_t{0});  // reserved, FOP, FIP, FDP
-    for (size_t number = 0; number < 8; ++number) std::fill_n(image.begin() + 32 + number * 16 + 10, 6, uint8_t{0});
-    std::fill(image.begin() + 416, image.end(), uint8_t{0});
+    cpu::normalise_fx(cpu.state.fx);
 }
 
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {

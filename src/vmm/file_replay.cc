@@ -1,5 +1,9 @@
 #include "vmm/file_replay.h"
 
+#include <chrono>
+#include <thread>
+
+#include "host/random.h"
 #include "vmm/file_recording.h"
 
 namespace lockstep::vmm {
@@ -7,6 +11,29 @@ namespace lockstep::vmm {
 namespace {
 
 constexpr size_t kChunk = 1 << 20;
+
+/// Asks a machine to stop, again and again, from a thread of its own.
+class Disturber {
+  public:
+    explicit Disturber(machine::Machine& machine) : thread_([this, &machine] {
+        while (!over_) {
+            machine.request_stop();
+            uint16_t pause = 0;
+            host::fill_random({reinterpret_cast<uint8_t*>(&pause), sizeof pause});
+            std::this_thread::sleep_for(std::chrono::microseconds(pause % 300));
+        }
+    }) {}
+    ~Disturber() {
+        over_ = true;
+        thread_.join();
+    }
+    Disturber(const Disturber&) = delete;
+    Disturber& operator=(const Disturber&) = delete;
+
+  private:
+    std::atomic<bool> over_ = false;
+    std::thread thread_;
+};
 
 class FileReplay : private bus::OutputSink {
   public:
@@ -51,6 +78,7 @@ class FileReplay : private bus::OutputSink {
 
     Result<void> begin(const record::StartInfo& start, LogPos position) {
         machine_ = TRY(factory_.create(start.configuration, options_.engine, *this, ram_bytes_));
+        if (options_.disturbed) disturber_ = std::make_unique<Disturber>(*machine_);
         position_ = position;
         if (start.origin == record::Origin::kFreshBoot) make_replayer({});
         return {};
@@ -119,6 +147,7 @@ class FileReplay : private bus::OutputSink {
     const ReplayOptions& options_;
     const std::atomic<bool>& aborted_;
     std::unique_ptr<machine::Machine> machine_;
+    std::unique_ptr<Disturber> disturber_;  // before the machine goes, its thread must end
     std::unique_ptr<Replayer> replayer_;
     uint64_t ram_bytes_ = 0;
     LogPos position_;

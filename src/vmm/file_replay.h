@@ -20,6 +20,8 @@ struct ReplayOptions {
     translate::EngineOptions engine;
     /// Icounts at which the replay stops and goes on, in growing order. It must make no difference.
     std::vector<Icount> stops;
+    /// Another thread asks the machine to stop at random moments. It must make no difference.
+    bool disturbed = false;
     /// Stop the replay for good at this icount.
     Icount until = kNeverIcount;
     /// Console output of the guest, as it comes; optional.

@@ -1,5 +1,6 @@
 #include "vmm/replayer.h"
 
+#include "base/log.h"
 #include "record/entry_table.h"
 #include "replica/replica.h"
 #include "vmm/checkpoint.h"
@@ -20,6 +21,7 @@ ReplayResult Replayer::diverged(uint8_t parts, const std::string& what) {
     divergence_ = Divergence{position_, machine_.icount(), parts,
                              fmt::format("the replay differs from its log at entry {}, icount {}: {}",
                                          position_.value(), machine_.icount().value(), what)};
+    if (log_enabled(LogLevel::kDebug)) log_debug("state at the divergence:\n{}", machine_.describe());
     return ReplayResult::kDiverged;
 }
 

@@ -1,7 +1,8 @@
 """What the demo, the tests with a real guest and the benchmarks share: the network laboratory, a protected VM in
 it, the load from outside, and the guest's console."""
 
+import os
 import pathlib
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-BUILD = TOP / "build/release"
+BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", TOP / "build/release"))

@@ -80,40 +80,29 @@ arbiter = "{self.shared}/arbiter"
         self.runtime(host).mkdir(exist_ok=True)
         listen = f"{LOGGING_ADDRESS[host]}:{DAEMON_PORT}"
         self.lab.start(
-            host, f"daemon-{host}", "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "daemon", "--listen", listen
+            host, f"daemon-{host}", "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "serve", "--listen", listen
         )
 
     def start_vm(self, host):
-        self.lockstep(host, "start", self.config)
+        self.lockstep(host, "run", "--background", self.config, timeout=120)
 
     def status(self, host):
-        """The VM's state on a host, with the keys that the demo and the tests use; None where the host runs no
-        side of it: role, protected, lag_ms, divergences, live_since_s and now_s (steady clock), log (bytes,
-        bytes_by_kind), output_latency_us."""
+        """The VM's state on a host as `lockstep status --json` gives it; None where the host runs no side of it.
+        Added to it: now_s and, where the VM is live, live_since_s (both of the steady clock)."""
         try:
-            raw = json.loads(self.lockstep(host, "status", VM_NAME, "--json"))
+            state = json.loads(self.lockstep(host, "status", VM_NAME, "--json"))
         except (RuntimeError, subprocess.TimeoutExpired):
             return None
-        now = time.monotonic()
-        return {
-            "role": raw["role"],
-            "protected": raw["protected"],
-            "lag_ms": raw["lag_ms"],
-            "divergences": raw["divergences"],
-            "output_latency_us": raw.get("output_latency_us"),
-            "now_s": now,
-            "live_since_s": now - raw["live_ms"] / 1000,
-            "log": {
-                "bytes": raw["log_bytes"],
-                "bytes_by_kind": {kind["name"]: kind["bytes"] for kind in raw["entries"]},
-            },
-        }
+        state["now_s"] = time.monotonic()
+        if state["live_ms"]:
+            state["live_since_s"] = state["now_s"] - state["live_ms"] / 1000
+        return state
 
     def protect(self, host, backup_host):
         self.lockstep(host, "protect", VM_NAME, f"{LOGGING_ADDRESS[backup_host]}:{DAEMON_PORT}")
 
     def power_off(self, host):
-        self.lockstep(host, "power-off", VM_NAME)
+        self.lockstep(host, "poweroff", VM_NAME)
 
     def console(self, host):
         """A GuestConsole on the serial console of the VM that runs on `host`, and the process that carries it."""
@@ -129,7 +118,7 @@ arbiter = "{self.shared}/arbiter"
         """Waits until the guest's services answer; returns the seconds that took."""
         start = time.monotonic()
         while time.monotonic() - start < timeout:
-            done = self.lab.run("client", "redis-cli", "-h", GUEST_ADDRESS, "-t", "2", "ping", timeout=30)
+            done = self.lab.run("client", "timeout", "3", "redis-cli", "-h", GUEST_ADDRESS, "ping", timeout=30)
             if done.stdout.strip() == "PONG":
                 return time.monotonic() - start
             time.sleep(0.5)
@@ -162,6 +151,20 @@ arbiter = "{self.shared}/arbiter"
         now = time.monotonic()
         os.kill(pid, what)
         return now
+
+    def divergences(self):
+        """How often a side has found that the two differ, by the logs of all processes."""
+        logs = pathlib.Path(self.lab.folder).rglob("*.log")
+        return sum(log.read_text(errors="replace").count("has diverged") for log in logs)
+
+    def end_processes(self):
+        """Ends the VM processes of both hosts that are still there."""
+        for host in LOGGING_ADDRESS:
+            for pid_file in self.runtime(host).glob("*/pid"):
+                try:
+                    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+                except (OSError, ValueError):
+                    pass
 
     def keep_logs(self, folder):
         """Copies what the processes on the hosts have written to `folder`."""

@@ -1,0 +1,186 @@
+// The configuration file: what is read, and the sentence for each mistake.
+#include "control/config.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace lockstep::control {
+namespace {
+
+constexpr std::string_view kGood = R"([vm]
+name = "web"
+kernel = "vmlinuz"
+initrd = "/boot/initrd"
+command_line = "console=ttyS0"
+memory = "1 GiB"
+
+[[disk]]
+path = "/shared/web.raw"
+serial = "root"
+shared = true
+
+[[disk]]
+path = "seed.raw"
+read_only = true
+
+[[network]]
+tap = "web0"
+mac = "52:54:00:00:00:01"
+bridge = "br0"
+
+[console]
+kind = "pty"
+port = "virtio"
+
+[protection]
+hosts = ["10.1.0.1:7700", "10.1.0.2:7700"]
+arbiter = "/shared/arbiter"
+heartbeat_ms = 50
+failure_ms = 600
+lag_ms = 100
+log_buffer = "8 MiB"
+hash_ms = 500
+
+[engine]
+code_cache = "64 MiB"
+block_limit = 16
+chaining = false
+jump_cache = false
+dead_flags = false
+inline_system = false
+)";
+
+TEST(Config, EveryKeyIsRead) {
+    auto parsed = parse_config(kGood, "/etc/lockstep/web.toml");
+    ASSERT_TRUE(parsed.ok()) << parsed.error().message();
+    const vmm::VmSettings& s = parsed.value();
+    EXPECT_EQ(s.name, "web");
+    EXPECT_EQ(s.kernel, "/etc/lockstep/vmlinuz") << "a relative path counts from the file's folder";
+    EXPECT_EQ(s.initrd, "/boot/initrd");
+    EXPECT_EQ(s.command_line, "console=ttyS0");
+    EXPECT_EQ(s.memory_bytes, 1ull << 30);
+    ASSERT_EQ(s.disks.size(), 2u);
+    EXPECT_EQ(s.disks[0].serial, "root");
+    EXPECT_TRUE(s.disks[0].shared);
+    EXPECT_TRUE(s.disks[1].read_only);
+    ASSERT_EQ(s.networks.size(), 1u);
+    EXPECT_EQ(s.networks[0].tap, "web0");
+    EXPECT_EQ(s.networks[0].bridge, "br0");
+    EXPECT_EQ(s.networks[0].mac[5], 1);
+    EXPECT_EQ(s.console.kind, vmm::ConsoleKind::kPty);
+    EXPECT_EQ(s.console.port, vmm::ConsolePort::kVirtio);
+    EXPECT_EQ(s.protection.hosts.size(), 2u);
+    EXPECT_EQ(s.protection.arbiter, "/shared/arbiter");
+    EXPECT_EQ(s.protection.heartbeat_ms, 50u);
+    EXPECT_EQ(s.protection.failure_ms, 600u);
+    EXPECT_EQ(s.protection.lag_ms, 100u);
+    EXPECT_EQ(s.protection.log_buffer, 8u << 20);
+    EXPECT_EQ(s.protection.hash_ms, 500u);
+    EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
+    EXPECT_EQ(s.engine.block_limit, 16u);
+    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.inline_system);
+}
+
+TEST(Config, TheGoodExampleNamesEveryKeyOfTheTable) {
+    for (const ConfigKey& key : config_keys())
+        EXPECT_NE(kGood.find(std::string(key.name) + " = "), std::string_view::npos) << key.name;
+}
+
+TEST(Config, NoKeyIsListedTwice) {
+    std::set<std::pair<std::string_view, std::string_view>> seen;
+    for (const ConfigKey& key : config_keys()) EXPECT_TRUE(seen.insert({key.section, key.name}).second) << key.name;
+}
+
+TEST(Config, SettingsSurviveTheWayToTheBackup) {
+    vmm::VmSettings settings = parse_config(kGood, "/etc/web.toml").value();
+    Bytes bytes = record::encode_fields(settings);
+    auto read = record::decode_fields<vmm::VmSettings>(bytes, "settings");
+    ASSERT_TRUE(read.ok());
+    EXPECT_EQ(record::encode_fields(read.value()), bytes);
+    EXPECT_EQ(read.value().networks[0].tap, "web0");
+    EXPECT_FALSE(read.value().engine.chaining);
+}
+
+/// A change to the good file, and what the sentence about it must hold: its line, its key, the remedy.
+struct Mistake {
+    const char* name;
+    std::string_view replaced;
+    std::string_view with;
+    std::vector<std::string_view> sentence;
+};
+
+void PrintTo(const Mistake& mistake, std::ostream* out) { *out << mistake.name; }
+
+class ConfigMistake : public ::testing::TestWithParam<Mistake> {};
+
+TEST_P(ConfigMistake, GetsOneSentenceWithPlaceKeyAndRemedy) {
+    const Mistake& mistake = GetParam();
+    std::string text(kGood);
+    size_t at = text.find(mistake.replaced);
+    ASSERT_NE(at, std::string::npos);
+    text.replace(at, mistake.replaced.size(), mistake.with);
+    auto parsed = parse_config(text, "web.toml");
+    ASSERT_FALSE(parsed.ok());
+    std::string sentence = parsed.error().message();
+    EXPECT_EQ(sentence.find('\n'), std::string::npos) << sentence;
+    for (std::string_view part : mistake.sentence)
+        EXPECT_NE(sentence.find(part), std::string::npos) << "\"" << part << "\" in: " << sentence;
+}
+
+const Mistake kMistakes[] = {
+    {"UnknownSection", "[console]", "[consol]", {"web.toml:23", "consol", "did you mean \"console\""}},
+    {"UnknownKey", "kernel = ", "kernal = ", {"web.toml:3", "kernal", "[vm]", "did you mean \"kernel\""}},
+    {"StrangeKey", "kernel = ", "zzzzzz = ", {"web.toml:3", "known are", "command_line"}},
+    {"MissingKey", "name = \"web\"\n", "", {"web.toml:1", "vm.name is missing", "add it"}},
+    {"MissingPath", "path = \"seed.raw\"\n", "", {"disk.path is missing"}},
+    {"BadName", "name = \"web\"", "name = \"../web\"", {"web.toml:2", "vm.name", "letters"}},
+    {"EmptyText", "name = \"web\"", "name = \"\"", {"web.toml:2", "vm.name is empty"}},
+    {"NumberForText", "name = \"web\"", "name = 7", {"web.toml:2", "vm.name is 7", "quotes"}},
+    {"TextForFlag", "shared = true", "shared = \"yes\"", {"web.toml:11", "disk.shared", "true or false"}},
+    {"TextForNumber", "block_limit = 16", "block_limit = \"16\"", {"block_limit", "whole number from 1 to 4096"}},
+    {"NumberTooGreat", "block_limit = 16", "block_limit = 100000", {"100000", "from 1 to 4096"}},
+    {"NegativeNumber", "lag_ms = 100", "lag_ms = -1", {"protection.lag_ms is -1"}},
+    {"BadSize", "memory = \"1 GiB\"", "memory = \"1 GB\"", {"web.toml:6", "vm.memory", "512 MiB"}},
+    {"SmallMemory", "memory = \"1 GiB\"", "memory = \"1 MiB\"", {"vm.memory", "64 MiB"}},
+    {"OddMemory", "memory = \"1 GiB\"", "memory = \"65 MiB\"", {"multiple of 2 MiB"}},
+    {"LongSerial", "serial = \"root\"", "serial = \"123456789012345678901\"", {"disk.serial", "20 characters"}},
+    {"LongTap", "tap = \"web0\"", "tap = \"a-name-far-too-long\"", {"network.tap", "15 characters"}},
+    {"BadMac", "mac = \"52:54:00:00:00:01\"", "mac = \"52:54\"", {"network.mac", "MAC address"}},
+    {"GroupMac", "mac = \"52:", "mac = \"53:", {"network.mac", "group address"}},
+    {"BadConsole", "kind = \"pty\"", "kind = \"ptty\"", {"console.kind", "did you mean \"pty\""}},
+    {"HostWithoutPort", "\"10.1.0.2:7700\"", "\"10.1.0.2\"", {"protection.hosts", "10.1.0.2", "port"}},
+    {"HostsNoList", "hosts = [\"10.1.0.1:7700\", \"10.1.0.2:7700\"]", "hosts = \"10.1.0.1:7700\"", {"hosts", "list"}},
+    {"ShortBound", "failure_ms = 600", "failure_ms = 100", {"failure_ms (100)", "three times"}},
+    {"PrivateDisk", "shared = true", "shared = false", {"/shared/web.raw", "shared = true"}},
+    {"SameDisk", "path = \"seed.raw\"", "path = \"/shared/web.raw\"", {"named twice"}},
+    {"OneDisk", "[[disk]]\npath = \"seed", "[disk]\npath = \"seed", {"web.toml"}},
+    {"NoToml", "[vm]", "[vm", {"web.toml:1", "isn't TOML"}},
+};
+
+INSTANTIATE_TEST_SUITE_P(All, ConfigMistake, ::testing::ValuesIn(kMistakes),
+                         [](const auto& tested) { return tested.param.name; });
+
+TEST(Config, AMissingFileIsNamed) {
+    auto loaded = load_config("/nowhere/web.toml");
+    ASSERT_FALSE(loaded.ok());
+    EXPECT_NE(loaded.error().message().find("/nowhere/web.toml"), std::string::npos);
+}
+
+TEST(Config, Sizes) {
+    EXPECT_EQ(parse_size("512 MiB").value(), 512ull << 20);
+    EXPECT_EQ(parse_size("2GiB").value(), 2ull << 30);
+    EXPECT_EQ(parse_size("4096").value(), 4096u);
+    for (const char* bad : {"", "MiB", "1 GB", "-1", "1.5 GiB", "99999999999999999999", "99999999999 TiB"})
+        EXPECT_FALSE(parse_size(bad).ok()) << bad;
+}
+
+TEST(Config, NearestWord) {
+    constexpr std::string_view kWords[] = {"kernel", "initrd", "memory"};
+    EXPECT_EQ(nearest_word("kernle", kWords), "kernel");
+    EXPECT_EQ(nearest_word("memroy", kWords), "memory");
+    EXPECT_EQ(nearest_word("something", kWords), "");
+}
+
+}  // namespace
+}  // namespace lockstep::control
