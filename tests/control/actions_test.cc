@@ -64,7 +64,8 @@ TEST(Actions, EveryRowIsComplete) {
         EXPECT_FALSE(action.reply.empty()) << action.name;
         EXPECT_NE(action.run, nullptr) << action.name;
         bool everywhere = true;
-        for (replica::State state : replica::kAllStates) everywhere = everywhere && (action.legal & state_bit(state));
+        for (replica::State state : replica::kAllStates)
+            everywhere = everywhere && (action.legal & state_bit(state));
         EXPECT_NE(action.legal, 0u) << action.name;
         EXPECT_EQ(action.otherwise.empty(), everywhere)
             << action.name << ": an action that isn't legal everywhere says what to do otherwise";
@@ -145,7 +146,8 @@ TEST(Actions, ARecordingIsStartedAndStopped) {
     std::string path = vm.folder() + "/rec.log";
     EXPECT_TRUE(vm.ask({{"action", "record-start"}, {"path", path}}).contains("done"));
     vm.run_until([&] { return vm.vm().status().recording == path; });
-    EXPECT_TRUE(vm.ask({{"action", "record-start"}, {"path", path + "2"}}).contains("error")) << "already recording";
+    EXPECT_TRUE(vm.ask({{"action", "record-start"}, {"path", path + "2"}}).contains("error"))
+        << "already recording";
     EXPECT_TRUE(vm.ask({{"action", "record-stop"}}).contains("done"));
     EXPECT_TRUE(vm.ask({{"action", "record-start"}, {"path", path}}).contains("error")) << "the file exists";
 }

@@ -89,7 +89,8 @@ TEST(Config, TheGoodExampleNamesEveryKeyOfTheTable) {
 
 TEST(Config, NoKeyIsListedTwice) {
     std::set<std::pair<std::string_view, std::string_view>> seen;
-    for (const ConfigKey& key : config_keys()) EXPECT_TRUE(seen.insert({key.section, key.name}).second) << key.name;
+    for (const ConfigKey& key : config_keys())
+        EXPECT_TRUE(seen.insert({key.section, key.name}).second) << key.name;
 }
 
 TEST(Config, SettingsSurviveTheWayToTheBackup) {
@@ -129,7 +130,7 @@ TEST_P(ConfigMistake, GetsOneSentenceWithPlaceKeyAndRemedy) {
 }
 
 const Mistake kMistakes[] = {
-    {"UnknownSection", "[console]", "[consol]", {"web.toml:23", "consol", "did you mean \"console\""}},
+    {"UnknownSection", "[console]", "[consol]", {"web.toml:22", "consol", "did you mean \"console\""}},
     {"UnknownKey", "kernel = ", "kernal = ", {"web.toml:3", "kernal", "[vm]", "did you mean \"kernel\""}},
     {"StrangeKey", "kernel = ", "zzzzzz = ", {"web.toml:3", "known are", "command_line"}},
     {"MissingKey", "name = \"web\"\n", "", {"web.toml:1", "vm.name is missing", "add it"}},
@@ -138,19 +139,28 @@ const Mistake kMistakes[] = {
     {"EmptyText", "name = \"web\"", "name = \"\"", {"web.toml:2", "vm.name is empty"}},
     {"NumberForText", "name = \"web\"", "name = 7", {"web.toml:2", "vm.name is 7", "quotes"}},
     {"TextForFlag", "shared = true", "shared = \"yes\"", {"web.toml:11", "disk.shared", "true or false"}},
-    {"TextForNumber", "block_limit = 16", "block_limit = \"16\"", {"block_limit", "whole number from 1 to 4096"}},
+    {"TextForNumber",
+     "block_limit = 16",
+     "block_limit = \"16\"",
+     {"block_limit", "whole number from 1 to 4096"}},
     {"NumberTooGreat", "block_limit = 16", "block_limit = 100000", {"100000", "from 1 to 4096"}},
     {"NegativeNumber", "lag_ms = 100", "lag_ms = -1", {"protection.lag_ms is -1"}},
     {"BadSize", "memory = \"1 GiB\"", "memory = \"1 GB\"", {"web.toml:6", "vm.memory", "512 MiB"}},
     {"SmallMemory", "memory = \"1 GiB\"", "memory = \"1 MiB\"", {"vm.memory", "64 MiB"}},
     {"OddMemory", "memory = \"1 GiB\"", "memory = \"65 MiB\"", {"multiple of 2 MiB"}},
-    {"LongSerial", "serial = \"root\"", "serial = \"123456789012345678901\"", {"disk.serial", "20 characters"}},
+    {"LongSerial",
+     "serial = \"root\"",
+     "serial = \"123456789012345678901\"",
+     {"disk.serial", "20 characters"}},
     {"LongTap", "tap = \"web0\"", "tap = \"a-name-far-too-long\"", {"network.tap", "15 characters"}},
     {"BadMac", "mac = \"52:54:00:00:00:01\"", "mac = \"52:54\"", {"network.mac", "MAC address"}},
     {"GroupMac", "mac = \"52:", "mac = \"53:", {"network.mac", "group address"}},
     {"BadConsole", "kind = \"pty\"", "kind = \"ptty\"", {"console.kind", "did you mean \"pty\""}},
     {"HostWithoutPort", "\"10.1.0.2:7700\"", "\"10.1.0.2\"", {"protection.hosts", "10.1.0.2", "port"}},
-    {"HostsNoList", "hosts = [\"10.1.0.1:7700\", \"10.1.0.2:7700\"]", "hosts = \"10.1.0.1:7700\"", {"hosts", "list"}},
+    {"HostsNoList",
+     "hosts = [\"10.1.0.1:7700\", \"10.1.0.2:7700\"]",
+     "hosts = \"10.1.0.1:7700\"",
+     {"hosts", "list"}},
     {"ShortBound", "failure_ms = 600", "failure_ms = 100", {"failure_ms (100)", "three times"}},
     {"PrivateDisk", "shared = true", "shared = false", {"/shared/web.raw", "shared = true"}},
     {"SameDisk", "path = \"seed.raw\"", "path = \"/shared/web.raw\"", {"named twice"}},
