@@ -125,7 +125,7 @@ void BlockBuilder::emit_checked_entry() {
 void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
     index_ = 0;
-    if (!source_.deltas.empty()) {  // its memory has been read already: no stop may come in between
+    if (source_.head == Head::kNoStop) {
         asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
         return;
     }

@@ -40,6 +40,10 @@ inline constexpr unsigned kLookAhead = 16;
 /// at the page's end or at least kLookAhead instructions after `index`.
 bool flags_dead(std::span<const GuestInstruction> run, size_t index);
 
+/// What a block does at its head: look whether it may run, or not, where a part of its one instruction has been
+/// done already.
+enum class Head : uint8_t { kStops, kNoStop };
+
 /// What a block is made from.
 struct BlockSource {
     uint64_t pc = 0;
@@ -50,6 +54,7 @@ struct BlockSource {
     bool fpu_enabled = true;
     unsigned limit = 1;              ///< instructions at most
     bool transient = false;
+    Head head = Head::kStops;
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest` instead of
     /// what the shadow map has.
     std::span<const uint64_t> deltas;

@@ -121,9 +121,12 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     bool direct = !single && !has_pending_chain && !pending_jump && !std::exchange(budget_short, false);
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
+    bool reached = fetch_is_cached(cpu.state.rip);
+    bool next_reached = fetch_is_cached((cpu.state.rip | kPageMask) + 1);
     Block* block = find_block(exception);
     if (!block) {
         has_pending_chain = pending_jump = false;
+        make_flags_canonical();
         return deliver(exception);
     }
     if (has_pending_chain) {
@@ -136,9 +139,12 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     }
     has_pending_chain = pending_jump = false;
     if (block->interpret_only) return without_block(block->first_exit);
-    uint64_t budget = single ? 1 : limit - cpu.state.icount;
-    if (budget < block->count) {
-        block = transient_block(static_cast<unsigned>(budget), {}, exception);
+    // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop may come
+    // in between.
+    bool walked = !reached || (block->second_page && !next_reached);
+    uint64_t budget = single || walked ? 1 : limit - cpu.state.icount;
+    if (budget < block->count || walked) {
+        block = transient_block(static_cast<unsigned>(budget), {}, exception, walked ? Head::kNoStop : Head::kStops);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
     }
     // A stop request may make the block leave at its head: then the shadow is still to come.

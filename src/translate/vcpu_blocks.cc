@@ -92,11 +92,12 @@ Block* Vcpu::Impl::translate(const BlockSource& source) {
 }
 
 Block* Vcpu::Impl::transient_block(unsigned limit_instructions, std::span<const uint64_t> deltas,
-                                   cpu::Exception& exception) {
+                                   cpu::Exception& exception, Head head) {
     BlockSource source;
     if (!fetch(source, exception)) return nullptr;
     source.limit = limit_instructions;
     source.transient = true;
+    source.head = head;
     source.deltas = deltas;
     return &builder.build(source);
 }
@@ -142,12 +143,18 @@ void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
     cpu.state.rflags &= ~unpack_flags(dead);
 }
 
-// Between two instructions: where the TLB doesn't hold the next one's page, no block has looked at it.
+// Between two instructions. What is fetched here is looked up in the page tables, not in the TLB: whether that holds
+// the page already depends on stops.
 void Vcpu::Impl::make_flags_canonical() {
     if (!cpu.state.code64()) return;
-    const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(cpu.state.rip));
-    if (!entry || !entry->fetched || !cpu.memory.is_ram(GuestPhys(entry->page), kPageSize)) return;
-    make_flags_canonical(GuestPhys(entry->page | (cpu.state.rip & kPageMask)));
+    std::optional<GuestPhys> code = cpu.mmu.peek(GuestVirt(cpu.state.rip));
+    if (!code || !cpu.memory.is_ram(*code)) return;
+    make_flags_canonical(*code);
+}
+
+bool Vcpu::Impl::fetch_is_cached(uint64_t pc) const {
+    const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(pc));
+    return entry && entry->fetched;
 }
 
 }  // namespace lockstep::translate

@@ -189,7 +189,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
         deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
         if (auto fault = prepare_slow_access(access, places[i])) return deliver_precise(*fault, source.physical);
     }
-    Block* block = transient_block(1, {deltas.data(), list.count}, exception);
+    Block* block = transient_block(1, {deltas.data(), list.count}, exception, Head::kNoStop);
     CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
     Icount before = cpu.state.icount;
     enter(*block);

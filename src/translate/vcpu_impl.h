@@ -71,12 +71,14 @@ struct Vcpu::Impl : cpu::TlbListener {
     Block* find_block(cpu::Exception& exception);
     Block* translate(const BlockSource& source);
     /// A block that isn't kept: `limit` instructions at state.rip.
-    Block* transient_block(unsigned limit, std::span<const uint64_t> deltas, cpu::Exception& exception);
+    Block* transient_block(unsigned limit, std::span<const uint64_t> deltas, cpu::Exception& exception,
+                           Head head);
     /// The bytes at state.rip up to the page's end, or of the one instruction that crosses it.
     bool fetch(BlockSource& source, cpu::Exception& exception);
     void remember_jump(Block& block);
     void flush_code();
     void forget_block(Block& block);
+    bool fetch_is_cached(uint64_t pc) const;
     void make_flags_canonical();
     void make_flags_canonical(GuestPhys code);
 
