@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
@@ -49,10 +50,11 @@ path = "{folder}/disk.raw"
     with open(folder / "record.log", "w") as messages:
         vm = subprocess.Popen([lockstep, "record", config, folder / "guest.log"], env=environment,
                               stdin=subprocess.DEVNULL, stdout=messages, stderr=messages)  # fmt: skip
-        socket = folder / "run/recorded/console"
-        while not socket.exists():
+        while subprocess.run([lockstep, "status", "recorded"], env=environment, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL).returncode:  # fmt: skip
             if vm.poll() is not None:
                 raise RuntimeError((folder / "record.log").read_text())
+            time.sleep(0.1)
         attached = subprocess.Popen([lockstep, "console", "recorded"], env=environment, bufsize=0,
                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
         console = GuestConsole(attached.stdout.fileno(), attached.stdin.fileno())
