@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""A protected stock guest under one fault after the other, with a client at work all the time: after each fault
+exactly one side is live, the guest is protected again, and no connection, acknowledged write or byte is lost.
+
+    faults.py [--only NAME...]
+
+The logs of the processes are kept in build/faults.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tools"))
+from labkit.console import LOGIN_PROMPT  # noqa: E402
+from labkit.lab import Lab  # noqa: E402
+from labkit.load import Load, losses  # noqa: E402
+from labkit.pair import VM_NAME, Pair, other  # noqa: E402
+
+BOOT_TIMEOUT = 600
+PROTECT_TIMEOUT = 120
+LIVE_TIMEOUT = 60
+
+
+class FaultError(Exception):
+    """Something is not as it must be after a fault."""
+
+
+def require(condition, sentence):
+    if not condition:
+        raise FaultError(sentence)
+
+
+def wait_until(what, sentence, timeout):
+    """Waits until `what()` is true."""
+    end = time.monotonic() + timeout
+    while not what():
+        require(time.monotonic() < end, f"not within {timeout} s: {sentence}")
+        time.sleep(0.05)
+
+
+class Faults:
+    def __init__(self, lab, pair):
+        self.lab = lab
+        self.pair = pair
+        self.live = "a"
+
+    # What the faults are checked by ------------------------------------------------------------------------
+
+    def process(self, host):
+        """The process of the VM on a host; None where there is none."""
+        try:
+            pid = int((self.pair.runtime(host) / VM_NAME / "pid").read_text())
+            os.kill(pid, 0)
+            return pid
+        except (OSError, ValueError):
+            return None
+
+    def is_live(self, host):
+        status = self.pair.status(host)
+        return bool(status) and status["role"] in ("solo", "primary")
+
+    def wait_protected_again(self):
+        """The VM is protected, and only one side is live."""
+        self.pair.wait_protected(self.live, PROTECT_TIMEOUT)
+        require(not self.is_live(other(self.live)), "both sides are live")
+
+    def survivor_is(self, host):
+        self.pair.wait_live(host, LIVE_TIMEOUT)
+        self.live = host
+
+    # The faults --------------------------------------------------------------------------------------------
+
+    def backup_killed(self):
+        """The primary goes on alone, and finds a new backup."""
+        self.pair.kill_vm(other(self.live))
+        wait_until(lambda: not self.pair.status(self.live)["protected"], "the primary notices", 5)
+        require(self.is_live(self.live), "the primary did not go on")
+
+    def primary_killed(self):
+        self.pair.kill_vm(self.live)
+        self.survivor_is(other(self.live))
+
+    def primary_stopped(self):
+        """A primary that is stopped loses; continued, it finds that out and ends."""
+        loser = self.live
+        stopped = self.process(loser)
+        self.pair.kill_vm(loser, signal.SIGSTOP)
+        try:
+            self.survivor_is(other(loser))
+            time.sleep(2)
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        wait_until(lambda: self.process(loser) != stopped, "the continued primary ends", 10)
+        require(self.is_live(self.live), "the survivor has ended")
+
+    def logging_cut(self):
+        """Either side may win; exactly one does."""
+        self.lab.cut("logging")
+        try:
+            time.sleep(5)
+            live = [host for host in "ab" if self.is_live(host)]
+            require(len(live) == 1, f"live are {live}")
+            self.live = live[0]
+            wait_until(lambda: self.process(other(self.live)) is None, "the loser ends", 20)
+        finally:
+            self.lab.restore("logging")
+
+    def heartbeats_cut(self):
+        """The log still flows; whether that leads to a fail-over or not, exactly one side stays live."""
+        self.lab.cut("heartbeats")
+        try:
+            time.sleep(5)
+            live = [host for host in "ab" if self.is_live(host)]
+            require(len(live) == 1, f"live are {live}")
+            self.live = live[0]
+        finally:
+            self.lab.restore("heartbeats")
+
+    def arbiter_away(self):
+        """The primary dies while the shared storage can't be reached: nobody goes live until it is back."""
+        survivor = other(self.live)
+        self.lab.cut("storage")
+        try:
+            self.pair.kill_vm(self.live)
+            time.sleep(4)
+            require(self.process(survivor) is not None, "the backup has ended")
+            require(not self.is_live(survivor), "the backup went live without the arbiter")
+        finally:
+            self.lab.restore("storage")
+        self.survivor_is(survivor)
+
+    def power_off_in_the_guest(self):
+        """Both sides end, and neither takes it for a failure."""
+        term = self.pair.status(self.live)["term"]
+        console, process = self.pair.console(self.live)
+        console.send("\r")
+        console.wait_for(LOGIN_PROMPT.pattern, 60)
+        console.login(60)
+        console.send("systemctl poweroff\r")
+        for host in "ab":
+            wait_until(lambda host=host: self.process(host) is None, f"the VM on host {host} ends", 120)
+        process.wait(timeout=30)
+        claims = (self.pair.shared / "arbiter").iterdir()
+        claimed = max(int(claim.name.rpartition("-")[2]) for claim in claims if "term-" in claim.name)
+        require(claimed == term, f"term {claimed} was claimed after the power-off in term {term}")
+
+
+FAULTS = ["backup_killed", "primary_killed", "heartbeats_cut", "primary_stopped", "logging_cut", "arbiter_away"]
+
+
+def run(faults, load, names):
+    good = True
+    for name in names:
+        started = time.monotonic()
+        load.mark()
+        before = losses(load.report())
+        getattr(faults, name)()
+        faults.wait_protected_again()
+        time.sleep(2)
+        report = load.report()
+        lost = losses(report) - before
+        print(f"{name}: {'good' if not lost else f'{lost} LOST'}; live on host {faults.live},"
+              f" protected again {time.monotonic() - started:.1f} s after the start,"
+              f" longest gap {report['longest_gap_since_mark_ms']:.0f} ms", flush=True)  # fmt: skip
+        good = good and not lost
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS)
+    arguments = parser.parse_args()
+    logs = TOP / "build/faults"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    good = False
+    with Lab("faults") as lab, open(logs / "load_client.log", "w") as errors:
+        pair = Pair(lab)
+        try:
+            for host in "ab":
+                pair.start_daemon(host)
+            time.sleep(0.5)
+            pair.start_vm("a")
+            pair.wait_for_guest(BOOT_TIMEOUT)
+            pair.wait_protected("a", PROTECT_TIMEOUT)
+            faults = Faults(lab, pair)
+            load = Load(lab, errors)
+            try:
+                time.sleep(3)
+                good = run(faults, load, arguments.only)
+                good = losses(load.end()) == 0 and good
+            finally:
+                load.abandon()
+            faults.power_off_in_the_guest()
+            print("power_off_in_the_guest: good")
+            divergences = pair.divergences()
+            print(f"divergences: {divergences}")
+            good = good and divergences == 0
+        except (FaultError, RuntimeError) as error:
+            print(f"FAILED: {error}")
+            good = False
+        finally:
+            pair.keep_logs(logs)
+            pair.end_processes()
+    print(f"{'good' if good else 'NOT GOOD'}; the logs are in {logs}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
