@@ -15,14 +15,15 @@ constexpr size_t kChunk = 1 << 20;
 /// Asks a machine to stop, again and again, from a thread of its own.
 class Disturber {
   public:
-    explicit Disturber(machine::Machine& machine) : thread_([this, &machine] {
-        while (!over_) {
-            machine.request_stop();
-            uint16_t pause = 0;
-            host::fill_random({reinterpret_cast<uint8_t*>(&pause), sizeof pause});
-            std::this_thread::sleep_for(std::chrono::microseconds(pause % 300));
-        }
-    }) {}
+    explicit Disturber(machine::Machine& machine)
+        : thread_([this, &machine] {
+              while (!over_) {
+                  machine.request_stop();
+                  uint16_t pause = 0;
+                  host::fill_random({reinterpret_cast<uint8_t*>(&pause), sizeof pause});
+                  std::this_thread::sleep_for(std::chrono::microseconds(pause % 300));
+              }
+          }) {}
     ~Disturber() {
         over_ = true;
         thread_.join();

@@ -83,7 +83,8 @@ void LiveDriver::checkpoint(bool all_memory) {
     HashScope scope = all_memory ? HashScope::kAll : HashScope::kSlice;
     append(record::make_entry(machine_.icount(), 0, make_checkpoint(machine_, options_.ram_bytes, scope)));
     last_hash_ = machine_.icount();
-    if (log_enabled(LogLevel::kDebug)) log_debug("state at the checkpoint {}:\n{}", position_.value(), machine_.describe());
+    if (log_enabled(LogLevel::kDebug))
+        log_debug("state at the checkpoint {}:\n{}", position_.value(), machine_.describe());
 }
 
 void LiveDriver::checkpoint_if_due(uint64_t now_ns) {

@@ -132,6 +132,8 @@ void VcpuThread::set_speed(uint32_t permille) {
 void VcpuThread::call(std::function<void(machine::Machine&, const DriverCounts&, LogPos)> work) {
     post([this, work] {
         CHECK(machine_);
+        // What came before this call is in the machine before it.
+        if (live_ && paused_) live_->deliver_completions();
         if (live_)
             work(*machine_, live_->counts(), live_->position());
         else if (replayer_)

@@ -170,30 +170,38 @@ Pair::Pair(bool through_proxy) {
     folder = ::mkdtemp(name);
     shared = folder + "/shared";
     std::filesystem::create_directories(shared + "/arbiter");
-    std::ofstream(shared + "/disk").close();
-    std::filesystem::resize_file(shared + "/disk", 64 * 512);
     ports_ = {{"a", free_port()}, {"b", free_port()}};
     if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"]);
     for (const char* host : {"a", "b"}) {
         std::filesystem::create_directories(runtime(host));
-        daemons_[host] = std::make_unique<Process>(
-            std::vector<std::string>{LOCKSTEP_TOY, "serve", "--listen",
-                                     "127.0.0.1:" + std::to_string(ports_[host]), "--runtime", runtime(host)},
-            folder + "/log." + host);
+        start_daemon(host, LOCKSTEP_TOY);
     }
-    std::ofstream(folder + "/toy.toml") << fmt::format(
-        "[vm]\nname = \"toy\"\nkernel = \"/dev/null\"\nmemory = \"64 MiB\"\n"
-        "[[disk]]\npath = \"shared/disk\"\nshared = true\n"
+    configure("toy");
+}
+
+void Pair::start_daemon(const std::string& host, const std::string& program) {
+    daemons_[host] = std::make_unique<Process>(
+        std::vector<std::string>{program, "serve", "--listen", "127.0.0.1:" + std::to_string(ports_[host]),
+                                 "--runtime", runtime(host)},
+        folder + "/log." + host);
+}
+
+void Pair::configure(const std::string& vm) {
+    std::string disk = shared + "/" + vm;
+    std::ofstream(disk).close();
+    std::filesystem::resize_file(disk, 64 * 512);
+    std::ofstream(folder + "/" + vm + ".toml") << fmt::format(
+        "[vm]\nname = \"{}\"\nkernel = \"/dev/null\"\nmemory = \"64 MiB\"\n"
+        "[[disk]]\npath = \"{}\"\nshared = true\n"
         "[protection]\nhosts = [\"{}\", \"{}\"]\narbiter = \"shared/arbiter\"\nhash_ms = 50\n",
-        address("a"), address("b"));
+        vm, disk, address("a"), address("b"));
 }
 
 Pair::~Pair() {
     if (::testing::Test::HasFailure()) show_logs();
-    for (const char* host : {"a", "b"}) {
-        pid_t running = process(host);
-        if (running > 0) ::kill(running, SIGKILL);
-    }
+    for (const char* host : {"a", "b"})
+        for (const std::string& vm : host::RuntimeFolder::running(runtime(host)))
+            if (pid_t running = process(host, vm); running > 0) ::kill(running, SIGKILL);
     vm_.reset();
     daemons_.clear();
     std::error_code ignored;
@@ -205,9 +213,9 @@ std::string Pair::address(const std::string& host) const {
     return "127.0.0.1:" + std::to_string(port);
 }
 
-std::unique_ptr<Process> Pair::start_vm(const std::string& host) {
+std::unique_ptr<Process> Pair::start_vm(const std::string& host, const std::string& vm) {
     return std::make_unique<Process>(
-        std::vector<std::string>{LOCKSTEP_TOY, "run", folder + "/toy.toml", "--host", address(host),
+        std::vector<std::string>{LOCKSTEP_TOY, "run", folder + "/" + vm + ".toml", "--host", address(host),
                                  "--runtime", runtime(host)},
         folder + "/log." + host);
 }
@@ -218,23 +226,23 @@ void Pair::start() {
     wait_for_state("b", "Replaying");
 }
 
-Json Pair::act(const std::string& host, const Json& request) const {
-    auto answer = host::control_request(runtime(host) + "/toy/control", request, 2'000'000'000);
+Json Pair::act(const std::string& host, const Json& request, const std::string& vm) const {
+    auto answer = host::control_request(runtime(host) + "/" + vm + "/control", request, 2'000'000'000);
     return answer ? answer.value() : Json{{"error", answer.error().message()}};
 }
 
-Json Pair::status(const std::string& host) const {
-    if (process(host) == 0) return {};
-    return act(host, {{"action", "status"}});
+Json Pair::status(const std::string& host, const std::string& vm) const {
+    if (process(host, vm) == 0) return Json::object();
+    return act(host, {{"action", "status"}}, vm);
 }
 
-std::string Pair::state(const std::string& host) const {
-    Json found = status(host);
+std::string Pair::state(const std::string& host, const std::string& vm) const {
+    Json found = status(host, vm);
     return found.is_object() ? found.value("state", "") : "";
 }
 
-pid_t Pair::process(const std::string& host) const {
-    return host::RuntimeFolder::process_of(runtime(host), "toy");
+pid_t Pair::process(const std::string& host, const std::string& vm) const {
+    return host::RuntimeFolder::process_of(runtime(host), vm);
 }
 
 void Pair::type(const std::string& host, const std::string& text) const {
@@ -254,12 +262,12 @@ void Pair::wait_for(const std::string& what, const std::function<bool()>& true_n
            << "\nb: " << status("b").dump();
 }
 
-void Pair::wait_for_state(const std::string& host, const std::string& wanted) {
-    wait_for(host + " is " + wanted, [&] { return state(host) == wanted; });
+void Pair::wait_for_state(const std::string& host, const std::string& wanted, const std::string& vm) {
+    wait_for(host + " is " + wanted, [&] { return state(host, vm) == wanted; });
 }
 
-int Pair::checked_lines(const std::string& host) {
-    std::istringstream lines(console(host));
+int Pair::checked_lines(const std::string& host, const std::string& vm) {
+    std::istringstream lines(console(host, vm));
     std::string line;
     int expected = -1;
     while (std::getline(lines, line) && !lines.eof()) {
@@ -274,7 +282,7 @@ int Pair::checked_lines(const std::string& host) {
 }
 
 void Pair::check_disk() {
-    std::ifstream disk(shared + "/disk", std::ios::binary);
+    std::ifstream disk(shared + "/toy", std::ios::binary);
     std::vector<uint64_t> numbers(64);
     std::vector<char> sector(512);
     uint64_t newest = 0;

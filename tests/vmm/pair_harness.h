@@ -69,28 +69,32 @@ class Pair {
 
     /// Starts the VM on host A and waits until it is protected.
     void start();
-    std::unique_ptr<Process> start_vm(const std::string& host);
+    /// A configuration of a VM: "toy" is there from the beginning.
+    void configure(const std::string& vm);
+    std::unique_ptr<Process> start_vm(const std::string& host, const std::string& vm = "toy");
 
     /// "a" and "b".
-    Json status(const std::string& host) const;
-    std::string state(const std::string& host) const;
-    Json act(const std::string& host, const Json& request) const;
-    pid_t process(const std::string& host) const;
-    std::string console(const std::string& host) const {
-        return read_console(runtime(host) + "/toy/console");
+    Json status(const std::string& host, const std::string& vm = "toy") const;
+    std::string state(const std::string& host, const std::string& vm = "toy") const;
+    Json act(const std::string& host, const Json& request, const std::string& vm = "toy") const;
+    pid_t process(const std::string& host, const std::string& vm = "toy") const;
+    std::string console(const std::string& host, const std::string& vm = "toy") const {
+        return read_console(runtime(host) + "/" + vm + "/console");
     }
     void type(const std::string& host, const std::string& text) const;
 
     /// Waits until `true_now` is, at most some seconds; a failure of the test otherwise, with the logs.
     void wait_for(const std::string& what, const std::function<bool()>& true_now,
                   unsigned timeout_ms = 20'000);
-    void wait_for_state(const std::string& host, const std::string& state);
+    void wait_for_state(const std::string& host, const std::string& state, const std::string& vm = "toy");
 
     /// The lines "0", "1", ... that the guest printed: every number once, in order. Gives the last.
-    int checked_lines(const std::string& host);
+    int checked_lines(const std::string& host, const std::string& vm = "toy");
     /// After the end of the VM: every sector of the disk holds what the guest wrote last.
     void check_disk();
     void kill_daemon(const std::string& host) { daemons_.erase(host); }
+    /// Starts the daemon of a host with another program.
+    void start_daemon(const std::string& host, const std::string& program);
 
     std::string folder, shared;
     std::string runtime(const std::string& host) const { return folder + "/" + host; }

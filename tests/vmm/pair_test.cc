@@ -159,6 +159,41 @@ TEST(Pair, AResetIsTheSameOnBothSides) {
     EXPECT_EQ(pair.state("b"), "Replaying");
 }
 
+TEST(Pair, TwoVmsOneInEachDirection) {
+    Pair pair;
+    pair.configure("toy2");
+    pair.start();
+    auto second = pair.start_vm("b", "toy2");
+    pair.wait_for_state("b", "Protected", "toy2");
+    pair.wait_for_state("a", "Replaying", "toy2");
+    // Host A fails: the one VM loses its primary, the other its backup.
+    int before = pair.checked_lines("a"), before2 = pair.checked_lines("b", "toy2");
+    ::kill(pair.process("a"), SIGKILL);
+    ::kill(pair.process("a", "toy2"), SIGKILL);
+    expect_goes_on(pair, "b", before);
+    pair.wait_for("the other VM prints on", [&] { return pair.checked_lines("b", "toy2") > before2 + 5; });
+    pair.wait_for_state("b", "Protected");
+    pair.wait_for_state("b", "Protected", "toy2");
+}
+
+TEST(Pair, AHostWithAnotherBuildRefusesAndHarmsNobody) {
+    Pair pair;
+    pair.kill_daemon("b");
+    std::string other = pair.folder + "/other-build";
+    std::filesystem::copy_file(LOCKSTEP_TOY, other);
+    std::ofstream(other, std::ios::app | std::ios::binary) << "x";
+    pair.start_daemon("b", other);
+    auto vm = pair.start_vm("a");
+    pair.wait_for("a says that the build differs", [&] {
+        return pair.status("a").value("no_backup_why", "").find("another build") != std::string::npos;
+    });
+    EXPECT_EQ(pair.state("a"), "Solo");
+    expect_goes_on(pair, "a", pair.checked_lines("a"));
+    pair.kill_daemon("b");
+    pair.start_daemon("b", LOCKSTEP_TOY);
+    pair.wait_for_state("a", "Protected");
+}
+
 TEST(Pair, AVmRunsOnce) {
     Pair pair;
     pair.start();
