@@ -5,6 +5,7 @@
 #include "cpu/float_state.h"
 #include "cpu/handlers.h"
 #include "x86/control.h"
+#include "x86/paging.h"
 
 namespace lockstep::cpu {
 
@@ -117,8 +118,10 @@ void initialise_x87(FxState& fx) {
     fx.bytes[kFxTag] = 0;
 }
 
+/// An address that isn't canonical is left to the access: it raises #SS where it goes by SS.
 bool check_alignment(const Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    return effective_address(cpu, instruction) % 16 == 0 || general_protection(exception);
+    uint64_t address = effective_address(cpu, instruction);
+    return address % 16 == 0 || !x86::is_canonical(address) || general_protection(exception);
 }
 
 }  // namespace

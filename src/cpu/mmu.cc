@@ -343,11 +343,11 @@ const TlbEntry* Mmu::cached(GuestVirt at) const {
     return is_canonical(at.value()) ? impl_->store(at).find(page_number(at)) : nullptr;
 }
 
-std::optional<GuestPhys> Mmu::peek(GuestVirt at) const {
+std::optional<GuestPhys> Mmu::peek_fetch(GuestVirt at, bool user) const {
     if (!is_canonical(at.value())) return std::nullopt;
     if (!(state_.cr0 & kCr0Pg)) return GuestPhys(at.value() & kPteAddress) + (at.value() & kPageMask);
     Path path = impl_->walk(at.value());
-    if (!path.present || path.reserved) return std::nullopt;
+    if (!impl_->path_permits(path, Access::kExecute, user)) return std::nullopt;
     return GuestPhys(path.page(at.value()) + (at.value() & kPageMask));
 }
 

@@ -87,8 +87,9 @@ class Mmu {
     }
     /// The entry of `at`, whatever it allows; null where there is none. No side effects.
     const TlbEntry* cached(GuestVirt at) const;
-    /// A walk without any side effect and without privilege checks: for the guest debugger and dumps.
-    std::optional<GuestPhys> peek(GuestVirt at) const;
+    /// Where a fetch at `at` by that privilege would read, by a walk without any side effect; empty where it would
+    /// fault.
+    std::optional<GuestPhys> peek_fetch(GuestVirt at, bool user) const;
 
     unsigned space() const { return space_; }
 

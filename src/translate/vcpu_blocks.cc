@@ -147,7 +147,7 @@ void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
 // the page already depends on stops.
 void Vcpu::Impl::make_flags_canonical() {
     if (!cpu.state.code64()) return;
-    std::optional<GuestPhys> code = cpu.mmu.peek(GuestVirt(cpu.state.rip));
+    std::optional<GuestPhys> code = cpu.mmu.peek_fetch(GuestVirt(cpu.state.rip), user());
     if (!code || !cpu.memory.is_ram(*code)) return;
     make_flags_canonical(*code);
 }

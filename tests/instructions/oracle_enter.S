@@ -12,9 +12,6 @@ oracle_host_rsp: .skip 8
 oracle_host_fs:  .skip 8
 oracle_host_gs:  .skip 8
 oracle_target:   .skip 8
-    .globl oracle_guest_fs, oracle_guest_gs
-oracle_guest_fs: .skip 8
-oracle_guest_gs: .skip 8
 
     .text
 // void oracle_enter(const UserState* state)
@@ -63,15 +60,16 @@ oracle_enter:
     jmp oracle_target[rip]
 
 // The handler of every signal: void oracle_signal_entry(int number, siginfo_t* info, void* context).
-// C++ code needs the host's FS base (thread-local storage) and clean flags.
+// C++ code needs the host's FS base (thread-local storage) and clean flags. The case's bases stay on the stack and are
+// passed on: the clock's tick may come in the midst of another signal's handler.
     .globl oracle_signal_entry
 oracle_signal_entry:
     push 2
     popfq
-    rdfsbase rax
-    mov oracle_guest_fs[rip], rax
-    rdgsbase rax
-    mov oracle_guest_gs[rip], rax
+    rdfsbase rcx
+    rdgsbase r8
+    push rcx
+    push r8
     mov rax, oracle_host_fs[rip]
     wrfsbase rax
     mov rax, oracle_host_gs[rip]
@@ -79,12 +77,12 @@ oracle_signal_entry:
     sub rsp, 8
     call oracle_signal
     add rsp, 8
+    pop r8
+    pop rcx
     test eax, eax
     jnz 1f
-    mov rax, oracle_guest_fs[rip]
-    wrfsbase rax
-    mov rax, oracle_guest_gs[rip]
-    wrgsbase rax
+    wrfsbase rcx
+    wrgsbase r8
     ret
 1:  mov rsp, oracle_host_rsp[rip]
     fninit

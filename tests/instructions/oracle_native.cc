@@ -14,10 +14,8 @@
 extern "C" {
 void oracle_enter(const lockstep::instructions::UserState* state);
 void oracle_signal_entry(int number, siginfo_t* info, void* context);
-extern uint64_t oracle_guest_fs;
-extern uint64_t oracle_guest_gs;
-/// Called by oracle_signal_entry; nonzero: leave the case.
-int oracle_signal(int number, siginfo_t* info, void* context);
+/// Called by oracle_signal_entry with the segment bases that it found; nonzero: leave the case.
+int oracle_signal(int number, siginfo_t* info, void* context, uint64_t fs_base, uint64_t gs_base);
 }
 
 namespace lockstep::instructions {
@@ -82,7 +80,7 @@ void copy_fx(const ucontext_t& context, cpu::FxState& fx) {
     if (!(present & 2)) std::memset(fx.bytes.data() + 160, 0, 256);
 }
 
-void capture(const ucontext_t& context, Outcome& outcome) {
+void capture(const ucontext_t& context, uint64_t fs_base, uint64_t gs_base, Outcome& outcome) {
     const greg_t* registers = context.uc_mcontext.gregs;
     outcome.vector = static_cast<uint8_t>(registers[REG_TRAPNO]);
     outcome.error_code = static_cast<uint32_t>(registers[REG_ERR]);
@@ -92,8 +90,8 @@ void capture(const ucontext_t& context, Outcome& outcome) {
     outcome.state.rip = static_cast<uint64_t>(registers[REG_RIP]);
     outcome.state.rflags = static_cast<uint64_t>(registers[REG_EFL]);
     if (current.single_step) outcome.state.rflags &= ~uint64_t{cpu::kFlagTf};
-    outcome.state.fs_base = oracle_guest_fs;
-    outcome.state.gs_base = oracle_guest_gs;
+    outcome.state.fs_base = fs_base;
+    outcome.state.gs_base = gs_base;
     copy_fx(context, outcome.state.fx);
 }
 
@@ -167,7 +165,7 @@ void run_native(const UserState& state, bool single_step, Outcome& outcome) {
 
 }  // namespace lockstep::instructions
 
-int oracle_signal(int number, siginfo_t*, void* raw_context) {
+int oracle_signal(int number, siginfo_t*, void* raw_context, uint64_t fs_base, uint64_t gs_base) {
     using namespace lockstep::instructions;
     const auto& context = *static_cast<const ucontext_t*>(raw_context);
     if (number == SIGVTALRM) {
@@ -183,6 +181,6 @@ int oracle_signal(int number, siginfo_t*, void* raw_context) {
         count_step(static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RIP]));
         return 0;
     }
-    capture(context, *current.outcome);
+    capture(context, fs_base, gs_base, *current.outcome);
     return 1;
 }
