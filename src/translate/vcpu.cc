@@ -142,7 +142,8 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop may come
     // in between.
     bool walked = !reached || (block->second_page && !next_reached);
-    uint64_t budget = single || walked ? 1 : limit - cpu.state.icount;
+    if (single || walked) limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
+    uint64_t budget = limit - cpu.state.icount;
     if (budget < block->count || walked) {
         block = transient_block(static_cast<unsigned>(budget), {}, exception, walked ? Head::kNoStop : Head::kStops);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
