@@ -1,0 +1,275 @@
+"""The ways to run the guest's programs. Each has a console with a shell of root, and an address in the laboratory.
+
+    host a of the laboratory: Lockstep, and the programs that run natively      host b: QEMU; the pair's backup
+
+All have the same disk image (a copy each), one CPU, and the same path through the laboratory's switch to the clients,
+which are the image's own programs, run natively in the client's namespace.
+"""
+
+import contextlib
+import os
+import pathlib
+import pty
+import shutil
+import subprocess
+import tempfile
+import time
+
+from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError, GuestConsole
+from labkit.lab import GUEST_ADDRESS
+from labkit.pair import VM_NAME, Pair
+
+from . import TOP
+
+BOOT_TIMEOUT = 300
+PROTECT_TIMEOUT = 120
+QEMU_ADDRESS = "10.77.0.11"
+HOST_A_ADDRESS = "10.77.0.2"
+NATIVE_CPU = "1"
+
+
+def benchmark_image():
+    """The folder of the benchmarks' image, which is made if it has not been."""
+    done = subprocess.run([TOP / "bench/build_image"], check=True, stdout=subprocess.PIPE, text=True)
+    return pathlib.Path(done.stdout.strip())
+
+
+def copy_disk(image, target):
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", image / "disk.raw", target], check=True)
+
+
+class Root:
+    """A copy of the image's disk, mounted in a mount namespace of its own, where programs of the image run natively.
+    All that ran there ends, and the mount goes, when the process that holds the namespace ends."""
+
+    SCRIPT = """
+set -e
+mount -o loop "$1" "$2"
+mount -t proc proc "$2/proc"
+mount -t tmpfs tmpfs "$2/run"
+mount -t tmpfs tmpfs "$2/dev/shm"
+exec chroot "$2" sleep infinity
+"""
+
+    def __init__(self, lab, image):
+        self.lab = lab
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lockstep-bench."))
+        mount_point = self.folder / "root"
+        mount_point.mkdir()
+        copy_disk(image, self.folder / "disk.raw")
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", self.SCRIPT, "sh",
+             self.folder / "disk.raw", mount_point]
+        )  # fmt: skip
+        self.pid = self._wait_for_holder(mount_point)
+
+    def _wait_for_holder(self, mount_point):
+        children = pathlib.Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
+        end = time.monotonic() + 20
+        while time.monotonic() < end and self.holder.poll() is None:
+            for child in children.read_text().split():
+                with contextlib.suppress(OSError):
+                    if pathlib.Path(f"/proc/{child}/comm").read_text() == "sleep\n":
+                        return child
+            time.sleep(0.02)
+        raise RuntimeError(f"the disk of the image could not be mounted at {mount_point}")
+
+    def command(self, where, *command):
+        """The command line that runs a program of the image in a namespace of the laboratory."""
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root"]
+        environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb"]
+        return self.lab.command(where, *enter, *environment, *command)
+
+    def client(self, *command, timeout):
+        """Runs a client to its end; returns what it printed."""
+        done = subprocess.run(
+            self.command("client", *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
+        )
+        if done.returncode:
+            raise ConsoleError(f"{command[0]} ended with status {done.returncode}: {done.stdout[-400:]}")
+        return done.stdout
+
+    def close(self):
+        self.holder.kill()
+        self.holder.wait()
+        shutil.rmtree(self.folder)
+
+
+class Native:
+    """The programs on the bare CPU, on one of its cores."""
+
+    name = "native"
+    address = HOST_A_ADDRESS
+
+    def __init__(self, root):
+        self.root = root
+        self.process = None
+
+    @property
+    def running(self):
+        return self.process is not None
+
+    def start(self):
+        master, slave = pty.openpty()
+        shell = ["PS1=root@native:~# ", "taskset", "-c", NATIVE_CPU, "bash", "--norc", "--noprofile", "-i"]
+        self.process = subprocess.Popen(
+            self.root.command("a", *shell), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.console = GuestConsole(master, master)
+        self.console.wait_for(SHELL_PROMPT, 30)
+
+    def meter(self):
+        return None
+
+    def stop(self):
+        if self.process:
+            end(self.process)
+            os.close(self.console.read_fd)
+            self.process = None
+
+
+class Qemu:
+    """The guest under QEMU's software emulation."""
+
+    name = "qemu"
+    address = QEMU_ADDRESS
+
+    def __init__(self, lab, image, memory_mib):
+        self.lab = lab
+        self.image = image
+        self.memory_mib = memory_mib
+        self.disk = pathlib.Path(lab.folder) / "qemu.raw"
+        self.process = None
+
+    @property
+    def running(self):
+        return self.process is not None
+
+    def start(self):
+        """Boots; returns the seconds from QEMU's start to the login prompt."""
+        copy_disk(self.image, self.disk)
+        bridge = "ip tuntap add qemu0 mode tap vnet_hdr; ip link set qemu0 master br0 up"
+        self.lab.run("b", "sh", "-c", "test -e /sys/class/net/qemu0 || { " + bridge + "; }")
+        start = time.monotonic()
+        self.process = subprocess.Popen(
+            self.lab.command("b", *self._command_line()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        self.console = GuestConsole(self.process.stdout.fileno(), self.process.stdin.fileno())
+        return boot(self.console, start)
+
+    def _command_line(self):
+        address = f"ip={QEMU_ADDRESS}::10.77.0.1:255.255.255.0:guest:eth0:off"
+        return [
+            "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", self.memory_mib,
+            "-machine", "q35", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+            "-kernel", f"{self.image}/vmlinuz", "-initrd", f"{self.image}/initrd",
+            "-append", f"root=/dev/vda rw console=ttyS0 net.ifnames=0 {address}",
+            "-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback,aio=io_uring",
+            "-device", "virtio-rng-pci",
+            "-netdev", "tap,id=net0,ifname=qemu0,script=no,downscript=no",
+            "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:57",
+        ]  # fmt: skip
+
+    def meter(self):
+        return None
+
+    def stop(self):
+        if self.process:
+            end(self.process)
+            self.process = None
+
+
+class BenchmarkPair(Pair):
+    """A pair with the benchmarks' image; its disk can be made anew."""
+
+    def __init__(self, lab, image, memory_mib):
+        self.lab = lab
+        self.shared = pathlib.Path(lab.folder) / "shared"
+        self.config = pathlib.Path(lab.folder) / "vm.toml"
+        self.image = image
+        self.config.write_text(self._configuration(f"{memory_mib} MiB"))
+
+    def renew(self):
+        """The disk and the arbiter as before the first start."""
+        copy_disk(self.image, self.shared / "disk.raw")
+        shutil.rmtree(self.shared / "arbiter", ignore_errors=True)
+        (self.shared / "arbiter").mkdir()
+
+
+class Lockstep:
+    """The guest under Lockstep; `protect` makes a pair of it."""
+
+    name = "lockstep"
+    address = GUEST_ADDRESS
+
+    def __init__(self, lab, image, memory_mib):
+        self.pair = BenchmarkPair(lab, image, memory_mib)
+        self.lab = lab
+        self.protected = False
+        self.carrier = None  # of the console
+
+    @property
+    def running(self):
+        return self.carrier is not None
+
+    def start(self):
+        """Boots; returns the seconds from the start of the VM's process to the login prompt."""
+        self.pair.renew()
+        self._start_daemon("a")
+        start = time.monotonic()
+        self.pair.start_vm("a")
+        self.console, self.carrier = self.pair.console("a")
+        return boot(self.console, start)
+
+    def protect(self):
+        self._start_daemon("b")
+        self.pair.protect("a", "b")
+        self.pair.wait_protected("a", PROTECT_TIMEOUT)
+        self.protected = True
+
+    def unprotect(self):
+        self.pair.lockstep("a", "unprotect", VM_NAME)
+        self.protected = False
+        end = time.monotonic() + PROTECT_TIMEOUT
+        while self.pair.status("b") or self.pair.status("a")["role"] != "solo":
+            if time.monotonic() > end:
+                raise RuntimeError("the backup has not gone")
+            time.sleep(0.1)
+
+    def check_protected(self):
+        state = self.pair.status("a")
+        if not state or not state["protected"]:
+            raise RuntimeError(f"the pair fell apart: {state and state['why']}")
+
+    def _start_daemon(self, host):
+        if not (pathlib.Path(self.lab.folder) / f"daemon-{host}.pid").exists():
+            self.pair.start_daemon(host)
+            time.sleep(0.5)
+
+    def meter(self):
+        """The log's state now, to be compared with a later one."""
+        return self.pair.status("a")
+
+    def stop(self):
+        if self.carrier:
+            end(self.carrier)
+            self.carrier = None
+            self.pair.end_processes()
+            self.protected = False
+            time.sleep(1)
+
+
+def end(process):
+    process.kill()
+    process.wait()
+
+
+def boot(console, start):
+    """Waits for the login prompt and logs in; returns the seconds from `start` to the prompt."""
+    console.wait_for(LOGIN_PROMPT, BOOT_TIMEOUT)
+    seconds = time.monotonic() - start
+    console.login(60)
+    # Nothing may come between the lines of a workload: no sequences of the line editor, no kernel messages.
+    console.run("bind 'set enable-bracketed-paste off'; dmesg -n 1", 60)
+    return seconds
