@@ -16,7 +16,6 @@ struct ReplaySettings {
     std::string path;
     std::vector<uint64_t> stops;
     uint64_t until = ~uint64_t{0};
-    std::string code_cache;
     vmm::ReplayOptions options;
     bool console = false;
     bool describe = false;
@@ -32,6 +31,15 @@ void show(ByteSpan bytes) {
     }
 }
 
+void set_code_cache(const std::string& text, translate::EngineOptions& engine) {
+    Result<uint64_t> bytes = control::parse_size(text);
+    if (!bytes) leave_with(kUsage, fmt::format("--code-cache is \"{}\": {}", text, bytes.error().message()));
+    if (bytes.value() < (1 << 20) || bytes.value() > (2ull << 30))
+        leave_with(kUsage,
+                   fmt::format("--code-cache is \"{}\", but must be from \"1 MiB\" to \"2 GiB\"", text));
+    engine.code_cache_bytes = bytes.value();
+}
+
 void print_report(const std::string& path, const vmm::ReplayReport& report) {
     fmt::print(stderr, "{}: {} entries and {} instructions replayed, {} state hashes equal{}\n", path,
                report.entries.value(), report.icount.value(), report.checkpoints,
@@ -41,8 +49,6 @@ void print_report(const std::string& path, const vmm::ReplayReport& report) {
 }
 
 void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
-    if (!settings.code_cache.empty())
-        settings.options.engine.code_cache_bytes = value_or_leave(control::parse_size(settings.code_cache));
     std::ranges::sort(settings.stops);
     for (uint64_t stop : settings.stops) settings.options.stops.push_back(Icount(stop));
     settings.options.until = Icount(settings.until);
@@ -54,6 +60,7 @@ void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
     print_report(settings.path, report);
     if (report.divergence)
         leave_with(kDiverged, fmt::format("{}: {}", settings.path, report.divergence->sentence));
+    if (!report.problem.empty()) leave_with(kFailed, report.problem);
 }
 
 }  // namespace
@@ -70,12 +77,18 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
     command->add_flag("--console", settings->console, "show the guest's console output");
     command->add_flag("--describe", settings->describe,
                       "print the machine's state at each stop and at the end");
-    command->add_option("--code-cache", settings->code_cache, "memory for translated code, as in \"8 MiB\"");
-    command->add_option("--block-limit", settings->options.engine.block_limit,
-                        "instructions in a block at most");
+    command->add_option_function<std::string>(
+        "--code-cache",
+        [settings](const std::string& text) { set_code_cache(text, settings->options.engine); },
+        "memory for translated code, as in \"8 MiB\"");
+    command
+        ->add_option("--block-limit", settings->options.engine.block_limit, "instructions in a block at most")
+        ->check(CLI::Range(1, 4096));
     command->add_flag("!--no-chaining", settings->options.engine.chaining, "blocks return to the dispatcher");
     command->add_flag("!--no-jump-cache", settings->options.engine.jump_cache, "no cache of indirect jumps");
     command->add_flag("!--no-dead-flags", settings->options.engine.dead_flags, "keep every flag");
+    command->add_flag("!--no-copied-blocks", settings->options.engine.copied_blocks,
+                      "translate code anew for each address that it is mapped at");
     command->add_flag("!--no-inline-system", settings->options.engine.inline_system,
                       "interpret system instructions");
     command->callback([settings, &factory] { replay(*settings, factory); });

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <set>
 
+#include "control/config_check.h"
 #include "control/config_value.h"
 #include "host/address.h"
 #include "host/files.h"
@@ -45,9 +44,7 @@ constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};              
 
 Result<void> set_name(const ConfigValue& value, VmSettings& settings) {
     settings.name = TRY(value.text());
-    if (Result<void> good = host::check_vm_name(settings.name); !good)
-        return value.bad(fmt::format("is not a name for a VM: {}", good.error().message()));
-    return {};
+    return value.checked(host::check_vm_name(settings.name));
 }
 
 Result<void> set_memory(const ConfigValue& value, VmSettings& settings) {
@@ -64,28 +61,38 @@ Result<void> set_serial(const ConfigValue& value, VmSettings& settings) {
 }
 
 Result<void> set_tap(const ConfigValue& value, VmSettings& settings) {
-    std::string name = TRY(value.text());
-    if (name.size() > 15)
-        return value.bad("is longer than the 15 characters of a network device; shorten it");
-    settings.networks.back().tap = name;
-    return {};
+    settings.networks.back().tap = TRY(value.text());
+    return value.checked(host::check_device_name(settings.networks.back().tap, "TAP device"));
+}
+
+Result<void> set_bridge(const ConfigValue& value, VmSettings& settings) {
+    settings.networks.back().bridge = TRY(value.text());
+    return value.checked(host::check_device_name(settings.networks.back().bridge, "bridge"));
 }
 
 Result<void> set_mac(const ConfigValue& value, VmSettings& settings) {
     Result<host::MacAddress> mac = host::parse_mac(TRY(value.text()));
-    if (!mac) return value.bad(fmt::format("is not a MAC address: {}", mac.error().message()));
-    if (mac.value()[0] & 1)
-        return value.bad("is a group address; make its first byte even, as in 52:54:00:..");
-    settings.networks.back().mac = mac.value();
-    return {};
+    if (mac) settings.networks.back().mac = mac.value();
+    return value.checked(mac);
 }
 
 Result<void> set_hosts(const ConfigValue& value, VmSettings& settings) {
     settings.protection.hosts = TRY(value.texts());
-    for (const std::string& text : settings.protection.hosts)
-        if (Result<host::SocketAddress> address = host::SocketAddress::parse(text); !address)
+    if (settings.protection.hosts.empty())
+        return value.bad(
+            "is empty; name the daemon of each host, as in [\"10.1.0.1:7700\", \"10.1.0.2:7700\"]");
+    std::set<std::string> seen;
+    for (const std::string& text : settings.protection.hosts) {
+        Result<host::SocketAddress> address = host::SocketAddress::parse(text);
+        TRY(value.checked(address));
+        if (address.value().is_any() || address.value().port() == 0)
             return value.bad(
-                fmt::format("holds \"{}\", which is no address: {}", text, address.error().message()));
+                fmt::format("holds \"{}\", which leads to no host; write address and port of its "
+                            "daemon, as in \"10.1.0.1:7700\"",
+                            text));
+        if (!seen.insert(address.value().text()).second)
+            return value.bad(fmt::format("names {} twice; remove one", text));
+    }
     return {};
 }
 
@@ -102,7 +109,7 @@ constexpr Row kRows[] = {
     {"disk", "shared", "true or false", "the image is on storage that all hosts of the VM share (false)", Need::kOptional, LOCKSTEP_SET(disks.back().shared, flag())},
     {"network", "tap", "text", "the TAP device of the host, made where it doesn't exist", Need::kRequired, set_tap},
     {"network", "mac", "MAC address", "the guest's address", Need::kRequired, set_mac},
-    {"network", "bridge", "text", "the bridge that the TAP device joins", Need::kOptional, LOCKSTEP_SET(networks.back().bridge, text())},
+    {"network", "bridge", "text", "the bridge that the TAP device joins", Need::kOptional, set_bridge},
     {"console", "kind", "socket, pty, terminal or none", "where the console is (socket)", Need::kOptional, LOCKSTEP_SET(console.kind, word(kConsoleKinds))},
     {"console", "port", "serial or virtio", "which port of the guest it is joined to (serial)", Need::kOptional, LOCKSTEP_SET(console.port, word(kConsolePorts))},
     {"protection", "hosts", "list of \"address:port\"", "the host daemons that may run the VM, this host's included", Need::kRequired, set_hosts},
@@ -117,6 +124,7 @@ constexpr Row kRows[] = {
     {"engine", "chaining", "true or false", "blocks jump straight to their successors (true)", Need::kOptional, LOCKSTEP_SET(engine.chaining, flag())},
     {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},
     {"engine", "dead_flags", "true or false", "flags overwritten unread are not computed (true)", Need::kOptional, LOCKSTEP_SET(engine.dead_flags, flag())},
+    {"engine", "copied_blocks", "true or false", "code mapped at another address is copied, not translated again (true)", Need::kOptional, LOCKSTEP_SET(engine.copied_blocks, flag())},
     {"engine", "inline_system", "true or false", "common system instructions are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_system, flag())},
 };
 // clang-format on
@@ -154,7 +162,8 @@ class Parser {
     Result<VmSettings> parse() {
         for (auto&& [key, node] : root_) TRY(section(key.str(), node));
         if (!root_.contains("vm")) return error("{}: the section [vm] is missing; add it", file_);
-        TRY(check_whole());
+        if (Result<void> sound = check_whole(settings_); !sound)
+            return error("{}: {}", file_, sound.error().message());
         return std::move(settings_);
     }
 
@@ -196,39 +205,6 @@ class Parser {
             if (row.section == section && row.need == Need::kRequired && !table.contains(row.name))
                 return error("{}: {}.{} is missing; add it ({})", place_of(file_, table), section, row.name,
                              row.meaning);
-        return {};
-    }
-
-    /// What no key can tell alone.
-    Result<void> check_whole() {
-        if (settings_.disks.size() > 8) return error("{}: more than 8 disks; remove some", file_);
-        if (settings_.networks.size() > 4) return error("{}: more than 4 networks; remove some", file_);
-        std::set<std::string> seen;
-        for (const vmm::DiskSettings& disk : settings_.disks)
-            if (!seen.insert(disk.path).second)
-                return error("{}: the disk {} is named twice; remove one", file_, disk.path);
-        for (const vmm::NetworkSettings& network : settings_.networks)
-            if (!seen.insert(network.tap).second)
-                return error("{}: the TAP device {} is named twice; rename one", file_, network.tap);
-        if (settings_.command_line.size() > 2047)
-            return error("{}: vm.command_line is longer than 2047 characters; shorten it", file_);
-        return check_protection();
-    }
-
-    Result<void> check_protection() {
-        const vmm::ProtectionSettings& protection = settings_.protection;
-        if (!root_.contains("protection")) return {};
-        if (protection.failure_ms < 3 * protection.heartbeat_ms)
-            return error(
-                "{}: protection.failure_ms ({}) must be at least three times protection.heartbeat_ms "
-                "({}), lest one lost heartbeat looks like a failure; raise the one or lower the other",
-                file_, protection.failure_ms, protection.heartbeat_ms);
-        for (const vmm::DiskSettings& disk : settings_.disks)
-            if (!disk.shared && !disk.read_only)
-                return error(
-                    "{}: the disk {} is neither shared nor read_only, so no other host could go on "
-                    "with it; put it on shared storage and set shared = true, or remove [protection]",
-                    file_, disk.path);
         return {};
     }
 

@@ -33,7 +33,8 @@ void Assembler::modrm_mem(uint8_t reg, const HostMem& mem) {
 }
 
 void Assembler::rex_mem(bool wide, uint8_t reg, const HostMem& mem, bool force) {
-    uint8_t rex = static_cast<uint8_t>(0x40 | wide << 3 | bit3(reg) << 2 | bit3(mem.index) << 1 | bit3(mem.base));
+    uint8_t rex =
+        static_cast<uint8_t>(0x40 | wide << 3 | bit3(reg) << 2 | bit3(mem.index) << 1 | bit3(mem.base));
     if (rex != 0x40 || force) byte(rex);
 }
 
@@ -73,8 +74,11 @@ void Assembler::mov_imm(HostReg to, uint64_t value) {
     } else if (static_cast<int64_t>(value) == static_cast<int32_t>(value)) {
         rex_reg(true, 0, to), byte(0xc7), modrm_reg(0, to), u32(static_cast<uint32_t>(value));
     } else {
-        rex_reg(true, 0, to), byte(static_cast<uint8_t>(0xb8 | (to & 7))), u64(value);
+        mov_imm64(to, value);
     }
+}
+void Assembler::mov_imm64(HostReg to, uint64_t value) {
+    rex_reg(true, 0, to), byte(static_cast<uint8_t>(0xb8 | (to & 7))), u64(value);
 }
 
 void Assembler::load(HostReg to, const HostMem& from) { op_mem(0x8b, true, to, from); }
@@ -93,9 +97,13 @@ void Assembler::store_near(const void* address, HostReg from) { op_near(0x89, fr
 void Assembler::lea(HostReg to, const HostMem& from) { op_mem(0x8d, true, to, from); }
 void Assembler::lea32(HostReg to, const HostMem& from) { op_mem(0x8d, false, to, from); }
 void Assembler::lea_near(HostReg to, const void* address) { op_near(0x8d, to, address); }
-void Assembler::movzx16(HostReg to, HostReg from) { rex_reg(false, to, from), bytes({0x0f, 0xb7}), modrm_reg(to, from); }
+void Assembler::movzx16(HostReg to, HostReg from) {
+    rex_reg(false, to, from), bytes({0x0f, 0xb7}), modrm_reg(to, from);
+}
 void Assembler::movsxd(HostReg to, HostReg from) { rex_reg(true, to, from), byte(0x63), modrm_reg(to, from); }
-void Assembler::movsx16(HostReg to, HostReg from) { rex_reg(true, to, from), bytes({0x0f, 0xbf}), modrm_reg(to, from); }
+void Assembler::movsx16(HostReg to, HostReg from) {
+    rex_reg(true, to, from), bytes({0x0f, 0xbf}), modrm_reg(to, from);
+}
 
 void Assembler::add_imm(HostReg to, int32_t value) {
     rex_reg(true, 0, to);
@@ -109,6 +117,14 @@ void Assembler::add32(HostReg to, HostReg from) { rex_reg(false, from, to), byte
 void Assembler::and32_imm(HostReg to, int32_t value) {
     rex_reg(false, 0, to), byte(0x81), modrm_reg(4, to), u32(static_cast<uint32_t>(value));
 }
+void Assembler::shl32_imm(HostReg to, uint8_t count) {
+    rex_reg(false, 0, to), byte(0xc1), modrm_reg(4, to), byte(count);
+}
+void Assembler::shr32_imm(HostReg to, uint8_t count) {
+    rex_reg(false, 0, to), byte(0xc1), modrm_reg(5, to), byte(count);
+}
+void Assembler::and32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 4, to), u32(value); }
+void Assembler::or32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 1, to), u32(value); }
 void Assembler::cmp32_imm(HostReg to, int32_t value) {
     rex_reg(false, 0, to), byte(0x81), modrm_reg(7, to), u32(static_cast<uint32_t>(value));
 }
@@ -159,6 +175,12 @@ void Assembler::jmp_mem(const HostMem& target) {
     rex_mem(false, 4, target);
     byte(0xff);
     modrm_mem(4, target);
+}
+void Assembler::jmp_mem_far(HostReg base, int32_t disp) {
+    rex_reg(false, 4, base), byte(0xff);
+    byte(static_cast<uint8_t>(0xa0 | (base & 7)));
+    if ((base & 7) == 4) byte(0x24);
+    u32(static_cast<uint32_t>(disp));
 }
 void Assembler::jmp_reg(HostReg target) {
     rex_reg(false, 4, target);

@@ -1,5 +1,5 @@
-// The emitter of host instructions: just the forms that the translator's own sequences use. Guest instructions
-// are re-encoded by encode.h on top of it.
+// The emitter of host instructions: just the forms that the translator's own sequences use. Guest
+// instructions are re-encoded by encode.h on top of it.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,22 @@ namespace lockstep::translate {
 
 /// Host general registers, by their encoding.
 enum HostReg : uint8_t {
-    kHostRax, kHostRcx, kHostRdx, kHostRbx, kHostRsp, kHostRbp, kHostRsi, kHostRdi,
-    kHostR8, kHostR9, kHostR10, kHostR11, kHostR12, kHostR13, kHostR14, kHostR15,
+    kHostRax,
+    kHostRcx,
+    kHostRdx,
+    kHostRbx,
+    kHostRsp,
+    kHostRbp,
+    kHostRsi,
+    kHostRdi,
+    kHostR8,
+    kHostR9,
+    kHostR10,
+    kHostR11,
+    kHostR12,
+    kHostR13,
+    kHostR14,
+    kHostR15,
     kNoReg = 0xff,
 };
 
@@ -24,8 +38,17 @@ struct HostMem {
 };
 
 /// Condition codes, by their encoding in Jcc.
-enum Condition : uint8_t { kOverflow = 0, kBelow = 2, kAboveEqual = 3, kEqual = 4, kNotEqual = 5, kBelowEqual = 6,
-                           kAbove = 7, kSign = 8, kNotSign = 9 };
+enum Condition : uint8_t {
+    kOverflow = 0,
+    kBelow = 2,
+    kAboveEqual = 3,
+    kEqual = 4,
+    kNotEqual = 5,
+    kBelowEqual = 6,
+    kAbove = 7,
+    kSign = 8,
+    kNotSign = 9
+};
 
 /// A place of a 32-bit relative displacement that is still to be filled in.
 using Fixup = uint8_t*;
@@ -57,6 +80,8 @@ class Assembler {
     void mov16(HostReg to, HostReg from);
     /// Shortest form of a 64-bit constant; flags are kept.
     void mov_imm(HostReg to, uint64_t value);
+    /// The form that holds any constant: its 64 bits come last.
+    void mov_imm64(HostReg to, uint64_t value);
     void load(HostReg to, const HostMem& from);
     void store(const HostMem& to, HostReg from);
     void store32(const HostMem& to, HostReg from);
@@ -77,6 +102,10 @@ class Assembler {
     void add_imm(HostReg to, int32_t value);
     void add32(HostReg to, HostReg from);
     void and32_imm(HostReg to, int32_t value);
+    void shl32_imm(HostReg to, uint8_t count);
+    void shr32_imm(HostReg to, uint8_t count);
+    void and32_mem(const HostMem& to, uint32_t value);
+    void or32_mem(const HostMem& to, uint32_t value);
     void cmp32_imm(HostReg to, int32_t value);
     void cmp(HostReg a, HostReg b);
     void cmp_imm(HostReg a, int32_t value);
@@ -94,11 +123,15 @@ class Assembler {
     void jcc_to(Condition condition, const uint8_t* target) { bind(jcc(condition), target); }
     void jmp_to(const uint8_t* target) { bind(jmp(), target); }
     void jmp_mem(const HostMem& target);
+    /// JMP [base + disp], with the 32-bit displacement last.
+    void jmp_mem_far(HostReg base, int32_t disp);
     void jmp_reg(HostReg target);
     static void bind(Fixup fixup, const uint8_t* target);
     void bind_here(Fixup fixup) { bind(fixup, at_); }
 
-    void bytes(std::initializer_list<uint8_t> values) { bytes(std::span<const uint8_t>(values.begin(), values.size())); }
+    void bytes(std::initializer_list<uint8_t> values) {
+        bytes(std::span<const uint8_t>(values.begin(), values.size()));
+    }
 
   private:
     template <typename T>

@@ -33,6 +33,11 @@ Block& BlockBuilder::build(const BlockSource& source) {
     stack_aligned_ = false;
     flags_in_slot_ = false;
     lookups_ = 0;
+    // Addresses of programs that lie at fixed places are short constants, and never others.
+    relocatable_ =
+        options_.copied_blocks && source.user && source.pc >> 32 && !source.second_page && !source.transient;
+    block_->first_record = cache_.next_record();
+    block_->first_relocation = cache_.next_relocation();
     decode_run(source);
 
     emit_checked_entry();
@@ -49,7 +54,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
                                 source.transient);
         if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
-        left = instruction.ends_block();
+        left = instruction.ends_block() && instruction.kind != Kind::kInterpret;
     }
     if (!left) {
         const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
@@ -67,10 +72,40 @@ Block& BlockBuilder::build(const BlockSource& source) {
         }
     }
     for (size_t i = 0; i < cold_.size(); ++i) emit_cold_part(cold_[i]);
-    CHECK(asm_.room() > 0 && asm_.here() - block_->checked_entry < static_cast<int64_t>(CodeCache::kLargestBlock));
+    CHECK(asm_.room() > 0 &&
+          asm_.here() - block_->checked_entry < static_cast<int64_t>(CodeCache::kLargestBlock));
     block_->host_end = asm_.here();
+    block_->relocatable = relocatable_;
+    block_->record_count = cache_.next_record() - block_->first_record;
+    block_->relocation_count = cache_.next_relocation() - block_->first_relocation;
     if (!source.transient) cache_.use_until(asm_.here());
     return *block_;
+}
+
+void BlockBuilder::relocate(RelocationKind kind, size_t size, size_t behind) {
+    if (!relocatable_) return;
+    cache_.add_relocation({static_cast<uint16_t>(asm_.here() - block_->checked_entry - size - behind), kind});
+}
+
+void BlockBuilder::emit_guest_address(HostReg to, uint64_t value) {
+    if (!relocatable_) return asm_.mov_imm(to, value);
+    asm_.mov_imm64(to, value);
+    relocate(RelocationKind::kGuestAddress, 8);
+}
+
+void BlockBuilder::load_state(HostReg to, const uint64_t& field) {
+    asm_.load_near(to, &field);
+    relocate(RelocationKind::kNear, 4);
+}
+
+void BlockBuilder::store_state(uint64_t& field, HostReg from) {
+    asm_.store_near(&field, from);
+    relocate(RelocationKind::kNear, 4);
+}
+
+void BlockBuilder::jump_to_trampoline(const uint8_t* target) {
+    asm_.jmp_to(target);
+    relocate(RelocationKind::kNear, 4);
 }
 
 bool BlockBuilder::flags_dead_before(size_t index) const {
@@ -86,18 +121,23 @@ void BlockBuilder::decode_run(const BlockSource& source) {
     while (true) {
         if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
         GuestInstruction& instruction = run_[decoded_];
-        if (at >= source.bytes.size() || !decode(source.bytes.subspan(at), source.pc + at, instruction)) break;
+        if (at >= source.bytes.size() || !decode(source.bytes.subspan(at), source.pc + at, instruction))
+            break;
         ++decoded_;
         at += instruction.length;
         if (in_block) {
-            in_block = instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu);
+            bool system = is_translated_system(instruction);
+            in_block = system ||
+                       (instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu));
             if (in_block) ++block_->count;
-            in_block = in_block && !instruction.ends_block() && block_->count < source.limit;
+            in_block = in_block && (system || !instruction.ends_block()) && block_->count < source.limit;
         }
         if (source.second_page) break;  // what follows lies on a page that isn't looked at
         bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
         if (!in_block && enough) break;
     }
+    // STI and the instruction that it protects come together.
+    if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI) --block_->count;
     block_->read_bytes = static_cast<uint16_t>(at);
     if (block_->count > 0) return;
     CHECK(decoded_ > 0, "translating at {:#x}: no instruction in {} bytes", source.pc, source.bytes.size());
@@ -109,16 +149,21 @@ void BlockBuilder::decode_run(const BlockSource& source) {
                                                              : ExitKind::kFpuUnavailable;
 }
 
-// r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the flags:
-// where the guess is wrong they may be live at the true target, whatever they are here.
+// r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the
+// flags: where the guess is wrong they may be live at the true target, whatever they are here.
 void BlockBuilder::emit_checked_entry() {
     block_->checked_entry = asm_.here();
     asm_.mov(kHostR12, kHostRcx);
-    asm_.mov_imm(kHostRcx, -source_.pc);
+    if (relocatable_) {
+        asm_.mov_imm64(kHostRcx, -source_.pc);
+        relocate(RelocationKind::kNegatedGuestAddress, 8);
+    } else {
+        asm_.mov_imm(kHostRcx, -source_.pc);
+    }
     asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
     asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
     asm_.mov(kHostRcx, kHostR12);
-    asm_.jmp_to(exits_.indirect_miss);
+    jump_to_trampoline(exits_.indirect_miss);
     asm_.mov(kHostRcx, kHostR12);
 }
 
@@ -151,7 +196,8 @@ void BlockBuilder::emit_head() {
     restore_flags_from_rax();
 }
 
-// Whether the block's first use of the flags is to make room for a memory access: then they go to the slot at once.
+// Whether the block's first use of the flags is to make room for a memory access: then they go to the slot at
+// once.
 bool BlockBuilder::access_comes_before_flags() const {
     for (size_t i = 0; i < block_->count; ++i) {
         const GuestInstruction& instruction = run_[i];
@@ -163,9 +209,11 @@ bool BlockBuilder::access_comes_before_flags() const {
             case Kind::kCallIndirect:
             case Kind::kReturn:
             case Kind::kBitString:
-            case Kind::kMoveOffset: return true;
+            case Kind::kMoveOffset:
+                return true;
             case Kind::kLea:
-            case Kind::kNothing: break;
+            case Kind::kNothing:
+                break;
             default:
                 if (instruction.ends_block() || instruction.touches_flags) return false;
                 if (instruction.memory_operand()) return true;
@@ -179,7 +227,7 @@ void BlockBuilder::free_flags() {
     asm_.mov(kHostR12, kHostRax);
     asm_.lahf();
     asm_.seto_al();
-    asm_.store_near(&cache_.state().flags_slot, kHostRax);
+    store_state(cache_.state().flags_slot, kHostRax);
     asm_.mov(kHostRax, kHostR12);
     flags_in_slot_ = true;
 }
@@ -191,7 +239,7 @@ void BlockBuilder::need_flags() {
 
 void BlockBuilder::restore_flags() {
     asm_.mov(kHostR12, kHostRax);
-    asm_.load_near(kHostRax, &cache_.state().flags_slot);
+    load_state(kHostRax, cache_.state().flags_slot);
     restore_flags_from_rax();
 }
 
@@ -205,27 +253,58 @@ void BlockBuilder::note_operation() { cache_.mark(mark_, source_.transient).flag
 
 void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
     switch (instruction.kind) {
-        case Kind::kNothing: break;
-        case Kind::kCopy: emit_copy(instruction); break;
-        case Kind::kLea: emit_lea(instruction); break;
-        case Kind::kMoveOffset: emit_move_offset(instruction); break;
-        case Kind::kBitString: emit_bit_string(instruction); break;
-        case Kind::kPush: emit_push(instruction); break;
-        case Kind::kPop: emit_pop(instruction); break;
-        case Kind::kLeave: emit_leave(instruction); break;
-        case Kind::kCall: emit_call(instruction); break;
-        case Kind::kCallIndirect: emit_call_indirect(instruction); break;
+        case Kind::kNothing:
+            break;
+        case Kind::kCopy:
+            emit_copy(instruction);
+            break;
+        case Kind::kLea:
+            emit_lea(instruction);
+            break;
+        case Kind::kMoveOffset:
+            emit_move_offset(instruction);
+            break;
+        case Kind::kBitString:
+            emit_bit_string(instruction);
+            break;
+        case Kind::kPush:
+            emit_push(instruction);
+            break;
+        case Kind::kPop:
+            emit_pop(instruction);
+            break;
+        case Kind::kLeave:
+            emit_leave(instruction);
+            break;
+        case Kind::kCall:
+            emit_call(instruction);
+            break;
+        case Kind::kCallIndirect:
+            emit_call_indirect(instruction);
+            break;
         case Kind::kJump:
             need_flags();
             jump_direct(instruction.branch_target());
             break;
-        case Kind::kJumpIndirect: emit_jump_indirect(instruction); break;
-        case Kind::kConditional: emit_conditional(instruction); break;
-        case Kind::kLoop: emit_loop(instruction); break;
-        case Kind::kReturn: emit_return(instruction); break;
+        case Kind::kJumpIndirect:
+            emit_jump_indirect(instruction);
+            break;
+        case Kind::kConditional:
+            emit_conditional(instruction);
+            break;
+        case Kind::kLoop:
+            emit_loop(instruction);
+            break;
+        case Kind::kReturn:
+            emit_return(instruction);
+            break;
         case Kind::kInterpret:
+            emit_system(instruction);
+            break;
         case Kind::kInterpretFpu:
-        case Kind::kUndefined: CHECK(false, "not part of a block"); break;
+        case Kind::kUndefined:
+            CHECK(false, "not part of a block");
+            break;
     }
 }
 
@@ -240,7 +319,8 @@ void BlockBuilder::leave(ExitKind kind, uint64_t pc, uint16_t unexecuted) {
 
 void BlockBuilder::emit_exit(uint32_t record) {
     asm_.mov_imm(kHostR12, record);
-    asm_.jmp_to(exits_.common);
+    relocate(RelocationKind::kRecord, 4);
+    jump_to_trampoline(exits_.common);
 }
 
 void BlockBuilder::emit_cold_part(const ColdPart& part) {

@@ -15,10 +15,10 @@
 //     exits           one for each way out
 //     cold part       stubs of the rare cases
 //
-// FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise they
-// are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an instruction
-// or an exit needs them. Whether they are dead at an instruction is a function
-// of the guest's code from there to the page's end, kLookAhead instructions at most; never of block borders.
+// FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise
+// they are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an
+// instruction or an exit needs them. Whether they are dead at an instruction is a function of the guest's
+// code from there to the page's end, kLookAhead instructions at most; never of block borders.
 #pragma once
 
 #include <cstdint>
@@ -36,27 +36,28 @@ namespace lockstep::translate {
 inline constexpr int32_t kStateBias = 112;
 inline constexpr unsigned kLookAhead = 16;
 
-/// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that ends
-/// at the page's end or at least kLookAhead instructions after `index`.
+/// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that
+/// ends at the page's end or at least kLookAhead instructions after `index`.
 bool flags_dead(std::span<const GuestInstruction> run, size_t index);
 
-/// What a block does at its head: look whether it may run, or not, where a part of its one instruction has been
-/// done already.
+/// What a block does at its head: look whether it may run, or not, where a part of its one instruction has
+/// been done already.
 enum class Head : uint8_t { kStops, kNoStop };
 
 /// What a block is made from.
 struct BlockSource {
     uint64_t pc = 0;
     GuestPhys physical;
-    std::span<const uint8_t> bytes;  ///< from the block's start to the end of its page (or of its one instruction)
+    std::span<const uint8_t>
+        bytes;  ///< from the block's start to the end of its page (or of its one instruction)
     uint64_t second_page = 0;
     bool user = false;
     bool fpu_enabled = true;
-    unsigned limit = 1;              ///< instructions at most
+    unsigned limit = 1;  ///< instructions at most
     bool transient = false;
     Head head = Head::kStops;
-    /// For slow accesses: the first, second access of the one instruction finds this as `host - guest` instead of
-    /// what the shadow map has.
+    /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
+    /// instead of what the shadow map has.
     std::span<const uint64_t> deltas;
 };
 
@@ -96,12 +97,19 @@ class BlockBuilder {
         Fixup fixup;
         uint32_t record;
         Flags flags = Flags::kHost;
-        HostReg address = kNoReg;     ///< moved to r14
-        uint8_t* back = nullptr;      ///< where a misaligned access that stays in its page goes on
+        HostReg address = kNoReg;  ///< moved to r14
+        uint8_t* back = nullptr;   ///< where a misaligned access that stays in its page goes on
         uint8_t size = 0;
     };
 
     // block_builder.cc
+    /// A relocation of the field that ends `behind` bytes before here (see block_copy.h).
+    void relocate(RelocationKind kind, size_t size, size_t behind = 0);
+    /// Moves a guest address that depends on where the code is mapped.
+    void emit_guest_address(HostReg to, uint64_t value);
+    void load_state(HostReg to, const uint64_t& field);
+    void store_state(uint64_t& field, HostReg from);
+    void jump_to_trampoline(const uint8_t* target);
     void decode_run(const BlockSource& source);
     bool flags_dead_before(size_t index) const;
     void emit_checked_entry();
@@ -124,13 +132,11 @@ class BlockBuilder {
 
     // build_memory.cc
     struct Address {
-        HostReg base = kHostR14;      ///< holds the full address
+        HostReg base = kHostR14;  ///< holds the full address
         uint8_t known_alignment = 1;
-        bool stack = false;           ///< based on RSP: a misaligned access is so rare that it takes the slow path
-        bool stack_segment = false;   ///< by SS: a non-canonical address raises #SS
+        bool stack_segment = false;  ///< by SS: a non-canonical address raises #SS
     };
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
-    void emit_constant_address(uint64_t value) { asm_.mov_imm(kHostR14, value); }
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
     HostMem found(const Address& address) const { return {.base = address.base, .index = kHostR13}; }
@@ -143,8 +149,10 @@ class BlockBuilder {
     Fields find_fields(const GuestInstruction& instruction) const;
     void assign_temporaries(Fields& fields, HostMem* target);
     void encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory);
-    void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm, const HostMem* memory);
-    void emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields, const HostMem& target);
+    void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
+                    const HostMem* memory);
+    void emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
+                             const HostMem& target);
     void emit_sized(uint8_t opcode, unsigned width, HostReg reg, const HostMem& memory);
     void emit_lea(const GuestInstruction& instruction);
     void emit_move_offset(const GuestInstruction& instruction);
@@ -164,10 +172,22 @@ class BlockBuilder {
     HostMem emit_push_lookup();
     void push_return_address(uint64_t pc);
     void jump_direct(uint64_t target) { jump_direct(asm_.jmp(), target); }
-    /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is possible.
+    /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
+    /// possible.
     void jump_direct(Fixup from, uint64_t target);
     void jump_to_r14();
-    bool same_page(uint64_t target) const { return (target ^ source_.pc) < kPageSize; }
+    /// Whether the block at `target` depends on the mapping of the source's page alone.
+    bool in_same_page(uint64_t target) const;
+
+    // build_system.cc
+    /// Whether an instruction of the interpreter's is translated here.
+    bool is_translated_system(const GuestInstruction& instruction) const;
+    void emit_system(const GuestInstruction& instruction);
+    void emit_clear_flag(uint64_t flag);
+    void emit_set_flag(uint64_t flag);
+    void emit_sti();
+    void emit_pushfq();
+    void emit_swapgs();
 
     CodeCache& cache_;
     const EngineOptions& options_;
@@ -181,9 +201,10 @@ class BlockBuilder {
     size_t lookups_ = 0;                 ///< emitted so far
     bool flags_dead_ = false;            ///< before it
     bool flags_in_slot_ = false;
-    uint32_t mark_ = 0;                  ///< of it
-    bool stack_aligned_ = false;         ///< RSP is known to be a multiple of 8
-    uint8_t* resume_ = nullptr;          ///< host code of the instruction's start
+    uint32_t mark_ = 0;           ///< of it
+    bool stack_aligned_ = false;  ///< RSP is known to be a multiple of 8
+    bool relocatable_ = false;    ///< so far
+    uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
     std::vector<ColdPart> cold_;
 };
 

@@ -1,8 +1,12 @@
 // The stack and the ways from one block to the next.
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry
-//     another page       through the jump cache, like an indirect branch whose target is known
-//     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there compares r14
+//     within the kernel  chained, too, until a page of the upper half goes (kernel_chains.h)
+//     another page       (or an instruction that reaches into one) through the jump cache, like an indirect
+//     branch
+//                        whose target is known
+//     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there
+//     compares r14
 //                        with its own pc
 #include "base/check.h"
 #include "translate/block_builder.h"
@@ -13,7 +17,9 @@ namespace lockstep::translate {
 // After it the place for the pushed value is the returned operand; RSP is still unchanged.
 HostMem BlockBuilder::emit_push_lookup() {
     asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
-    Address address{.base = kHostR14, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    Address address{.base = kHostR14,
+                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
+                    .stack_segment = true};
     emit_lookup(address, 8, true);
     stack_aligned_ = true;
     return found(address);
@@ -25,13 +31,13 @@ void BlockBuilder::emit_push(const GuestInstruction& instruction) {
         Address address = emit_address(operand, true);
         emit_lookup(address, 8, false);
         asm_.load(kHostR12, found(address));
-        asm_.store_near(&cache_.state().scratch, kHostR12);
+        store_state(cache_.state().scratch, kHostR12);
     }
     HostMem place = emit_push_lookup();
     if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         asm_.store_imm(place, static_cast<int32_t>(operand.imm.value.s));
     } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        asm_.load_near(kHostR12, &cache_.state().scratch);
+        load_state(kHostR12, cache_.state().scratch);
         asm_.store(place, kHostR12);
     } else {
         uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value));
@@ -43,7 +49,9 @@ void BlockBuilder::emit_push(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
-    Address address{.base = kHostRsp, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    Address address{.base = kHostRsp,
+                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
+                    .stack_segment = true};
     emit_lookup(address, 8, false);
     stack_aligned_ = true;
     uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value));
@@ -68,10 +76,10 @@ void BlockBuilder::emit_leave(const GuestInstruction&) {
 
 void BlockBuilder::push_return_address(uint64_t pc) {
     HostMem place = emit_push_lookup();
-    if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {
+    if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {  // only where addresses are fixed
         asm_.store_imm(place, static_cast<int32_t>(pc));
     } else {
-        asm_.mov_imm(kHostR12, pc);
+        emit_guest_address(kHostR12, pc);
         asm_.store(place, kHostR12);
     }
     asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
@@ -92,9 +100,9 @@ void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     } else {
         load_guest(kHostR12, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
     }
-    asm_.store_near(&cache_.state().scratch, kHostR12);
+    store_state(cache_.state().scratch, kHostR12);
     push_return_address(instruction.next_pc());
-    asm_.load_near(kHostR14, &cache_.state().scratch);
+    load_state(kHostR14, cache_.state().scratch);
     jump_to_r14();
 }
 
@@ -111,7 +119,9 @@ void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::emit_return(const GuestInstruction& instruction) {
-    Address address{.base = kHostRsp, .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1), .stack = true};
+    Address address{.base = kHostRsp,
+                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
+                    .stack_segment = true};
     emit_lookup(address, 8, false);
     asm_.load(kHostR14, found(address));
     int32_t released = 8;
@@ -139,28 +149,45 @@ void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
     jump_direct(taken, instruction.branch_target());
 }
 
+bool BlockBuilder::in_same_page(uint64_t target) const {
+    constexpr uint64_t kLongestInstruction = 15;
+    if ((target ^ source_.pc) >= kPageSize) return false;
+    if (kPageSize - target % kPageSize >= kLongestInstruction) return true;
+    GuestInstruction at_target;
+    return target >= source_.pc && decode(source_.bytes.subspan(target - source_.pc), target, at_target);
+}
+
 void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
-    bool chainable = same_page(target) && !source_.second_page && !source_.transient && options_.chaining;
+    bool same_page = !source_.second_page && in_same_page(target);
     // Kernel targets in the lower half are so rare that they have no jump cache.
     bool own_half = (target >> 63) == (source_.user ? 0u : 1u);
-    if (!same_page(target) && options_.jump_cache && own_half && !source_.transient) {
+    bool within_kernel = !source_.user && own_half;
+    bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
+    if (!same_page && !(within_kernel && chainable) && options_.jump_cache && own_half &&
+        !source_.transient) {
         asm_.bind_here(from);
-        asm_.mov_imm(kHostR14, target);
-        asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
-        asm_.jmp_mem({.base = kHostR12, .disp = JumpCache::index_of(target) * 8});
+        if (relocatable_) {
+            asm_.mov_imm64(kHostR14, target);
+        } else {
+            asm_.mov_imm(kHostR14, target);
+        }
+        load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
+        asm_.jmp_mem_far(kHostR12, JumpCache::index_of(target) * 8);
+        relocate(RelocationKind::kJumpTarget, 8, kJumpIndexDistance - 4);
         return;
     }
-    uint32_t record = add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
+    uint32_t record =
+        add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
     cold_.push_back({.fixup = from, .record = record});
 }
 
 void BlockBuilder::jump_to_r14() {
     need_flags();
     if (!options_.jump_cache || source_.transient) {
-        asm_.jmp_to(exits_.indirect_miss);
+        jump_to_trampoline(exits_.indirect_miss);
         return;
     }
-    asm_.load_near(kHostR12, source_.user ? &cache_.state().user_jumps : &cache_.state().kernel_jumps);
+    load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
     asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of(), without touching flags
     asm_.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
     asm_.movzx16(kHostR13, kHostR13);

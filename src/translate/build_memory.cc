@@ -22,7 +22,8 @@ uint8_t alignment_of(uint64_t value) {
 }  // namespace
 
 HostMem BlockBuilder::slot(uint8_t number) const {
-    return {.base = kHostR15, .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
+    return {.base = kHostR15,
+            .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
 }
 
 HostMem BlockBuilder::segment_base(cpu::Segment segment) const {
@@ -53,7 +54,12 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     if (rip || (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE)) {
         uint64_t constant = displacement + (rip ? instruction.next_pc() : 0);
         if (narrow) constant = static_cast<uint32_t>(constant);
-        emit_constant_address(constant);
+        if (rip && !narrow) {
+            emit_guest_address(kHostR14, constant);
+        } else {
+            relocatable_ = relocatable_ && !rip;  // the sum wraps
+            asm_.mov_imm(kHostR14, constant);
+        }
         if (!segment) address.known_alignment = alignment_of(constant);
     } else {
         HostMem sum{.scale = mem.index == ZYDIS_REGISTER_NONE ? uint8_t{1} : mem.scale,
@@ -63,7 +69,6 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
                                                        : static_cast<uint8_t>(ZydisRegisterGetId(mem.base));
         bool plain = mem.index == ZYDIS_REGISTER_NONE && !segment && !narrow;
         if (plain && base == cpu::kRsp) {
-            address.stack = true;
             if (stack_aligned_ && displacement % 8 == 0) address.known_alignment = 8;
         }
         if (plain && may_stay_in_base && displacement == 0 && base < cpu::kR10) {
@@ -107,29 +112,37 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
     uint32_t record = add_record({.kind = ExitKind::kMemory,
                                   .size = static_cast<uint8_t>(size),
                                   .write = write,
-                                  .aligned_only = address.stack && size <= 8,
-                                  .stack = address.stack || address.stack_segment,
+                                  .requires_alignment = run_[index_].requires_alignment(size),
+                                  .stack = address.stack_segment,
                                   .credit = credit(),
                                   .pc = run_[index_].pc,
                                   .host = resume_});
     unsigned alignment = std::bit_ceil(size);
-    ColdPart misaligned{.fixup = nullptr, .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base};
+    ColdPart misaligned{.fixup = nullptr,
+                        .record = record,
+                        .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
+                        .address = base};
     if (address.known_alignment < alignment && !aligned_by_cpu) {
         asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
         misaligned.fixup = asm_.jcc(kNotEqual);
         misaligned.size = static_cast<uint8_t>(size);
-        if (!cache_.record(record).aligned_only) misaligned.back = asm_.here();
+        misaligned.back = asm_.here();
         cold_.push_back(misaligned);
     }
     asm_.bextr(kHostR13, base, kHostR10);
     if (write) {
         asm_.load_gs_indexed(kHostR13, kHostR13);
     } else {
-        asm_.load(kHostR13, {.base = kHostR10, .index = kHostR13, .scale = 8,
+        asm_.load(kHostR13, {.base = kHostR10,
+                             .index = kHostR13,
+                             .scale = 8,
                              .disp = ShadowMap::read_displacement(source_.user)});
     }
     asm_.test(kHostR13, kHostR13);
-    cold_.push_back({.fixup = asm_.jcc(kEqual), .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base});
+    cold_.push_back({.fixup = asm_.jcc(kEqual),
+                     .record = record,
+                     .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
+                     .address = base});
     note_operation();
 }
 

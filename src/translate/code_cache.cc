@@ -9,39 +9,58 @@
 
 namespace lockstep::translate {
 
-CodeCache::CodeCache(uint64_t bytes) : size_(std::max<uint64_t>(bytes, 1 << 20)) {
-    void* mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1, 0);
-    CHECK(mapped != MAP_FAILED, "the host refuses {} MiB of writable and executable memory for the code cache",
-          size_ >> 20);
-    base_ = static_cast<uint8_t*>(mapped);
+namespace {
+
+constexpr uint64_t kHugePage = 2 << 20;
+
+}  // namespace
+
+CodeCache::CodeCache(uint64_t bytes)
+    : size_(std::max<uint64_t>(bytes, 1 << 20)),
+      blocks_(size_ / kBytesOfABlock),
+      records_(size_ / kBytesOfARecord),
+      marks_(size_ / kBytesOfAMark),
+      relocations_(size_ / kBytesOfARelocation) {
+    mapping_ = mmap(nullptr, size_ + kHugePage, PROT_READ | PROT_WRITE | PROT_EXEC,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(mapping_ != MAP_FAILED,
+          "the host refuses {} MiB of writable and executable memory for the code cache", size_ >> 20);
+    base_ =
+        reinterpret_cast<uint8_t*>((reinterpret_cast<uint64_t>(mapping_) + kHugePage - 1) & ~(kHugePage - 1));
+    madvise(base_, size_ & ~(kHugePage - 1), MADV_HUGEPAGE);  // a wish only
     free_ = base_ + kBlocksOffset;
     static_assert(sizeof(EngineState) <= kTrampolineOffset);
     new (base_) EngineState;
 }
 
-CodeCache::~CodeCache() { munmap(base_, size_); }
+CodeCache::~CodeCache() { munmap(mapping_, size_ + kHugePage); }
 
 Block& CodeCache::new_block(bool transient) {
-    if (!transient) return blocks_.emplace_back();
+    if (!transient) return blocks_.add({});
     transient_block_ = {};
     return transient_block_;
 }
 
 uint32_t CodeCache::add_record(const ExitRecord& record, bool transient) {
-    auto& records = transient ? transient_records_ : records_;
-    records.push_back(record);
-    return static_cast<uint32_t>(records.size() - 1) | (transient ? kTransientBit : 0);
+    if (transient) {
+        transient_records_.push_back(record);
+        return static_cast<uint32_t>(transient_records_.size() - 1) | kTransientBit;
+    }
+    records_.add(record);
+    return next_record() - 1;
 }
 
 uint32_t CodeCache::add_mark(const InstructionMark& mark, bool transient) {
-    auto& marks = transient ? transient_marks_ : marks_;
-    marks.push_back(mark);
-    return static_cast<uint32_t>(marks.size() - 1);
+    if (transient) {
+        transient_marks_.push_back(mark);
+        return static_cast<uint32_t>(transient_marks_.size() - 1);
+    }
+    marks_.add(mark);
+    return static_cast<uint32_t>(marks_.size() - 1);
 }
 
-const InstructionMark* CodeCache::marks(const Block& block) const {
-    return (&block == &transient_block_ ? transient_marks_ : marks_).data() + block.first_mark;
+const InstructionMark* CodeCache::marks(const Block& block) {
+    return &block == &transient_block_ ? &transient_marks_[block.first_mark] : &marks_[block.first_mark];
 }
 
 void CodeCache::start_transient() {
@@ -61,6 +80,7 @@ void CodeCache::flush() {
     blocks_.clear();
     records_.clear();
     marks_.clear();
+    relocations_.clear();
 }
 
 }  // namespace lockstep::translate

@@ -2,15 +2,17 @@
 //
 //     [ EngineState | trampolines | scratch for transient blocks | blocks, one after another ... ]
 //
-// Blocks are only ever added; when the room ends, all of them go at once (flush). EngineState lies in the same
-// mapping so that code reaches it by RIP-relative addresses.
+// Blocks are only ever added; when the room ends, all of them go at once (flush). EngineState lies in the
+// same mapping so that code reaches it by RIP-relative addresses.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <deque>
+#include <span>
 #include <vector>
 
 #include "base/strong.h"
+#include "memory/large_array.h"
 
 namespace lockstep::translate {
 
@@ -29,18 +31,37 @@ enum class ExitKind : uint8_t {
     kHostFault,       ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
 };
 
+/// No exit record: the end of a list of them.
+inline constexpr uint32_t kNoRecord = ~0u;
+
 struct ExitRecord {
     ExitKind kind{};
-    uint8_t size = 0;        ///< kMemory: bytes accessed
-    bool write = false;      ///< kMemory
-    bool chainable = false;  ///< kLink: source and target share their page
-    bool aligned_only = false;  ///< kMemory: a misaligned address is for the slow path
-    bool stack = false;         ///< kMemory: non-canonical addresses raise #SS
-    uint16_t credit = 0;     ///< instructions of the block that were counted but not executed
-    uint64_t pc = 0;         ///< guest address to continue at
-    uint8_t* host = nullptr; ///< kMemory: where to resume; kLink: the displacement to patch
-    uint8_t* stub = nullptr; ///< kLink: the displacement's target while unchained
+    uint8_t size = 0;                 ///< kMemory: bytes accessed
+    bool write = false;               ///< kMemory
+    bool chainable = false;           ///< kLink: source and target share their page
+    bool requires_alignment = false;  ///< kMemory: a misaligned address raises #GP before all else
+    bool stack = false;               ///< kMemory: non-canonical addresses raise #SS
+    uint16_t credit = 0;              ///< instructions of the block that were counted but not executed
+    uint64_t pc = 0;                  ///< guest address to continue at
+    uint8_t* host = nullptr;          ///< kMemory: where to resume; kLink: the displacement to patch
+    uint8_t* stub = nullptr;          ///< kLink: the displacement's target while unchained
     Block* block = nullptr;
+    uint32_t next_incoming = kNoRecord;  ///< kLink: the next one that is chained to the same block
+};
+
+/// A constant in a block's host code that is another one in a copy for another guest address (block_copy.h).
+enum class RelocationKind : uint8_t {
+    kGuestAddress,         ///< 64 bits
+    kNegatedGuestAddress,  ///< 64 bits
+    kJumpTarget,           ///< 64 bits, and kJumpIndexDistance behind it the target's place in the jump cache
+    kNear,                 ///< 32 bits relative to the host code, to EngineState or a trampoline
+    kRecord,               ///< 32 bits: the index of an exit record
+};
+inline constexpr ptrdiff_t kJumpIndexDistance = 19;
+
+struct Relocation {
+    uint16_t offset;  ///< from the checked entry
+    RelocationKind kind;
 };
 
 /// Where a guest instruction starts in host code: what makes faults precise.
@@ -54,28 +75,37 @@ struct InstructionMark {
 struct Block {
     uint64_t pc = 0;
     GuestPhys physical;
-    uint64_t second_page = 0;   ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
+    uint64_t second_page =
+        0;  ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
     bool user = false;
     bool fpu_enabled = true;
     bool alive = true;
-    bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
-    ExitKind first_exit{};        ///< with interpret_only: which of the interpreter's kinds
-    uint16_t count = 0;           ///< guest instructions counted at the head
-    uint16_t read_bytes = 0;      ///< guest bytes that the translation depends on, look-ahead included
+    bool interpret_only = false;       ///< the first instruction is the interpreter's: nothing to enter
+    ExitKind first_exit{};             ///< with interpret_only: which of the interpreter's kinds
+    uint16_t count = 0;                ///< guest instructions counted at the head
+    uint16_t read_bytes = 0;           ///< guest bytes that the translation depends on, look-ahead included
     uint8_t* checked_entry = nullptr;  ///< for indirect branches: compares r14 with pc first
     uint8_t* entry = nullptr;
     uint8_t* host_end = nullptr;
     uint32_t first_mark = 0;
-    std::vector<uint32_t> incoming;  ///< exit records of kind kLink that are chained to this block
+    uint32_t first_record = 0;
+    uint32_t record_count = 0;
+    uint32_t first_relocation = 0;
+    uint32_t relocation_count = 0;
+    bool relocatable = false;              ///< copy_block() may be used
+    uint32_t first_incoming = kNoRecord;   ///< exit records of kind kLink that are chained to this block
+    Block* next_in_bucket = nullptr;       ///< in BlockTable
+    Block* next_variant = nullptr;         ///< the same
+    std::array<Block*, 2> next_in_page{};  ///< of the first page, of the second
 };
 
 /// What trampolines and C++ exchange.
 struct alignas(64) EngineState {
-    uint64_t counter = 0;        ///< r11: -(instructions left) - 1
-    uint64_t read_base = 0;      ///< r10
-    uint64_t exit_record = 0;    ///< r12 at the exit: which ExitRecord
-    uint64_t exit_address = 0;   ///< r14 at the exit
-    uint64_t flags = 0;          ///< AH and AL of LAHF and SETO
+    uint64_t counter = 0;       ///< r11: -(instructions left) - 1
+    uint64_t read_base = 0;     ///< r10
+    uint64_t exit_record = 0;   ///< r12 at the exit: which ExitRecord
+    uint64_t exit_address = 0;  ///< r14 at the exit
+    uint64_t flags = 0;         ///< AH and AL of LAHF and SETO
     uint64_t host_stack = 0;
     uint64_t target = 0;         ///< where enter() jumps to
     uint64_t entry_address = 0;  ///< r14 on entry: the guest's address, for a checked entry
@@ -83,10 +113,11 @@ struct alignas(64) EngineState {
     uint64_t flags_slot = 0;     ///< the guest's flags while code of ours uses the host's; form of `flags`
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;
+    uint64_t interrupt_waits = 0;  ///< nonzero: an interrupt would be taken if RFLAGS.IF were set
     struct Fault {
-        int trap = 0;            ///< the exception's vector on the host
+        int trap = 0;  ///< the exception's vector on the host
         uint64_t host_pc = 0;
-        uint64_t address = 0;    ///< of the faulting access, where the host tells
+        uint64_t address = 0;  ///< of the faulting access, where the host tells
     } fault;
     alignas(64) uint8_t bounce[256] = {};  ///< stands for guest memory in slow accesses
 };
@@ -103,6 +134,7 @@ class CodeCache {
     uint8_t* scratch() { return base_ + kScratchOffset; }
     uint8_t* scratch_end() { return base_ + kBlocksOffset; }
 
+    uint64_t size() const { return size_; }
     bool contains(const void* host) const { return host >= base_ && host < base_ + size_; }
     bool in_blocks(const void* host) const { return host >= base_ + kScratchOffset && host < base_ + size_; }
 
@@ -110,7 +142,11 @@ class CodeCache {
     uint8_t* end() const { return base_ + size_; }
     void use_until(uint8_t* end) { free_ = end; }
     /// Whether another block of the largest size fits.
-    bool has_room() const { return static_cast<uint64_t>(base_ + size_ - free_) >= kLargestBlock; }
+    bool has_room() const {
+        return static_cast<uint64_t>(base_ + size_ - free_) >= kLargestBlock && blocks_.has_room(1) &&
+               records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
+               relocations_.has_room(kMostOfABlock);
+    }
 
     Block& new_block(bool transient);
     /// Index for an exit stub; transient ones are forgotten by start_transient().
@@ -118,16 +154,24 @@ class CodeCache {
     ExitRecord& record(uint32_t index) {
         return index & kTransientBit ? transient_records_[index & ~kTransientBit] : records_[index];
     }
+    /// The index that add_record() gives next.
+    uint32_t next_record() const { return static_cast<uint32_t>(records_.size()); }
+    /// Relocations are added while their block is built, in one run.
+    uint32_t next_relocation() const { return static_cast<uint32_t>(relocations_.size()); }
+    void add_relocation(const Relocation& relocation) { relocations_.add(relocation); }
+    std::span<const Relocation> relocations(const Block& block) {
+        return {&relocations_[block.first_relocation], block.relocation_count};
+    }
     uint32_t add_mark(const InstructionMark& mark, bool transient);
     InstructionMark& mark(uint32_t index, bool transient) {
-        return (transient ? transient_marks_ : marks_)[index];
+        return transient ? transient_marks_[index] : marks_[index];
     }
-    const InstructionMark* marks(const Block& block) const;
+    const InstructionMark* marks(const Block& block);
     void start_transient();
 
     /// The live or dead block whose host code holds `host`, or null.
     Block* block_at(const uint8_t* host);
-    std::deque<Block>& blocks() { return blocks_; }
+    memory::LargeList<Block>& blocks() { return blocks_; }
     void flush();
 
     static constexpr uint64_t kLargestBlock = 64 << 10;
@@ -137,13 +181,19 @@ class CodeCache {
     static constexpr uint64_t kTrampolineOffset = 4096;
     static constexpr uint64_t kScratchOffset = 8192;
     static constexpr uint64_t kBlocksOffset = kScratchOffset + kLargestBlock;
+    static constexpr size_t kMostOfABlock = 4096;  ///< records, marks or relocations
+    // What the tables are made for, in bytes of host code: the fewest that there are for each in any program.
+    static constexpr uint64_t kBytesOfABlock = 128, kBytesOfARecord = 24, kBytesOfAMark = 8,
+                              kBytesOfARelocation = 16;
 
+    void* mapping_;
     uint8_t* base_;
     uint64_t size_;
     uint8_t* free_;
-    std::deque<Block> blocks_;
-    std::vector<ExitRecord> records_;
-    std::vector<InstructionMark> marks_;
+    memory::LargeList<Block> blocks_;
+    memory::LargeList<ExitRecord> records_;
+    memory::LargeList<InstructionMark> marks_;
+    memory::LargeList<Relocation> relocations_;
     Block transient_block_;
     std::vector<ExitRecord> transient_records_;
     std::vector<InstructionMark> transient_marks_;

@@ -53,7 +53,8 @@ bool is_string_instruction(ZydisInstructionCategory category) {
 
 bool is_stack_width_64(const ZydisDecodedInstruction& decoded) { return decoded.operand_width == 64; }
 
-/// Push and pop that the translator handles; the rest (segment registers, 16 bits, POP to memory) is interpreted.
+/// Push and pop that the translator handles; the rest (segment registers, 16 bits, POP to memory) is
+/// interpreted.
 Kind stack_kind(Kind kind, const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (!is_stack_width_64(instruction.decoded)) return Kind::kInterpret;
@@ -80,7 +81,8 @@ Kind move_kind(const GuestInstruction& instruction) {
             return Kind::kInterpret;
     }
     uint8_t opcode = instruction.decoded.opcode;
-    bool offset_form = instruction.decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && opcode >= 0xa0 && opcode <= 0xa3;
+    bool offset_form =
+        instruction.decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && opcode >= 0xa0 && opcode <= 0xa3;
     return offset_form ? Kind::kMoveOffset : Kind::kCopy;
 }
 
@@ -112,26 +114,36 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_RDSSPD:
         case ZYDIS_MNEMONIC_RDSSPQ:
             return Kind::kNothing;
-        case ZYDIS_MNEMONIC_LEA: return Kind::kLea;
-        case ZYDIS_MNEMONIC_MOV: return move_kind(instruction);
+        case ZYDIS_MNEMONIC_LEA:
+            return Kind::kLea;
+        case ZYDIS_MNEMONIC_MOV:
+            return move_kind(instruction);
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
-        case ZYDIS_MNEMONIC_BTC: return bit_test_kind(instruction);
-        case ZYDIS_MNEMONIC_PUSH: return stack_kind(Kind::kPush, instruction);
-        case ZYDIS_MNEMONIC_POP: return stack_kind(Kind::kPop, instruction);
-        case ZYDIS_MNEMONIC_CALL: return branch_kind(instruction, Kind::kCall, Kind::kCallIndirect);
-        case ZYDIS_MNEMONIC_JMP: return branch_kind(instruction, Kind::kJump, Kind::kJumpIndirect);
+        case ZYDIS_MNEMONIC_BTC:
+            return bit_test_kind(instruction);
+        case ZYDIS_MNEMONIC_PUSH:
+            return stack_kind(Kind::kPush, instruction);
+        case ZYDIS_MNEMONIC_POP:
+            return stack_kind(Kind::kPop, instruction);
+        case ZYDIS_MNEMONIC_CALL:
+            return branch_kind(instruction, Kind::kCall, Kind::kCallIndirect);
+        case ZYDIS_MNEMONIC_JMP:
+            return branch_kind(instruction, Kind::kJump, Kind::kJumpIndirect);
         case ZYDIS_MNEMONIC_RET:
-            return decoded.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && is_stack_width_64(decoded) ? Kind::kReturn
-                                                                                                  : Kind::kInterpret;
-        case ZYDIS_MNEMONIC_LEAVE: return is_stack_width_64(decoded) ? Kind::kLeave : Kind::kInterpret;
+            return decoded.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && is_stack_width_64(decoded)
+                       ? Kind::kReturn
+                       : Kind::kInterpret;
+        case ZYDIS_MNEMONIC_LEAVE:
+            return is_stack_width_64(decoded) ? Kind::kLeave : Kind::kInterpret;
         case ZYDIS_MNEMONIC_LOOP:
         case ZYDIS_MNEMONIC_LOOPE:
         case ZYDIS_MNEMONIC_LOOPNE:
         case ZYDIS_MNEMONIC_JCXZ:
         case ZYDIS_MNEMONIC_JECXZ:
-        case ZYDIS_MNEMONIC_JRCXZ: return Kind::kLoop;
+        case ZYDIS_MNEMONIC_JRCXZ:
+            return Kind::kLoop;
         case ZYDIS_MNEMONIC_FXSAVE:
         case ZYDIS_MNEMONIC_FXSAVE64:
         case ZYDIS_MNEMONIC_FXRSTOR:
@@ -139,31 +151,77 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_FNSTENV:
         case ZYDIS_MNEMONIC_FLDENV:
         case ZYDIS_MNEMONIC_FNSAVE:
-        case ZYDIS_MNEMONIC_FRSTOR: return Kind::kInterpretFpu;
+        case ZYDIS_MNEMONIC_FRSTOR:
+            return Kind::kInterpretFpu;
         case ZYDIS_MNEMONIC_MASKMOVQ:
-        case ZYDIS_MNEMONIC_MASKMOVDQU: return Kind::kInterpretFpu;
+        case ZYDIS_MNEMONIC_MASKMOVDQU:
+            return Kind::kInterpretFpu;
         // System instructions, and those with memory accesses of their own.
-        case ZYDIS_MNEMONIC_CLI: case ZYDIS_MNEMONIC_STI: case ZYDIS_MNEMONIC_CLD: case ZYDIS_MNEMONIC_STD:
-        case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFQ: case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFQ:
-        case ZYDIS_MNEMONIC_IN: case ZYDIS_MNEMONIC_OUT: case ZYDIS_MNEMONIC_HLT: case ZYDIS_MNEMONIC_XLAT:
-        case ZYDIS_MNEMONIC_ENTER: case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP:
-        case ZYDIS_MNEMONIC_RDPMC: case ZYDIS_MNEMONIC_RDMSR: case ZYDIS_MNEMONIC_WRMSR:
-        case ZYDIS_MNEMONIC_LGDT: case ZYDIS_MNEMONIC_LIDT: case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT:
-        case ZYDIS_MNEMONIC_LLDT: case ZYDIS_MNEMONIC_LTR: case ZYDIS_MNEMONIC_STR: case ZYDIS_MNEMONIC_SLDT:
-        case ZYDIS_MNEMONIC_SMSW: case ZYDIS_MNEMONIC_LMSW: case ZYDIS_MNEMONIC_CLTS: case ZYDIS_MNEMONIC_INVLPG:
-        case ZYDIS_MNEMONIC_INVPCID: case ZYDIS_MNEMONIC_WBINVD: case ZYDIS_MNEMONIC_INVD:
-        case ZYDIS_MNEMONIC_SYSCALL: case ZYDIS_MNEMONIC_SYSRET: case ZYDIS_MNEMONIC_SYSENTER:
-        case ZYDIS_MNEMONIC_SYSEXIT: case ZYDIS_MNEMONIC_SWAPGS: case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD:
-        case ZYDIS_MNEMONIC_IRETQ: case ZYDIS_MNEMONIC_INT: case ZYDIS_MNEMONIC_INT1: case ZYDIS_MNEMONIC_INT3:
-        case ZYDIS_MNEMONIC_LFS: case ZYDIS_MNEMONIC_LGS: case ZYDIS_MNEMONIC_LSS:
-        case ZYDIS_MNEMONIC_RDFSBASE: case ZYDIS_MNEMONIC_RDGSBASE: case ZYDIS_MNEMONIC_WRFSBASE:
-        case ZYDIS_MNEMONIC_WRGSBASE: case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL: case ZYDIS_MNEMONIC_VERR:
-        case ZYDIS_MNEMONIC_VERW: case ZYDIS_MNEMONIC_XGETBV: case ZYDIS_MNEMONIC_XSETBV:
+        case ZYDIS_MNEMONIC_CLI:
+        case ZYDIS_MNEMONIC_STI:
+        case ZYDIS_MNEMONIC_CLD:
+        case ZYDIS_MNEMONIC_STD:
+        case ZYDIS_MNEMONIC_PUSHF:
+        case ZYDIS_MNEMONIC_PUSHFQ:
+        case ZYDIS_MNEMONIC_POPF:
+        case ZYDIS_MNEMONIC_POPFQ:
+        case ZYDIS_MNEMONIC_IN:
+        case ZYDIS_MNEMONIC_OUT:
+        case ZYDIS_MNEMONIC_HLT:
+        case ZYDIS_MNEMONIC_XLAT:
+        case ZYDIS_MNEMONIC_ENTER:
+        case ZYDIS_MNEMONIC_CPUID:
+        case ZYDIS_MNEMONIC_RDTSC:
+        case ZYDIS_MNEMONIC_RDTSCP:
+        case ZYDIS_MNEMONIC_RDPMC:
+        case ZYDIS_MNEMONIC_RDMSR:
+        case ZYDIS_MNEMONIC_WRMSR:
+        case ZYDIS_MNEMONIC_LGDT:
+        case ZYDIS_MNEMONIC_LIDT:
+        case ZYDIS_MNEMONIC_SGDT:
+        case ZYDIS_MNEMONIC_SIDT:
+        case ZYDIS_MNEMONIC_LLDT:
+        case ZYDIS_MNEMONIC_LTR:
+        case ZYDIS_MNEMONIC_STR:
+        case ZYDIS_MNEMONIC_SLDT:
+        case ZYDIS_MNEMONIC_SMSW:
+        case ZYDIS_MNEMONIC_LMSW:
+        case ZYDIS_MNEMONIC_CLTS:
+        case ZYDIS_MNEMONIC_INVLPG:
+        case ZYDIS_MNEMONIC_INVPCID:
+        case ZYDIS_MNEMONIC_WBINVD:
+        case ZYDIS_MNEMONIC_INVD:
+        case ZYDIS_MNEMONIC_SYSCALL:
+        case ZYDIS_MNEMONIC_SYSRET:
+        case ZYDIS_MNEMONIC_SYSENTER:
+        case ZYDIS_MNEMONIC_SYSEXIT:
+        case ZYDIS_MNEMONIC_SWAPGS:
+        case ZYDIS_MNEMONIC_IRET:
+        case ZYDIS_MNEMONIC_IRETD:
+        case ZYDIS_MNEMONIC_IRETQ:
+        case ZYDIS_MNEMONIC_INT:
+        case ZYDIS_MNEMONIC_INT1:
+        case ZYDIS_MNEMONIC_INT3:
+        case ZYDIS_MNEMONIC_LFS:
+        case ZYDIS_MNEMONIC_LGS:
+        case ZYDIS_MNEMONIC_LSS:
+        case ZYDIS_MNEMONIC_RDFSBASE:
+        case ZYDIS_MNEMONIC_RDGSBASE:
+        case ZYDIS_MNEMONIC_WRFSBASE:
+        case ZYDIS_MNEMONIC_WRGSBASE:
+        case ZYDIS_MNEMONIC_LAR:
+        case ZYDIS_MNEMONIC_LSL:
+        case ZYDIS_MNEMONIC_VERR:
+        case ZYDIS_MNEMONIC_VERW:
+        case ZYDIS_MNEMONIC_XGETBV:
+        case ZYDIS_MNEMONIC_XSETBV:
             return Kind::kInterpret;
         case ZYDIS_MNEMONIC_UD0:
         case ZYDIS_MNEMONIC_UD1:
-        case ZYDIS_MNEMONIC_UD2: return Kind::kUndefined;
-        default: break;
+        case ZYDIS_MNEMONIC_UD2:
+            return Kind::kUndefined;
+        default:
+            break;
     }
     if (is_string_instruction(decoded.meta.category)) return Kind::kInterpret;
     if (decoded.meta.category == ZYDIS_CATEGORY_COND_BR) return Kind::kConditional;
@@ -171,7 +229,8 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
 }
 
 bool has_register_encoding(const ZydisDecodedInstruction& decoded) {
-    return decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY || decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    return decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+           decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 }
 
 Kind classify(const GuestInstruction& instruction) {
@@ -192,23 +251,29 @@ bool uses_fpu(ZydisISAExt extension) {
         case ZYDIS_ISA_EXT_SSSE3:
         case ZYDIS_ISA_EXT_SSE4:
         case ZYDIS_ISA_EXT_AES:
-        case ZYDIS_ISA_EXT_PCLMULQDQ: return true;
-        default: return false;
+        case ZYDIS_ISA_EXT_PCLMULQDQ:
+            return true;
+        default:
+            return false;
     }
 }
 
-/// Flags left "undefined" by the manual that every known CPU sets without regard to their former value. For the
-/// others (multiplication, rotation, BT, division, LZCNT) CPUs keep the former value, so they aren't written.
+/// Flags left "undefined" by the manual that every known CPU sets without regard to their former value. For
+/// the others (multiplication, rotation, BT, division, LZCNT) CPUs keep the former value, so they aren't
+/// written.
 bool undefined_means_written(const GuestInstruction& instruction) {
     switch (instruction.decoded.mnemonic) {
         case ZYDIS_MNEMONIC_AND:
         case ZYDIS_MNEMONIC_OR:
         case ZYDIS_MNEMONIC_XOR:
-        case ZYDIS_MNEMONIC_TEST: return true;
+        case ZYDIS_MNEMONIC_TEST:
+            return true;
         case ZYDIS_MNEMONIC_SHL:
         case ZYDIS_MNEMONIC_SHR:
-        case ZYDIS_MNEMONIC_SAR: return true;
-        default: return false;
+        case ZYDIS_MNEMONIC_SAR:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -222,8 +287,10 @@ bool is_shift_or_rotate(ZydisMnemonic mnemonic) {
         case ZYDIS_MNEMONIC_RCL:
         case ZYDIS_MNEMONIC_RCR:
         case ZYDIS_MNEMONIC_SHLD:
-        case ZYDIS_MNEMONIC_SHRD: return true;
-        default: return false;
+        case ZYDIS_MNEMONIC_SHRD:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -254,12 +321,16 @@ void find_flags(GuestInstruction& instruction) {
         case Kind::kBitString:
         case Kind::kPush:
         case Kind::kPop:
-        case Kind::kLeave: break;
-        default: instruction.flags_read = kAllFlags; return;
+        case Kind::kLeave:
+            break;
+        default:
+            instruction.flags_read = kAllFlags;
+            return;
     }
     const ZydisAccessedFlags* flags = instruction.decoded.cpu_flags;
     if (!flags) return;
-    instruction.touches_flags = pack_flags(flags->tested | flags->modified | flags->set_0 | flags->set_1 | flags->undefined);
+    instruction.touches_flags =
+        pack_flags(flags->tested | flags->modified | flags->set_0 | flags->set_1 | flags->undefined);
     uint32_t written = flags->modified | flags->set_0 | flags->set_1;
     if (undefined_means_written(instruction)) written |= flags->undefined;
     if (may_keep_flags(instruction)) {
@@ -279,15 +350,34 @@ uint8_t pack_flags(uint32_t mask) {
 }
 
 uint64_t unpack_flags(uint8_t packed) {
-    return (packed & 1 ? cpu::kFlagCf : 0) | (packed & 2 ? cpu::kFlagPf : 0) | (packed & 4 ? cpu::kFlagAf : 0) |
-           (packed & 8 ? cpu::kFlagZf : 0) | (packed & 16 ? cpu::kFlagSf : 0) | (packed & 32 ? cpu::kFlagOf : 0);
+    return (packed & 1 ? cpu::kFlagCf : 0) | (packed & 2 ? cpu::kFlagPf : 0) |
+           (packed & 4 ? cpu::kFlagAf : 0) | (packed & 8 ? cpu::kFlagZf : 0) |
+           (packed & 16 ? cpu::kFlagSf : 0) | (packed & 32 ? cpu::kFlagOf : 0);
 }
 
 const ZydisDecodedOperand* GuestInstruction::memory_operand() const {
     for (unsigned i = 0; i < decoded.operand_count_visible; ++i)
-        if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
+        if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
             return &operands[i];
     return nullptr;
+}
+
+bool GuestInstruction::requires_alignment(unsigned size) const {
+    if (size != 16) return false;
+    switch (decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_MOVUPS:
+        case ZYDIS_MNEMONIC_MOVUPD:
+        case ZYDIS_MNEMONIC_MOVDQU:
+        case ZYDIS_MNEMONIC_LDDQU:
+        case ZYDIS_MNEMONIC_PCMPESTRI:
+        case ZYDIS_MNEMONIC_PCMPESTRM:
+        case ZYDIS_MNEMONIC_PCMPISTRI:
+        case ZYDIS_MNEMONIC_PCMPISTRM:
+            return false;
+        default:
+            return true;
+    }
 }
 
 uint64_t GuestInstruction::branch_target() const {
@@ -299,7 +389,8 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out) 
     out.bytes = bytes.data();
     out.flags_read = out.flags_written = 0;
     out.uses_fpu = out.touches_flags = false;
-    ZyanStatus status = ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &out.decoded, out.operands);
+    ZyanStatus status =
+        ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &out.decoded, out.operands);
     if (status == ZYDIS_STATUS_NO_MORE_DATA) return false;
     if (!ZYAN_SUCCESS(status)) {
         out.kind = Kind::kUndefined;

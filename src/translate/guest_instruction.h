@@ -10,19 +10,19 @@ namespace lockstep::translate {
 
 /// What is done with an instruction.
 enum class Kind : uint8_t {
-    kCopy,          ///< re-encoded and executed as it is; at most one explicit memory operand
-    kNothing,       ///< no effect on a single vCPU: NOP, fences, hints
+    kCopy,     ///< re-encoded and executed as it is; at most one explicit memory operand
+    kNothing,  ///< no effect on a single vCPU: NOP, fences, hints
     kLea,
-    kMoveOffset,    ///< MOV between the accumulator and a 64-bit absolute address
-    kBitString,     ///< BT/BTS/BTR/BTC with memory and a register offset
+    kMoveOffset,  ///< MOV between the accumulator and a 64-bit absolute address
+    kBitString,   ///< BT/BTS/BTR/BTC with memory and a register offset
     kPush,
     kPop,
-    kCall,          ///< direct
+    kCall,  ///< direct
     kCallIndirect,
-    kJump,          ///< direct
+    kJump,  ///< direct
     kJumpIndirect,
-    kConditional,   ///< Jcc
-    kLoop,          ///< LOOPcc, JrCXZ
+    kConditional,  ///< Jcc
+    kLoop,         ///< LOOPcc, JrCXZ
     kReturn,
     kLeave,
     kInterpret,     ///< by cpu::interpret
@@ -34,10 +34,10 @@ struct GuestInstruction {
     uint64_t pc = 0;
     Kind kind = Kind::kUndefined;
     uint8_t length = 0;
-    bool uses_fpu = false;         ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
-    bool touches_flags = false;    ///< reads or changes any arithmetic flag
-    uint8_t flags_read = 0;        ///< in the form of pack_flags()
-    uint8_t flags_written = 0;     ///< certainly overwritten, with nothing of the former value
+    bool uses_fpu = false;       ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
+    bool touches_flags = false;  ///< reads or changes any arithmetic flag
+    uint8_t flags_read = 0;      ///< in the form of pack_flags()
+    uint8_t flags_written = 0;   ///< certainly overwritten, with nothing of the former value
     const uint8_t* bytes = nullptr;
     ZydisDecodedInstruction decoded;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -46,6 +46,9 @@ struct GuestInstruction {
     bool ends_block() const { return kind >= Kind::kCall && kind != Kind::kLeave; }
     /// The one explicit operand in memory, or null.
     const ZydisDecodedOperand* memory_operand() const;
+    /// Whether an operand of `size` bytes in memory raises #GP where it is misaligned, before anything else
+    /// (Intel SDM vol. 1, 11.3 and vol. 2, exception types): SSE instructions with 16 bytes, but for some.
+    bool requires_alignment(unsigned size) const;
     /// Target of a direct branch.
     uint64_t branch_target() const;
 };
@@ -55,8 +58,8 @@ inline constexpr uint8_t kAllFlags = 0x3f;
 uint8_t pack_flags(uint32_t rflags_mask);
 uint64_t unpack_flags(uint8_t packed);
 
-/// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than there
-/// are (it runs over the page's end). An undefined instruction is decoded as kUndefined.
+/// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than
+/// there are (it runs over the page's end). An undefined instruction is decoded as kUndefined.
 bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out);
 
 }  // namespace lockstep::translate

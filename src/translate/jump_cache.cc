@@ -4,15 +4,13 @@
 
 namespace lockstep::translate {
 
-JumpCache::JumpCache(const uint8_t* miss) : miss_(miss), table_(new const uint8_t*[kEntries]) {
-    std::fill_n(table_.get(), kEntries, miss_);
-}
+JumpCache::JumpCache(const uint8_t* miss) : miss_(miss) { std::ranges::fill(table_.all(), miss_); }
 
 void JumpCache::insert(uint64_t pc, const uint8_t* checked_entry) {
     uint16_t index = index_of(pc);
     table_[index] = checked_entry;
-    auto& indices = filled_[pc & ~kPageMask];
-    if (std::find(indices.begin(), indices.end(), index) == indices.end()) indices.push_back(index);
+    used_.set(index / kChunk);
+    pages_.set(pc / kPageSize % pages_.size());
 }
 
 void JumpCache::remove(uint64_t pc, const uint8_t* checked_entry) {
@@ -20,17 +18,25 @@ void JumpCache::remove(uint64_t pc, const uint8_t* checked_entry) {
     if (table_[index] == checked_entry) table_[index] = miss_;
 }
 
-void JumpCache::drop_page(uint64_t page) {
-    auto found = filled_.find(page);
-    if (found == filled_.end()) return;
-    for (uint16_t index : found->second) table_[index] = miss_;
-    filled_.erase(found);
+// The indices of a page's addresses follow one another.
+void JumpCache::clear_from(uint64_t pc, size_t count) {
+    uint16_t first = index_of(pc);
+    for (size_t i = 0; i < count; ++i) table_[static_cast<uint16_t>(first + i)] = miss_;
 }
 
+void JumpCache::drop_page(uint64_t page) {
+    constexpr size_t kTail = 14;  // an instruction has 15 bytes at most
+    if (may_have(page)) clear_from(page, kPageSize);
+    if (may_have(page - kPageSize)) clear_from(page - kTail, kTail);
+}
+
+void JumpCache::clear_chunk(size_t chunk) { std::fill_n(table_.data() + chunk * kChunk, kChunk, miss_); }
+
 void JumpCache::clear() {
-    for (auto& [page, indices] : filled_)
-        for (uint16_t index : indices) table_[index] = miss_;
-    filled_.clear();
+    for (size_t chunk = 0; chunk < used_.size(); ++chunk)
+        if (used_.test(chunk)) clear_chunk(chunk);
+    used_.reset();
+    pages_.reset();
 }
 
 }  // namespace lockstep::translate

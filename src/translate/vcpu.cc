@@ -32,7 +32,8 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       trampolines(Trampolines::write(cache)),
       faults(cache, trampolines),
       builder(cache, options, trampolines.exits),
-      table(cache, the_cpu.memory, shadow_map),
+      table(cache, the_cpu.memory, shadow_map, [this](Block& block) { forget_block(block); }),
+      kernel_chains(table),
       user_jumps(make_jump_caches(trampolines.exits.indirect_miss, std::make_index_sequence<cpu::kSpaces>())),
       kernel_jumps(trampolines.exits.indirect_miss) {
     options.block_limit = std::clamp(options.block_limit, 1u, 120u);
@@ -40,7 +41,7 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
     cpu.mmu.set_listener(this);
     cpu.memory.set_code_listener([this](GuestPhys page) {
         ++counters.code_invalidations;
-        table.invalidate_page(page, [this](Block& block) { forget_block(block); });
+        table.invalidate_page(page);
     });
     space_entered(cpu.mmu.space());
     cache.state().kernel_jumps = kernel_jumps.table();
@@ -68,8 +69,8 @@ VcpuExit Vcpu::Impl::run(Icount until) {
     return *reason;
 }
 
-// Every state that run() may stop at has an icount of its own: exceptions and interrupts count as one, too. So an
-// entry of the log that names an icount names one state.
+// Every state that run() may stop at has an icount of its own: exceptions and interrupts count as one, too.
+// So an entry of the log that names an icount names one state.
 std::optional<VcpuExit> Vcpu::Impl::reason_to_leave(Icount until) {
     if (faults.stop_requested()) {
         faults.take_stop();
@@ -100,13 +101,14 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
     return dispatch(state.interrupt_shadow ? 1 : 0);
 }
 
-// With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an exception or has
-// entered a handler itself.
+// With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an
+// exception or has entered a handler itself.
 Vcpu::Impl::Next Vcpu::Impl::single_step() {
     uint64_t exceptions = counters.exceptions;
     Icount before = cpu.state.icount;
     Next next = dispatch(1);
-    bool completed = next == Next::kContinue && cpu.state.icount != before && counters.exceptions == exceptions;
+    bool completed =
+        next == Next::kContinue && cpu.state.icount != before && counters.exceptions == exceptions;
     bool entered_kernel = !(cpu.state.rflags & cpu::kFlagTf) && interpreted_entry;
     if (!completed || entered_kernel) return next;
     cpu.state.dr[6] |= 0x4000;
@@ -129,23 +131,19 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         make_flags_canonical();
         return deliver(exception);
     }
-    if (has_pending_chain) {
-        ExitRecord& record = cache.record(pending_chain);
-        bool same_page = (record.block->physical.value() ^ block->physical.value()) < kPageSize;
-        if (same_page && !block->second_page && record.block->fpu_enabled == block->fpu_enabled)
-            table.chain(pending_chain, *block);
-    } else if (pending_jump) {
-        remember_jump(*block);
-    }
+    if (has_pending_chain) chain_pending(*block);
+    if (pending_jump) remember_jump(*block);
     has_pending_chain = pending_jump = false;
     if (block->interpret_only) return without_block(block->first_exit);
-    // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop may come
-    // in between.
+    // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop
+    // may come in between.
     bool walked = !reached || (block->second_page && !next_reached);
-    if (single || walked) limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
+    if (single || walked)
+        limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
     uint64_t budget = limit - cpu.state.icount;
     if (budget < block->count || walked) {
-        block = transient_block(static_cast<unsigned>(budget), {}, exception, walked ? Head::kNoStop : Head::kStops);
+        block = transient_block(static_cast<unsigned>(budget), {}, exception,
+                                walked ? Head::kNoStop : Head::kStops);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
     }
     // A stop request may make the block leave at its head: then the shadow is still to come.
@@ -157,8 +155,8 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     return next;
 }
 
-// The way on after an interpreted instruction or an interrupt: like an indirect branch to state.rip. Where the
-// jump cache doesn't know it, its miss comes back here as a pending jump.
+// The way on after an interpreted instruction or an interrupt: like an indirect branch to state.rip. Where
+// the jump cache doesn't know it, its miss comes back here as a pending jump.
 bool Vcpu::Impl::enter_by_jump_cache() {
     uint64_t pc = cpu.state.rip;
     if (!options.jump_cache || !cpu.state.code64() || pc >> 63 == (user() ? 1 : 0)) return false;
@@ -190,7 +188,8 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
         uint32_t index = static_cast<uint32_t>(engine.exit_record);
         ExitRecord record = cache.record(index);
         if (record.kind == ExitKind::kHostFault) return host_fault_exit();
-        if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2)) engine.counter -= kStopBias;
+        if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
+            engine.counter -= kStopBias;
         cpu.state.icount = limit + engine.counter + 1 - record.credit;
         cpu.state.rip = record.kind == ExitKind::kIndirect ? engine.exit_address : record.pc;
         if (record.kind != ExitKind::kMemory) return after_exit(record, index);
@@ -205,9 +204,14 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
             has_pending_chain = record.chainable && record.block->alive;
             pending_chain = index;
             return Next::kContinue;
-        case ExitKind::kIndirect: pending_jump = true; return Next::kContinue;
-        case ExitKind::kBudget: budget_short = true; return Next::kContinue;
-        default: break;
+        case ExitKind::kIndirect:
+            pending_jump = true;
+            return Next::kContinue;
+        case ExitKind::kBudget:
+            budget_short = true;
+            return Next::kContinue;
+        default:
+            break;
     }
     if (stepping || cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
     return without_block(record.kind);
@@ -216,12 +220,16 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
 // An instruction that blocks don't hold.
 Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
     switch (kind) {
-        case ExitKind::kInterpret: return interpret(false);
-        case ExitKind::kInterpretFpu: return interpret(true);
+        case ExitKind::kInterpret:
+            return interpret(false);
+        case ExitKind::kInterpretFpu:
+            return interpret(true);
         case ExitKind::kFpuUnavailable:
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
-        case ExitKind::kUndefined: return deliver({.vector = cpu::kUd});
-        default: CHECK(false, "exit kind {}", static_cast<int>(kind));
+        case ExitKind::kUndefined:
+            return deliver({.vector = cpu::kUd});
+        default:
+            CHECK(false, "exit kind {}", static_cast<int>(kind));
     }
 }
 
@@ -235,10 +243,14 @@ Vcpu::Impl::Next Vcpu::Impl::interpret(bool fpu) {
     interpreted_entry = cpu.state.cpl() < privilege;
     switch (result) {
         case cpu::StepResult::kDone:
-        case cpu::StepResult::kHalt: return Next::kContinue;
-        case cpu::StepResult::kFault: return deliver(exception);
-        case cpu::StepResult::kUnsupported: return deliver({.vector = cpu::kUd});
-        case cpu::StepResult::kTripleFault: break;
+        case cpu::StepResult::kHalt:
+            return Next::kContinue;
+        case cpu::StepResult::kFault:
+            return deliver(exception);
+        case cpu::StepResult::kUnsupported:
+            return deliver({.vector = cpu::kUd});
+        case cpu::StepResult::kTripleFault:
+            break;
     }
     leave_reason = VcpuExit::kTripleFault;
     return Next::kLeave;
@@ -252,8 +264,8 @@ Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
     return Next::kLeave;
 }
 
-// An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the instruction
-// lies, which the TLB may have forgotten if the fault was on the same page.
+// An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the
+// instruction lies, which the TLB may have forgotten if the fault was on the same page.
 Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, GuestPhys code) {
     make_flags_canonical(code);
     return deliver(exception);
@@ -273,7 +285,9 @@ void Vcpu::Impl::save_fpu() {
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     shadow_map.drop_page(space, page);
     uint64_t address = page.value() & ~kPageMask;
-    (address >> 63 ? kernel_jumps : user_jumps[space]).drop_page(address);
+    bool upper = address >> 63;
+    (upper ? kernel_jumps : user_jumps[space]).drop_page(address);
+    if (upper) kernel_chains.drop_page(address);
 }
 
 void Vcpu::Impl::space_dropped(unsigned space) {
@@ -284,6 +298,7 @@ void Vcpu::Impl::space_dropped(unsigned space) {
 void Vcpu::Impl::upper_half_dropped() {
     shadow_map.drop_upper_half();
     kernel_jumps.clear();
+    kernel_chains.drop_all();
 }
 
 void Vcpu::Impl::space_entered(unsigned space) {

@@ -21,6 +21,7 @@ enum class VcpuExit : uint8_t {
 /// Counts for the profile and the tests; no influence on the guest.
 struct VcpuCounters {
     uint64_t blocks_translated = 0;
+    uint64_t blocks_copied = 0;
     uint64_t instructions_translated = 0;
     uint64_t dispatches = 0;
     uint64_t memory_misses = 0;
@@ -37,10 +38,11 @@ class Vcpu {
     Vcpu(cpu::Cpu& cpu, const EngineOptions& options);
     ~Vcpu();
 
-    /// Runs until `until` or Platform::next_event(), whichever comes first; pending interrupts are taken. The state
-    /// in `cpu` is complete on return.
+    /// Runs until `until` or Platform::next_event(), whichever comes first; pending interrupts are taken. The
+    /// state in `cpu` is complete on return.
     VcpuExit run(Icount until);
-    /// Makes run() return kRequested soon (at a block end). For other threads and signal handlers; sticks until taken.
+    /// Makes run() return kRequested soon (at a block end). For other threads and signal handlers; sticks
+    /// until taken.
     void request_stop();
     /// The exact icount now; valid inside Platform calls too.
     Icount icount() const;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "translate/block_copy.h"
 #include "translate/vcpu_impl.h"
 
 namespace lockstep::translate {
@@ -24,20 +25,33 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
         return nullptr;
     }
     uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
-    Block* block = table.find({physical, pc, user(), fpu_enabled});
+    BlockKey key{physical, pc, user(), fpu_enabled};
+    Block* block = table.find(key);
     if (block && !block->second_page) return block;
     if (block) {  // its last bytes are on a page of their own, which may be another one now
-        auto second = cpu.mmu.translate(GuestVirt((pc & ~kPageMask) + kPageSize), cpu::Access::kExecute, user());
+        auto second =
+            cpu.mmu.translate(GuestVirt((pc & ~kPageMask) + kPageSize), cpu::Access::kExecute, user());
         if (auto* fault = std::get_if<cpu::Exception>(&second)) {
             exception = *fault;
             return nullptr;
         }
         if (std::get<const cpu::TlbEntry*>(second)->page == block->second_page) return block;
     }
+    if (Block* copy = copy_variant(key)) return copy;
     BlockSource source;
     source.limit = options.block_limit;
     if (!fetch(source, exception)) return nullptr;
     return translate(source);
+}
+
+Block* Vcpu::Impl::copy_variant(const BlockKey& key) {
+    if (!options.copied_blocks || !cache.has_room()) return nullptr;
+    const Block* variant = table.find_variant(key);
+    if (!variant) return nullptr;
+    Block& block = copy_block(cache, *variant, key.pc);
+    table.insert(block);
+    ++counters.blocks_copied;
+    return &block;
 }
 
 bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
@@ -102,9 +116,23 @@ Block* Vcpu::Impl::transient_block(unsigned limit_instructions, std::span<const 
     return &builder.build(source);
 }
 
+// Only where the chain stays right (kernel_chains.h).
+void Vcpu::Impl::chain_pending(Block& block) {
+    const Block& source = *cache.record(pending_chain).block;
+    if (source.fpu_enabled != block.fpu_enabled) return;
+    bool same_page = (source.physical.value() ^ block.physical.value()) < kPageSize &&
+                     (source.pc ^ block.pc) < kPageSize && !source.second_page && !block.second_page;
+    if (!same_page) {
+        const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(block.pc));
+        if (source.user || block.user || !(block.pc >> 63) || !entry || !entry->global) return;
+        kernel_chains.add(block);
+    }
+    table.chain(pending_chain, block);
+}
+
 void Vcpu::Impl::remember_jump(Block& block) {
     bool upper = block.pc >> 63;
-    if (!options.jump_cache || block.second_page || upper == block.user) return;
+    if (!options.jump_cache || upper == block.user) return;
     (block.user ? user_jumps[cpu.mmu.space()] : kernel_jumps).insert(block.pc, block.checked_entry);
 }
 
@@ -119,6 +147,7 @@ void Vcpu::Impl::forget_block(Block& block) {
 void Vcpu::Impl::flush_code() {
     ++counters.cache_flushes;
     table.clear();
+    kernel_chains.clear();
     cache.flush();
     kernel_jumps.clear();
     for (JumpCache& jumps : user_jumps) jumps.clear();
@@ -128,13 +157,14 @@ void Vcpu::Impl::flush_code() {
     CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord);
 }
 
-// The state at state.rip as the rule of block_builder.h has it: flags that are dead there read as zero. `code`
-// is where the instruction lies.
+// The state at state.rip as the rule of block_builder.h has it: flags that are dead there read as zero.
+// `code` is where the instruction lies.
 void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
     std::span<const uint8_t> bytes(cpu.memory.host(code), kPageSize - (code.value() & kPageMask));
     uint8_t dead = 0, open = kAllFlags;
     GuestInstruction instruction;
-    for (size_t at = 0, count = 0; open && count < kLookAhead && at < bytes.size(); ++count, at += instruction.length) {
+    for (size_t at = 0, count = 0; open && count < kLookAhead && at < bytes.size();
+         ++count, at += instruction.length) {
         if (!decode(bytes.subspan(at), cpu.state.rip + at, instruction)) break;
         open &= static_cast<uint8_t>(~instruction.flags_read);
         dead |= open & instruction.flags_written;
@@ -143,8 +173,8 @@ void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
     cpu.state.rflags &= ~unpack_flags(dead);
 }
 
-// Between two instructions. What is fetched here is looked up in the page tables, not in the TLB: whether that holds
-// the page already depends on stops.
+// Between two instructions. What is fetched here is looked up in the page tables, not in the TLB: whether
+// that holds the page already depends on stops.
 void Vcpu::Impl::make_flags_canonical() {
     if (!cpu.state.code64()) return;
     std::optional<GuestPhys> code = cpu.mmu.peek_fetch(GuestVirt(cpu.state.rip), user());

@@ -56,7 +56,8 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     AccessList list;
     if (const ZydisDecodedOperand* operand = instruction.memory_operand();
         operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM && instruction.kind != Kind::kLea) {
-        MemoryAccess access{.address = effective_address(state, instruction, *operand), .size = operand->size / 8u,
+        MemoryAccess access{.address = effective_address(state, instruction, *operand),
+                            .size = operand->size / 8u,
                             .stack = operand->mem.segment == ZYDIS_REGISTER_SS};
         access.write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         access.read = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
@@ -72,32 +73,29 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     switch (instruction.kind) {
         case Kind::kPush:
         case Kind::kCall:
-        case Kind::kCallIndirect: list.add({.address = stack - 8, .size = 8, .write = true, .stack = true}); break;
+        case Kind::kCallIndirect:
+            list.add({.address = stack - 8, .size = 8, .write = true, .stack = true});
+            break;
         case Kind::kPop:
-        case Kind::kReturn: list.add({.address = stack, .size = 8, .read = true, .stack = true}); break;
-        case Kind::kLeave: list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true, .stack = true}); break;
-        default: break;
+        case Kind::kReturn:
+            list.add({.address = stack, .size = 8, .read = true, .stack = true});
+            break;
+        case Kind::kInterpret:
+            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
+                list.add({.address = stack - 8, .size = 8, .write = true, .stack = true});
+            break;
+        case Kind::kLeave:
+            list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true, .stack = true});
+            break;
+        default:
+            break;
     }
     return list;
 }
 
-/// SSE instructions whose 16-byte operand may lie anywhere; all others raise #GP before anything else where it is
-/// misaligned (Intel SDM vol. 1, 11.3 and vol. 2, exception types).
-bool may_be_misaligned(ZydisMnemonic mnemonic) {
-    switch (mnemonic) {
-        case ZYDIS_MNEMONIC_MOVUPS:
-        case ZYDIS_MNEMONIC_MOVUPD:
-        case ZYDIS_MNEMONIC_MOVDQU:
-        case ZYDIS_MNEMONIC_LDDQU:
-        case ZYDIS_MNEMONIC_PCMPESTRI:
-        case ZYDIS_MNEMONIC_PCMPESTRM:
-        case ZYDIS_MNEMONIC_PCMPISTRI:
-        case ZYDIS_MNEMONIC_PCMPISTRM: return true;
-        default: return false;
-    }
+bool is_canonical(uint64_t address) {
+    return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address);
 }
-
-bool is_canonical(uint64_t address) { return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address); }
 
 }  // namespace
 
@@ -111,6 +109,7 @@ void Vcpu::Impl::run_host(const uint8_t* target) {
     engine.target = reinterpret_cast<uint64_t>(target);
     engine.read_base = shadow_map.read_base(user());
     engine.flags = to_engine_flags(cpu.state.rflags);
+    engine.interrupt_waits = cpu.platform.interrupt_pending();
     // A stop request from here on finds the counter in place, in memory or in its register.
     asm volatile("" ::: "memory");
     if (faults.stop_requested() && static_cast<int64_t>(engine.counter) < 0) engine.counter += kStopBias;
@@ -125,10 +124,9 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     ++counters.memory_misses;
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
-    bool misaligned = record.aligned_only && (address & (std::bit_ceil<unsigned>(record.size) - 1));
-    bool misaligned_wide = record.size == 16 && address % 16;
+    bool misaligned = record.requires_alignment && address % record.size;
     bool other_half = user() && address >> 63;
-    if (crosses || misaligned || misaligned_wide || other_half) return slow_step();
+    if (crosses || misaligned || other_half) return slow_step();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
     auto reached = cpu.mmu.translate(GuestVirt(address), access, user());
@@ -183,11 +181,12 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     std::array<uint8_t*, 2> places{};
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];
-        if (access.size == 16 && access.address % 16 && !may_be_misaligned(instruction.decoded.mnemonic))
+        if (access.address % access.size && instruction.requires_alignment(access.size))
             return deliver_precise({.vector = cpu::kGp, .has_error_code = true}, source.physical);
         places[i] = engine.bounce + i * 128 + (access.address & 63);
         deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
-        if (auto fault = prepare_slow_access(access, places[i])) return deliver_precise(*fault, source.physical);
+        if (auto fault = prepare_slow_access(access, places[i]))
+            return deliver_precise(*fault, source.physical);
     }
     Block* block = transient_block(1, {deltas.data(), list.count}, exception, Head::kNoStop);
     CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
@@ -209,7 +208,8 @@ Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
     auto* host = reinterpret_cast<const uint8_t*>(engine.fault.host_pc);
     Block* block = cache.block_at(host);
     CHECK(block, "a host fault (vector {}) outside all blocks, at {}", engine.fault.trap, fmt::ptr(host));
-    if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2)) engine.counter -= kStopBias;
+    if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
+        engine.counter -= kStopBias;
 
     const InstructionMark* marks = cache.marks(*block);
     uint32_t offset = static_cast<uint32_t>(host - block->entry);
@@ -241,15 +241,16 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
         const MemoryAccess& access = list.items[i];
         if (!is_canonical(access.address) || !is_canonical(access.address + access.size - 1))
             return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
-        if (access.size == 16 && access.address % 16) return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
+        if (access.size == 16 && access.address % 16)
+            return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     }
     bool other_half = false;
     for (size_t i = 0; i < list.count; ++i) other_half |= list.items[i].address >> 63 && user();
     if (other_half) return std::nullopt;
     if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
-    CHECK(false, "host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator", fault.trap,
-          fault.address, cpu.state.rip, fault.host_pc);
+    CHECK(false, "host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
+          fault.trap, fault.address, cpu.state.rip, fault.host_pc);
 }
 
 }  // namespace lockstep::translate

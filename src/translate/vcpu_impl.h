@@ -20,6 +20,7 @@
 #include "translate/code_cache.h"
 #include "translate/host_faults.h"
 #include "translate/jump_cache.h"
+#include "translate/kernel_chains.h"
 #include "translate/shadow_map.h"
 #include "translate/trampolines.h"
 #include "translate/vcpu.h"
@@ -70,11 +71,14 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// The block at state.rip; null: `exception` is to be delivered.
     Block* find_block(cpu::Exception& exception);
     Block* translate(const BlockSource& source);
+    /// A copy of a block for the same code at another address; null where there is none.
+    Block* copy_variant(const BlockKey& key);
     /// A block that isn't kept: `limit` instructions at state.rip.
     Block* transient_block(unsigned limit, std::span<const uint64_t> deltas, cpu::Exception& exception,
                            Head head);
     /// The bytes at state.rip up to the page's end, or of the one instruction that crosses it.
     bool fetch(BlockSource& source, cpu::Exception& exception);
+    void chain_pending(Block& block);
     void remember_jump(Block& block);
     void flush_code();
     void forget_block(Block& block);
@@ -99,18 +103,19 @@ struct Vcpu::Impl : cpu::TlbListener {
     HostFaults faults;
     BlockBuilder builder;
     BlockTable table;
+    KernelChains kernel_chains;
     std::array<JumpCache, cpu::kSpaces> user_jumps;
     JumpCache kernel_jumps;
     VcpuCounters counters;
 
-    Icount limit;               ///< of this entry
-    VcpuExit leave_reason{};    ///< with Next::kLeave
-    uint32_t pending_chain = 0; ///< exit record of the direct branch that led to state.rip
+    Icount limit;                ///< of this entry
+    VcpuExit leave_reason{};     ///< with Next::kLeave
+    uint32_t pending_chain = 0;  ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
-    bool pending_jump = false;  ///< an indirect branch led to state.rip
+    bool pending_jump = false;       ///< an indirect branch led to state.rip
     bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
-    bool stepping = false;      ///< the present block is to be left after one instruction
-    bool budget_short = false;  ///< the block at state.rip is longer than the budget
+    bool stepping = false;           ///< the present block is to be left after one instruction
+    bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
     std::array<uint8_t, 32> crossing{};  ///< bytes of an instruction that crosses pages
 };

@@ -48,6 +48,7 @@ block_limit = 16
 chaining = false
 jump_cache = false
 dead_flags = false
+copied_blocks = false
 inline_system = false
 )";
 
@@ -79,7 +80,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.hash_ms, 500u);
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);
-    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.inline_system);
+    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.copied_blocks || s.engine.inline_system);
 }
 
 TEST(Config, TheGoodExampleNamesEveryKeyOfTheTable) {

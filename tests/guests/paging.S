@@ -211,3 +211,73 @@ guest crossing
     result rax
     hlt
 guest_end crossing
+
+// User code of two pages, entered at each of four addresses in turn, twice. Adds up what it sees of its own address,
+// relative to the start of the code: rax must be the same each time. rsi: offset of the user part; r8: how often it
+// differed. The addresses are in r10 + n * COPY_DISTANCE.
+    .set COPIES, 0x7f0000000000
+    .set COPY_DISTANCE, 0x123456000
+guest copies
+    mov ecx, 0xc0000081           // STAR: user 0x23 (SS 0x2b, CS 0x33), kernel 0x10
+    mov edx, 0x00230010
+    xor eax, eax
+    wrmsr
+    mov ecx, 0xc0000082           // LSTAR
+    lea rax, copies_return[rip]
+    mov rdx, rax
+    shr rdx, 32
+    wrmsr
+    mov r9, rsp
+    xor r8d, r8d
+    xor r12d, r12d
+    mov r13d, 8
+copies_next:
+    mov rbx, r13
+    and ebx, 3
+    movabs rax, COPY_DISTANCE
+    imul rbx, rax
+    movabs rax, COPIES
+    add rbx, rax
+    push 0x2b
+    push 0x602000
+    push 2
+    push 0x33
+    lea rax, [rsi + rbx]
+    push rax
+    iretq
+copies_return:
+    mov rsp, r9
+    test r12, r12
+    cmovz r12, rax
+    cmp rax, r12
+    je 1f
+    inc r8d
+1:  dec r13d
+    jnz copies_next
+    hlt
+    mark copies_user
+    lea rax, copies_user[rip]
+    sub rax, rbx
+    call 1f
+1:  pop rdx
+    sub rdx, rbx
+    add rax, rdx
+    add rax, 2f[rip]
+    mov ecx, 10
+3:  call 4f
+    lea rdx, 5f[rip]
+    call rdx
+    dec ecx
+    jnz 3b
+    syscall
+2:  .quad 1000
+    .skip 4200 - (. - guest_copies)
+4:  lea rdx, 4b[rip]
+    sub rdx, rbx
+    add rax, rdx
+    mov rdx, [rsp]
+    sub rdx, rbx
+    lea rax, [rax + rdx * 2]
+    ret
+5:  jmp 4b
+guest_end copies

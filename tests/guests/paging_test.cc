@@ -3,6 +3,8 @@
 
 #include "kit/guest_test.h"
 
+LOCKSTEP_GUEST(copies);
+LOCKSTEP_GUEST_LABEL(copies_user);
 LOCKSTEP_GUEST(invalidation);
 LOCKSTEP_GUEST(global_page);
 LOCKSTEP_GUEST(accessed_dirty);
@@ -167,6 +169,27 @@ TEST_P(PagingTest, AccessesAcrossPages) {
     std::memmove(&bytes[kAt - 8], &bytes[kAt - 4], 16);
     EXPECT_EQ(result(4), load_number(kAt - 8)) << "MOVUPS";
     EXPECT_EQ(result(5), load_number(kAt)) << "PUSH and POP";
+}
+
+// Libraries lie somewhere else in each process, so their blocks are copied; nothing of the first address may stay.
+TEST_P(PagingTest, TheSameCodeAtSeveralAddresses) {
+    const GuestCode code = LOCKSTEP_GUEST_CODE(copies);
+    load(code);
+    constexpr uint64_t kFirst = 0x7f0000000000, kDistance = 0x123456000, kUserStack = 0x602000;
+    for (uint64_t i = 0; i < 4; ++i)
+        for (uint64_t page = 0; page < 2; ++page)
+            machine.long_mode->map(kFirst + i * kDistance + page * kPageSize, kCodeArea + page * kPageSize,
+                                   kPresent | kUser);
+    machine.long_mode->map(kUserStack - kPageSize, kDataArea + kPageSize,
+                           kPresent | kWritable | kUser | kNoExecute);
+    machine.set_reg(cpu::kRsi, code.offset(*copies_user));
+    ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+    EXPECT_TRUE(machine.events().empty());
+    EXPECT_EQ(machine.reg(cpu::kR8), 0u) << "visits that saw another address";
+    EXPECT_EQ(machine.reg(cpu::kR13), 0u);
+    if (GetParam().options.copied_blocks && GetParam().options.code_cache_bytes > kSmallCodeCache) {
+        EXPECT_GE(machine.vcpu->counters().blocks_copied, 3u * 3u);
+    }
 }
 
 LOCKSTEP_IN_EVERY_CONFIGURATION(PagingTest);

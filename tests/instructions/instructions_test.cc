@@ -86,7 +86,7 @@ class Differential {
 
   private:
     void check(const Case& test_case, const Outcome& expected, const std::string& kind) {
-        if (expected.ending == Ending::kTimeout) return;  // nothing to compare, and eight engines would wait
+        if (expected.ending == Ending::kTimeout) return;  // nothing to compare, and all engines would wait
         apply_patches(test_case, image_);
         std::optional<uint64_t> stop;
         if (expected.ending == Ending::kException && test_case.count_instructions && expected.retired > 0)

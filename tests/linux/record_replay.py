@@ -28,7 +28,7 @@ WORKLOAD = [
 REPLAYS = [
     [],
     ["--block-limit", "3", "--code-cache", "3 MiB"],
-    ["--no-chaining", "--no-jump-cache", "--no-dead-flags"],
+    ["--no-chaining", "--no-jump-cache", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system"],
 ]
 
 

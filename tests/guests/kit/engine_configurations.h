@@ -22,16 +22,18 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 8> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 10> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
     {"pairs", {.block_limit = 2}},
     {"unchained", {.chaining = false}},
     {"no_jump_cache", {.jump_cache = false}},
     {"exact_flags", {.dead_flags = false}},
+    {"no_copies", {.copied_blocks = false}},
+    {"interpreted_system", {.inline_system = false}},
     {"small_cache", {.code_cache_bytes = kSmallCodeCache}},
     {"plain",
-     {.block_limit = 3, .chaining = false, .jump_cache = false, .dead_flags = false, .inline_system = false}},
+     {.block_limit = 3, .chaining = false, .jump_cache = false, .dead_flags = false, .copied_blocks = false, .inline_system = false}},
 }};
 
 }  // namespace lockstep::guests
