@@ -29,6 +29,33 @@ void add_config_commands(CLI::App& program) {
     });
 }
 
+std::string name_of(const CLI::App& app) {
+    return app.get_parent() ? name_of(*app.get_parent()) + " " + app.get_name() : app.get_name();
+}
+
+std::string no_such_command(const CLI::App& app, const std::string& word) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands({}))
+        if (!command->get_group().empty()) names.push_back(command->get_name());
+    std::vector<std::string_view> known(names.begin(), names.end());
+    std::string near = control::nearest_word(word, known);
+    return fmt::format("there is no command \"{}\"{}", word,
+                       near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near));
+}
+
+/// One sentence for a command line that makes no sense.
+std::string usage_sentence(const CLI::App* program, const CLI::Error& problem) {
+    const CLI::App* app = program;
+    while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+    std::string what = problem.what();
+    bool wants_command = app->get_require_subcommand_min() > 0;
+    if (wants_command && app->remaining_size() > 0)
+        what = no_such_command(*app, app->remaining().front());
+    else if (wants_command)
+        what = "name a command";
+    return fmt::format("lockstep: {}; see `{} --help`\n", what, name_of(*app));
+}
+
 }  // namespace
 
 void leave_with(ExitStatus status, const std::string& sentence) {
@@ -60,6 +87,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     CLI::App program("Lockstep: fault-tolerant virtual machines by deterministic replay", "lockstep");
     program.set_version_flag("--version", std::string(vmm::kVersion));
     program.require_subcommand(1);
+    program.failure_message(usage_sentence);
     log_to_standard_error(false);
     add_run_commands(program, factory);
     add_replay_command(program, factory);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "control/actions.h"
 #include "host/control_socket.h"
+#include "host/files.h"
 #include "host/runtime_folder.h"
 #include "host/signals.h"
 #include "lockstep/commands.h"
@@ -19,6 +20,7 @@ struct ServeOptions {
 };
 
 void serve(const ServeOptions& options) {
+    value_or_leave(host::make_folders(options.runtime));
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
     auto signals =

@@ -55,6 +55,8 @@ class Background {
     /// The VM runs: lets the old process leave, and sends the process log to a file.
     void started(const std::string& log_path) {
         int log = ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (log < 0)
+            log_warning("{}; the VM runs without", host::file_error("write", log_path, errno).message());
         int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
         ::dup2(nothing, STDIN_FILENO);
         ::dup2(nothing, STDOUT_FILENO);
@@ -157,7 +159,8 @@ void add_run_commands(CLI::App& program, vmm::MachineFactory& factory) {
     add_common_options(*record, *record_options);
     record->add_option("log", record_options->record_path, "the file to write; it must not exist yet")
         ->required();
-    record->add_option("--hash-ms", record_options->hash_ms, "time between two state hashes (1000)");
+    record->add_option("--hash-ms", record_options->hash_ms, "time between two state hashes (1000)")
+        ->check(CLI::Range(10, 3'600'000));
     record->callback([record_options, &factory] { run(factory, *record_options); });
 }
 

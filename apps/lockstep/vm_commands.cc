@@ -1,4 +1,6 @@
 // Commands for a running VM: each is a view of one action (control/actions.h).
+#include <filesystem>
+
 #include "control/actions.h"
 #include "host/console.h"
 #include "host/control_socket.h"
@@ -19,15 +21,14 @@ struct VmOptions {
 };
 
 Json ask(const VmOptions& options, const Json& request) {
-    if (host::RuntimeFolder::process_of(options.runtime, options.vm) == 0)
-        leave_with(kFailed, fmt::format("no VM {} runs on this host; see `lockstep status`", options.vm));
+    value_or_leave(host::RuntimeFolder::find(options.runtime, options.vm));
     return value_or_leave(host::control_request(options.runtime + "/" + options.vm + "/control", request));
 }
 
 void print_status(const VmOptions& options) {
     std::vector<std::string> names = {options.vm};
     if (options.vm.empty()) names = host::RuntimeFolder::running(options.runtime);
-    if (names.empty()) fmt::print("no VM runs on this host\n");
+    if (names.empty()) fmt::print("no VM runs on this host (by {})\n", options.runtime);
     for (const std::string& name : names) {
         VmOptions one = options;
         one.vm = name;
@@ -46,6 +47,11 @@ void attach_console(const VmOptions& options) {
         leave_with(kFailed, attached.error().message());
 }
 
+/// The VM's process has another working directory.
+std::string meant_here(const control::Argument& argument, const std::string& text) {
+    return argument.name == "path" ? std::filesystem::absolute(text).string() : text;
+}
+
 /// The command that carries out an action, with its arguments as positional ones.
 void add_action_command(CLI::App& program, const control::Action& action) {
     auto options = std::make_shared<VmOptions>();
@@ -62,7 +68,8 @@ void add_action_command(CLI::App& program, const control::Action& action) {
     command->callback([options, &action] {
         Json request = {{"action", action.name}};
         for (size_t i = 0; i < action.arguments.size(); ++i)
-            if (!options->arguments[i].empty()) request[action.arguments[i].name] = options->arguments[i];
+            if (!options->arguments[i].empty())
+                request[action.arguments[i].name] = meant_here(action.arguments[i], options->arguments[i]);
         Json answer = ask(*options, request);
         fmt::print("{}\n", answer.value("done", answer.dump()));
     });

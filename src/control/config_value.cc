@@ -40,6 +40,10 @@ Error ConfigValue::bad(std::string_view problem) const {
     return error("{}: {} {}", place_of(file_, node_), key_, problem);
 }
 
+Error ConfigValue::bad_because(const Error& why) const {
+    return error("{}: {}: {}", place_of(file_, node_), key_, why.message());
+}
+
 Result<std::string> ConfigValue::text() const {
     auto value = node_.value_exact<std::string>();
     if (!value) return bad(fmt::format("is {}, but must be text; put it in double quotes", shown(node_)));
@@ -49,7 +53,7 @@ Result<std::string> ConfigValue::text() const {
 
 Result<std::string> ConfigValue::path() const {
     std::filesystem::path path = TRY(text());
-    if (path.is_absolute()) return path.string();
+    if (path.is_absolute()) return path.lexically_normal().string();
     std::error_code ignored;
     auto folder = std::filesystem::absolute(file_, ignored).parent_path();
     return (folder / path).lexically_normal().string();

@@ -35,8 +35,16 @@ class ConfigValue {
 
     /// "file:line: key <problem>"
     Error bad(std::string_view problem) const;
+    /// Passes a success on, and names the place of a failure: "file:line: key: <its sentence>".
+    template <typename T>
+    Result<void> checked(const Result<T>& result) const {
+        if (!result) return bad_because(result.error());
+        return {};
+    }
 
   private:
+    Error bad_because(const Error& why) const;
+
     const toml::node& node_;
     std::string file_;
     std::string key_;

@@ -58,6 +58,12 @@ uint16_t SocketAddress::port() const {
     return ntohs(reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
 }
 
+bool SocketAddress::is_any() const {
+    if (family() == AF_INET6)
+        return IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr);
+    return reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr.s_addr == INADDR_ANY;
+}
+
 std::string SocketAddress::text() const {
     char host[NI_MAXHOST] = "";
     if (getnameinfo(get(), length, host, sizeof host, nullptr, 0, NI_NUMERICHOST) != 0) return "(no address)";

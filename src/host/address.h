@@ -22,6 +22,8 @@ struct SocketAddress {
     sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
     int family() const { return storage.ss_family; }
     uint16_t port() const;
+    /// Any address of this host: good to listen at, and leads nowhere.
+    bool is_any() const;
     std::string text() const;
 };
 

@@ -350,7 +350,8 @@ void ChannelConnector::attempt_failed(const std::string& reason) {
     timer_ = loop_.call_after(times_.pause_ns, [this] { attempt(); });
     if (!failed_) return;
     Failed failed = failed_;  // the call may destroy this object
-    failed(error("cannot connect to {}: {}; is it running, and is the link up?", to_.text(), reason));
+    failed(error("cannot connect to {}: {}; see that Lockstep serves there and that the link is up",
+                 to_.text(), reason));
 }
 
 }  // namespace lockstep::host

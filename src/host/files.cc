@@ -29,6 +29,8 @@ const char* remedy(int error_number) {
         case ENOSPC:
         case EDQUOT:
             return "free some space, or choose another place";
+        case EFBIG:
+            return "raise the limit of file sizes (ulimit -f)";
         case EEXIST:
             return "remove it, or choose another name";
         case EISDIR:

@@ -109,6 +109,14 @@ std::vector<std::string> RuntimeFolder::running(const std::string& base) {
     return names;
 }
 
+Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm) {
+    TRY(check_vm_name(vm));
+    if (pid_t process = process_of(base, vm)) return process;
+    std::string folder = base + "/" + vm;
+    if (access(folder.c_str(), X_OK) < 0 && errno == EACCES) return file_error("look into", folder, EACCES);
+    return error("no VM {} runs on this host (by {}); see `lockstep status`", vm, base);
+}
+
 pid_t RuntimeFolder::process_of(const std::string& base, const std::string& vm) {
     FileDescriptor file(open((base + "/" + vm + "/pid").c_str(), O_RDONLY | O_CLOEXEC));
     if (!file) return 0;

@@ -38,6 +38,8 @@ class RuntimeFolder {
     /// The VMs that run below `base`, by name, and the process of one (0: it doesn't run).
     static std::vector<std::string> running(const std::string& base);
     static pid_t process_of(const std::string& base, const std::string& vm);
+    /// The process of a VM that is to run here; the sentence says that it doesn't, or may not be looked at.
+    static Result<pid_t> find(const std::string& base, const std::string& vm);
 
   private:
     RuntimeFolder(std::string path, FileDescriptor lock) : path_(std::move(path)), lock_(std::move(lock)) {}

@@ -18,7 +18,7 @@ Result<std::unique_ptr<SignalSource>> SignalSource::create(EventLoop& loop, cons
     if (!descriptor)
         return error("cannot receive signals: {}; raise the limit of open files", std::strerror(errno));
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    std::signal(SIGPIPE, SIG_IGN);
+    for (int harmless : {SIGPIPE, SIGXFSZ}) std::signal(harmless, SIG_IGN);
     return std::unique_ptr<SignalSource>(new SignalSource(loop, std::move(descriptor), std::move(callback)));
 }
 

@@ -12,7 +12,8 @@
 namespace lockstep::host {
 
 /// Delivers signals such as SIGTERM to a callback on the loop. They are blocked in the calling thread and in
-/// those that it starts later: make this before any other thread. SIGPIPE is ignored from then on.
+/// those that it starts later: make this before any other thread. SIGPIPE and SIGXFSZ are
+/// ignored from then on: the write that brings them fails instead.
 class SignalSource {
   public:
     static Result<std::unique_ptr<SignalSource>> create(EventLoop& loop, const std::vector<int>& signals,

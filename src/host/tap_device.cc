@@ -1,6 +1,7 @@
 #include "host/tap_device.h"
 
 #include <fcntl.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -8,9 +9,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -80,8 +83,14 @@ Result<void> attach(int tap, const std::string& name) {
         case EINVAL:
             return error("network {}: a device of that name exists and is no TAP device; choose another name",
                          name);
+        case ENOTTY:
+            return error(
+                "network {}: /dev/net/tun isn't the TUN driver's; make it anew with 'mknod /dev/net/tun c 10 "
+                "200'",
+                name);
         default:
-            return error("network {}: the TAP device can't be made: {}", name, std::strerror(errno));
+            return error("network {}: the TAP device can't be made ({}); look at the kernel's log (dmesg)",
+                         name, std::strerror(errno));
     }
 }
 
@@ -96,25 +105,46 @@ Result<void> bring_up(int control, const std::string& name) {
                  std::strerror(errno), name);
 }
 
+/// Asked in the oldest way, which needs no right and sees this network namespace.
+bool is_port_of(int control, const std::string& bridge, int index) {
+    int ports[1024] = {};
+    unsigned long request[4] = {BRCTL_GET_PORT_LIST, reinterpret_cast<unsigned long>(ports), std::size(ports),
+                                0};
+    ifreq interface {};
+    bridge.copy(interface.ifr_name, IFNAMSIZ - 1);
+    interface.ifr_data = reinterpret_cast<char*>(request);
+    if (ioctl(control, SIOCDEVPRIVATE, &interface) < 0) return false;
+    return std::find(std::begin(ports), std::end(ports), index) != std::end(ports);
+}
+
 Result<void> join_bridge(int control, const std::string& name, const std::string& bridge) {
+    if (if_nametoindex(bridge.c_str()) == 0)
+        return error("network {}: there is no bridge {}; make it with 'ip link add {} type bridge'", name,
+                     bridge, bridge);
     ifreq request{};
     bridge.copy(request.ifr_name, IFNAMSIZ - 1);
     request.ifr_ifindex = static_cast<int>(if_nametoindex(name.c_str()));
-    if (ioctl(control, SIOCBRADDIF, &request) == 0 || errno == EBUSY) return {};
-    if (errno == ENODEV)
-        return error("network {}: there is no bridge {}; make it with 'ip link add {} type bridge'", name,
-                     bridge, bridge);
+    if (ioctl(control, SIOCBRADDIF, &request) == 0) return {};
+    int why = errno;
+    if (is_port_of(control, bridge, request.ifr_ifindex)) return {};
+    if (why == EBUSY)
+        return error(
+            "network {}: it is a port of another bridge than {}; take it out with 'ip link set {} nomaster', "
+            "or name that bridge",
+            name, bridge, name);
+    if (why == EOPNOTSUPP)
+        return error("network {}: {} is no bridge; name one, or remove the key", name, bridge);
     return error("network {}: can't become a port of bridge {} ({}); do it with 'ip link set {} master {}'",
-                 name, bridge, std::strerror(errno), name, bridge);
+                 name, bridge, std::strerror(why), name, bridge);
 }
 
-Result<void> check_name(const std::string& name, const char* what) {
+}  // namespace
+
+Result<void> check_device_name(const std::string& name, const char* what) {
     if (!name.empty() && name.size() < IFNAMSIZ && name.find_first_of("/ %") == std::string::npos) return {};
     return error("'{}' can't be the name of a {}; use 1 to {} characters without '/', '%' and blanks", name,
                  what, IFNAMSIZ - 1);
 }
-
-}  // namespace
 
 Result<MacAddress> parse_mac(const std::string& text) {
     MacAddress mac{};
@@ -125,6 +155,8 @@ Result<MacAddress> parse_mac(const std::string& text) {
         return error("'{}' is no MAC address; write it like 52:54:00:12:34:56", text);
     if (mac[0] & 1)
         return error("the MAC address {} is a group address; use one whose first byte is even", text);
+    if (mac == MacAddress{})
+        return error("the MAC address {} stands for none; write one like 52:54:00:12:34:56", text);
     return mac;
 }
 
@@ -142,8 +174,8 @@ Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_
 }
 
 Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapOptions& options) {
-    TRY(check_name(options.name, "TAP device"));
-    if (!options.bridge.empty()) TRY(check_name(options.bridge, "bridge"));
+    TRY(check_device_name(options.name, "TAP device"));
+    if (!options.bridge.empty()) TRY(check_device_name(options.bridge, "bridge"));
     FileDescriptor tap = TRY(open_tun(options.name));
     TRY(attach(tap.get(), options.name));
     FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));

@@ -18,7 +18,10 @@ namespace lockstep::host {
 
 using MacAddress = std::array<uint8_t, 6>;
 
-/// "52:54:00:12:34:56" and back.
+/// Whether this can be the name of a network device; `what` it is to be, for the sentence.
+Result<void> check_device_name(const std::string& name, const char* what);
+
+/// "52:54:00:12:34:56" and back. Addresses of groups, and of nobody, are refused.
 Result<MacAddress> parse_mac(const std::string& text);
 std::string mac_text(const MacAddress& mac);
 

@@ -15,11 +15,12 @@ constexpr uint64_t kLowMemoryEnd = 0x9fc00, kHighMemoryStart = 0x100000;
 constexpr uint16_t kCodeSelector = 0x10, kDataSelector = 0x18;
 
 // Offsets in the setup header, from the start of the file and of the boot parameters alike.
-constexpr size_t kHeaderStart = 0x1f1, kSetupSectors = 0x1f1, kBootFlag = 0x1fe, kHeaderJump = 0x201,
-                 kHeaderMagic = 0x202, kProtocol = 0x206, kLoaderType = 0x210, kLoadFlags = 0x211,
-                 kInitrdAddress = 0x218, kInitrdSize = 0x21c, kHeapEnd = 0x224, kCommandLineAddress = 0x228,
-                 kInitrdMax = 0x22c, kExtendedFlags = 0x236, kCommandLineMax = 0x238,
-                 kPreferredAddress = 0x258, kInitSize = 0x260, kHeaderMinimum = 0x264;
+constexpr size_t kHeaderStart = 0x1f1, kSetupSectors = 0x1f1, kSystemSize = 0x1f4, kBootFlag = 0x1fe,
+                 kHeaderJump = 0x201, kHeaderMagic = 0x202, kProtocol = 0x206, kLoaderType = 0x210,
+                 kLoadFlags = 0x211, kInitrdAddress = 0x218, kInitrdSize = 0x21c, kHeapEnd = 0x224,
+                 kCommandLineAddress = 0x228, kInitrdMax = 0x22c, kExtendedFlags = 0x236,
+                 kCommandLineMax = 0x238, kPreferredAddress = 0x258, kInitSize = 0x260,
+                 kHeaderMinimum = 0x264;
 // Offsets in the boot parameters alone.
 constexpr size_t kAcpiRoot = 0x070, kMemoryMapCount = 0x1e8, kMemoryMap = 0x2d0;
 
@@ -42,18 +43,21 @@ struct Kernel {
     }
 };
 
-Result<void> check_kernel(const Kernel& kernel) {
+Result<void> check_header(const Kernel& kernel) {
     if (kernel.file.size() < kHeaderMinimum || kernel.field<uint16_t>(kBootFlag) != 0xaa55 ||
         kernel.field<uint32_t>(kHeaderMagic) != 0x53726448)
         return error(
             "the kernel is not a Linux bzImage; give the file that the distribution has as /boot/vmlinuz");
     uint16_t protocol = kernel.field<uint16_t>(kProtocol);
     if (protocol < kProtocolOldest)
-        return error("the kernel's boot protocol {}.{:02} is too old; 2.12 (Linux 3.8) or later is needed",
+        return error("the kernel's boot protocol {}.{:02} is too old; give a kernel from Linux 3.8 (2.12) on",
                      protocol >> 8, protocol & 0xff);
     if (!(kernel.field<uint16_t>(kExtendedFlags) & kHas64BitEntry))
         return error("the kernel has no 64-bit entry point; use an amd64 kernel");
-    if (kernel.code_start() >= kernel.file.size()) return error("the kernel's file is cut short");
+    uint64_t whole = kernel.code_start() + 16 * uint64_t{kernel.field<uint32_t>(kSystemSize)};
+    if (kernel.code_start() >= kernel.file.size() || whole > kernel.file.size())
+        return error("the kernel's file is cut short, it has {} bytes of {}; copy it again",
+                     kernel.file.size(), whole);
     return {};
 }
 
@@ -144,12 +148,14 @@ Bytes boot_parameters(const memory::GuestMemory& memory, const Kernel& kernel, c
 
 }  // namespace
 
+Result<void> check_kernel(ByteSpan file) { return check_header(Kernel{file}); }
+
 Result<BootEntry> load_linux(memory::GuestMemory& memory, const BootImage& image) {
     Kernel kernel{image.kernel};
-    TRY(check_kernel(kernel));
+    TRY(check_header(kernel));
     uint32_t longest = std::min<uint32_t>(kernel.field<uint32_t>(kCommandLineMax), 0x10000);
     if (image.command_line.size() > longest)
-        return error("the kernel's command line has {} bytes, this kernel takes {}",
+        return error("the kernel's command line has {} bytes, this kernel takes {}; shorten it",
                      image.command_line.size(), longest);
     Placement placement = TRY(place(memory, kernel, image));
 

@@ -36,6 +36,9 @@ struct BootImage {
     std::string command_line;
 };
 
+/// Whether `file` is a kernel that can be started, as far as it tells by itself.
+Result<void> check_kernel(ByteSpan file);
+
 /// Writes everything into `memory`. The errors name what is wrong with the kernel or that the memory is too
 /// small.
 Result<BootEntry> load_linux(memory::GuestMemory& memory, const BootImage& image);

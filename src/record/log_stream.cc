@@ -133,6 +133,9 @@ Result<std::optional<Frame>> LogReader::read_frame() {
     if (unread.size() < kFrameHeaderSize) return std::optional<Frame>();
     ByteReader in(unread);
     FrameHeader header = FrameHeader::read(in);
+    // Its first frame has told that this is a log, and of which version.
+    if (offset_ > 0 && (header.magic != kLogMagic || header.version != kLogVersion))
+        return refuse("a frame's header is damaged (no frame begins here); use an intact copy");
     if (std::string reason = header.invalid(); !reason.empty()) return refuse(reason);
     if (!allowed(state_, header.frame_kind())) {
         return refuse(fmt::format("a frame of kind {} stands where {} belongs",
@@ -208,11 +211,13 @@ Result<void> LogReader::take(const EntryBatch& batch) {
 Result<void> LogReader::finish() const {
     if (refused_) return *refused_;
     if (state_ == LogState::kEnded && consumed_ == buffer_.size()) return {};
-    if (offset_ == 0 && buffer_.empty()) return error("the log is empty");
+    if (offset_ == 0 && buffer_.empty()) return error("the log is empty; record again");
     size_t rest = buffer_.size() - consumed_;
     return refuse(
-        rest ? fmt::format("the log is cut off in the midst of a frame ({} bytes of it are here)", rest)
-             : fmt::format("the log is cut off: {} is missing", expectation(state_)));
+        rest ? fmt::format(
+                   "the log is cut off in the midst of a frame ({} bytes of it are here); use a whole copy",
+                   rest)
+             : fmt::format("the log is cut off: {} is missing; use a whole copy", expectation(state_)));
 }
 
 }  // namespace lockstep::record

@@ -13,6 +13,8 @@ using devices::virtio::DiskOperation;
 
 namespace {
 
+constexpr uint64_t kComplaintPauseNs = 10 * host::kNsPerSecond;
+
 record::DiskStatus guest_status(host::DiskStatus status) {
     return status == host::DiskStatus::kOk ? record::DiskStatus::kOk : record::DiskStatus::kIoError;
 }
@@ -27,6 +29,18 @@ host::DiskAction action_of(DiskOperation operation) {
             return host::DiskAction::kFlush;
     }
     return host::DiskAction::kFlush;
+}
+
+std::string_view verb_of(host::DiskAction action) {
+    switch (action) {
+        case host::DiskAction::kRead:
+            return "reading";
+        case host::DiskAction::kWrite:
+            return "writing";
+        case host::DiskAction::kFlush:
+            return "flushing";
+    }
+    return "using";
 }
 
 }  // namespace
@@ -52,6 +66,7 @@ Result<void> Backends::open_disks() {
                     .sharing = shared ? host::DiskSharing::kShared : host::DiskSharing::kExclusive,
                     .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite})));
     }
+    complained_ns_.resize(disks_.size());
     return {};
 }
 
@@ -132,12 +147,11 @@ void Backends::submit_disk(const bus::Output& output) {
     if (!request || output.device < machine::kFirstDisk || index >= disks_.size())
         return log_error("a disk request of the guest names no disk: {}",
                          request ? "no such disk" : request.error().message());
-    auto done = [this, device = output.device, number = request.value().number, index](
+    host::DiskAction action = action_of(request.value().operation);
+    auto done = [this, device = output.device, number = request.value().number, index, action](
                     host::DiskStatus status, Bytes data) {
         if (status == host::DiskStatus::kStopped) return;
-        if (status == host::DiskStatus::kNoSpace)
-            log_error("the host's file system is full: a write to {} failed; free some space",
-                      settings_.disks[index].path);
+        complain(index, action, status);
         ++completions_;
         hooks_.input(make_input(
             device, record::DiskCompletion{
@@ -145,11 +159,30 @@ void Backends::submit_disk(const bus::Output& output) {
         check_drained();
     };
     devices::virtio::DiskRequest& wanted = request.value();
-    disks_[index]->submit({.action = action_of(wanted.operation),
+    disks_[index]->submit({.action = action,
                            .offset = wanted.offset,
                            .size = wanted.size,
                            .data = std::move(wanted.data),
                            .done = done});
+}
+
+/// Tells the operator what the guest sees as an I/O error, but not each of thousands.
+void Backends::complain(size_t disk, host::DiskAction action, host::DiskStatus status) {
+    bool full = status == host::DiskStatus::kNoSpace;
+    if (!full && status != host::DiskStatus::kIoError) return;
+    uint64_t now = loop_.now_ns();
+    uint64_t& last = complained_ns_[disk];
+    if (last && now - last < kComplaintPauseNs) return;
+    last = now;
+    const std::string& path = settings_.disks[disk].path;
+    if (full)
+        log_error("VM {}: the file system of {} is full, and the guest gets I/O errors; free some space",
+                  settings_.name, path);
+    else
+        log_error(
+            "VM {}: {} {} failed, and the guest gets I/O errors; look at the storage and the kernel's log "
+            "(dmesg)",
+            settings_.name, verb_of(action), path);
 }
 
 void Backends::submit_random(const bus::Output& output) {

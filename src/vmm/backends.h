@@ -74,6 +74,7 @@ class Backends {
     void submit_packets(const bus::Output& output);
     void submit_random(const bus::Output& output);
     void check_drained();
+    void complain(size_t disk, host::DiskAction action, host::DiskStatus status);
 
     host::EventLoop& loop_;
     VmSettings settings_;
@@ -83,6 +84,7 @@ class Backends {
     bool inputs_paused_ = false;
     uint64_t completions_ = 0;
     std::vector<std::unique_ptr<host::DiskImage>> disks_;
+    std::vector<uint64_t> complained_ns_;  ///< of each disk, when last; 0: never
     std::vector<std::unique_ptr<host::TapDevice>> networks_;
     std::unique_ptr<host::Console> console_;
     std::vector<std::function<void()>> drain_callbacks_;

@@ -19,16 +19,11 @@ Greeting::Greeting(host::EventLoop& loop, const std::string& host, const Introdu
 
 void Greeting::connect() {
     Result<host::SocketAddress> address = host::SocketAddress::parse(host_);
-    if (!address) {
-        loop_.post([this, alive = std::weak_ptr<bool>(alive_), why = address.error().message()] {
-            if (!alive.expired()) fail(why);
-        });
-        return;
-    }
+    if (!address) return finish(error("no backup can be had: {}", address.error().message()));
     connector_ = std::make_unique<host::ChannelConnector>(
         loop_, address.value(), link_options(), host::ChannelConnector::Times{},
         [this](std::unique_ptr<host::Channel> channel) { connected(std::move(channel)); },
-        [this](const Error& why) { fail(why.message()); });
+        [this](const Error& why) { finish(error("no backup can be had: {}", why.message())); });
 }
 
 void Greeting::connected(std::unique_ptr<host::Channel> channel) {
@@ -45,7 +40,7 @@ void Greeting::connected(std::unique_ptr<host::Channel> channel) {
 
 void Greeting::answered(ByteSpan frame) {
     Result<Answer> answer = decode_answer(frame);
-    if (!answer) return fail(answer.error().message());
+    if (!answer) return finish(error("no backup can be had from {}: {}", host_, answer.error().message()));
     if (!answer.value().accepted) return finish(Error(answer.value().sentence), answer.value());
     if (Result<void> set = link_->set_peer_udp_port(answer.value().udp_port); !set)
         return fail(set.error().message());
@@ -80,18 +75,22 @@ void BackupSeeker::seek(const Introduction& introduction,
         return;
     }
     const std::string& host = candidates_[next_++ % candidates_.size()];
-    greeting_ =
-        std::make_unique<Greeting>(loop_, host, introduction, kGreetingTimeoutNs,
-                                   [this, found](Result<std::unique_ptr<PairLink>> link, const Answer&) {
-                                       greeting_.reset();
-                                       if (link) {
-                                           failure_.clear();
-                                           return found(link.take());
-                                       }
-                                       if (failure_ != link.error().message())
-                                           log_warning("{}", link.error().message());
-                                       failure_ = link.error().message();
-                                   });
+    greeting_ = std::make_unique<Greeting>(
+        loop_, host, introduction, kGreetingTimeoutNs,
+        [this, host, found](Result<std::unique_ptr<PairLink>> link, const Answer&) {
+            greeting_.reset();
+            if (!link) return failed(host, link.error().message());
+            failure_.clear();
+            complaints_.clear();
+            found(link.take());
+        });
+}
+
+/// Asked every second, a host is complained of once for each reason.
+void BackupSeeker::failed(const std::string& host, const std::string& why) {
+    failure_ = why;
+    std::string& last = complaints_[host];
+    if (std::exchange(last, why) != why) log_warning("{}", why);
 }
 
 }  // namespace lockstep::vmm

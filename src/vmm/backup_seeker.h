@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,11 +55,14 @@ class BackupSeeker {
     const std::string& failure() const { return failure_; }
 
   private:
+    void failed(const std::string& host, const std::string& why);
+
     host::EventLoop& loop_;
     std::vector<std::string> candidates_;
     size_t next_ = 0;
     std::unique_ptr<Greeting> greeting_;
     std::string failure_;
+    std::map<std::string, std::string> complaints_;  ///< what was said of each host last
 };
 
 }  // namespace lockstep::vmm

@@ -1,5 +1,7 @@
 #include "vmm/file_recording.h"
 
+#include <unistd.h>
+
 #include "host/host_cpu.h"
 #include "record/payloads.h"
 #include "vmm/version.h"
@@ -11,23 +13,29 @@ Result<record::Identity> own_identity() {
 }
 
 Result<std::unique_ptr<FileRecording>> FileRecording::create(host::EventLoop& loop, const std::string& path,
-                                                             ByteSpan configuration,
-                                                             const std::optional<Bytes>& state,
-                                                             LogPos position, Icount icount,
                                                              std::function<void(const Error&)> failed) {
-    record::Identity identity = TRY(own_identity());
-    std::unique_ptr<FileRecording> recording(new FileRecording(path));
+    std::unique_ptr<FileRecording> recording(new FileRecording(path, TRY(own_identity())));
     recording->file_ = TRY(host::LogFileWriter::create(
         {.path = path}, [&loop, failed](const Error& why) { loop.post([failed, why] { failed(why); }); }));
-    record::FrameSink& sink = *recording;
-    recording->writer_ = std::make_unique<record::LogWriter>(sink, record::LogWriterOptions{}, position);
-    recording->writer_->start({.build = identity.build,
-                               .cpu = identity.cpu,
-                               .origin = state ? record::Origin::kSnapshot : record::Origin::kFreshBoot,
-                               .first_icount = icount,
-                               .configuration = Bytes(configuration.begin(), configuration.end())});
-    if (state) recording->writer_->snapshot(*state);
     return recording;
+}
+
+FileRecording::~FileRecording() {
+    if (!file_ || writer_) return;
+    file_.reset();
+    ::unlink(path_.c_str());
+}
+
+void FileRecording::begin(ByteSpan configuration, const std::optional<Bytes>& state, LogPos position,
+                          Icount icount) {
+    record::FrameSink& sink = *this;
+    writer_ = std::make_unique<record::LogWriter>(sink, record::LogWriterOptions{}, position);
+    writer_->start({.build = identity_.build,
+                    .cpu = identity_.cpu,
+                    .origin = state ? record::Origin::kSnapshot : record::Origin::kFreshBoot,
+                    .first_icount = icount,
+                    .configuration = Bytes(configuration.begin(), configuration.end())});
+    if (state) writer_->snapshot(*state);
 }
 
 void FileRecording::frame(ByteSpan bytes, LogPos) { file_->append(bytes); }

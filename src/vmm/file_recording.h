@@ -17,14 +17,15 @@ Result<record::Identity> own_identity();
 
 class FileRecording : private record::FrameSink {
   public:
-    /// The log begins at `position` with a machine of `configuration`: at power-on, or in `state` (of
-    /// save_state()) at `icount`. `failed` comes on the loop's thread: the file then keeps what it has, the
-    /// VM goes on.
+    /// A file in which nothing has begun is removed.
+    ~FileRecording() override;
+    /// Makes the file. `failed` comes on the loop's thread: the file then keeps what it has, the VM goes on.
     static Result<std::unique_ptr<FileRecording>> create(host::EventLoop& loop, const std::string& path,
-                                                         ByteSpan configuration,
-                                                         const std::optional<Bytes>& state, LogPos position,
-                                                         Icount icount,
                                                          std::function<void(const Error&)> failed);
+    /// The log begins at `position` with a machine of `configuration`: at power-on, or in `state` (of
+    /// save_state()) at `icount`. Comes before all that follows.
+    void begin(ByteSpan configuration, const std::optional<Bytes>& state, LogPos position, Icount icount);
+    bool has_begun() const { return writer_ != nullptr; }
 
     void append(const record::Entry& entry) { writer_->append(entry); }
     /// Hands what was appended to the file.
@@ -34,10 +35,12 @@ class FileRecording : private record::FrameSink {
     const std::string& path() const { return path_; }
 
   private:
-    explicit FileRecording(std::string path) : path_(std::move(path)) {}
+    FileRecording(std::string path, record::Identity identity)
+        : path_(std::move(path)), identity_(std::move(identity)) {}
     void frame(ByteSpan bytes, LogPos after) override;
 
     std::string path_;
+    record::Identity identity_;
     std::unique_ptr<host::LogFileWriter> file_;
     std::unique_ptr<record::LogWriter> writer_;
 };

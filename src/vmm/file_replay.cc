@@ -47,13 +47,13 @@ class FileReplay : private bus::OutputSink {
         ByteSpan rest = file.bytes();
         while (!over_) {
             auto frame = reader.next();
-            if (!frame) return named(path, frame.error());
+            if (!frame) return cut_short(path, frame.error());
             if (frame.value()) {
                 TRY(take(*frame.value()));
                 continue;
             }
             if (rest.empty()) {
-                if (Result<void> whole = reader.finish(); !whole) return named(path, whole.error());
+                if (Result<void> whole = reader.finish(); !whole) return cut_short(path, whole.error());
                 break;
             }
             size_t size = std::min(kChunk, rest.size());
@@ -67,6 +67,15 @@ class FileReplay : private bus::OutputSink {
   private:
     static Error named(const std::string& path, const Error& why) {
         return error("{}: {}", path, why.message());
+    }
+
+    /// What comes before the fault is good, and has been replayed.
+    Result<ReplayReport> cut_short(const std::string& path, const Error& why) {
+        if (!replayer_) return named(path, why);
+        ReplayReport found = report();
+        found.complete = false;
+        found.problem = named(path, why).message();
+        return found;
     }
 
     Result<void> take(const record::Frame& frame) {
@@ -99,18 +108,15 @@ class FileReplay : private bus::OutputSink {
 
     Result<void> apply(const record::EntryBatch& batch) {
         for (const record::Entry& entry : batch.entries) {
+            if (complete_) return {};  // only the end of the file is wanted
             ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
-            if (result == ReplayResult::kDone && entry.icount > options_.until) return finish(false);
+            over_ = result == ReplayResult::kDone && entry.icount > options_.until;
+            if (over_) return {};
             if (result == ReplayResult::kDone) result = replayer_->apply(entry);
             if (result == ReplayResult::kDone) continue;
-            return finish(result == ReplayResult::kPowerOff || result == ReplayResult::kEnded);
+            complete_ = result == ReplayResult::kPowerOff || result == ReplayResult::kEnded;
+            over_ = !complete_;
         }
-        return {};
-    }
-
-    Result<void> finish(bool complete) {
-        over_ = true;
-        complete_ = complete;
         return {};
     }
 

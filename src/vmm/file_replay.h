@@ -37,10 +37,11 @@ struct ReplayReport {
     machine::StateHash hash;   ///< of the machine at the end, memory included
     std::optional<Divergence> divergence;
     bool complete = false;  ///< the log was replayed to its end mark
+    std::string problem;    ///< the log is damaged or cut behind what was replayed; empty: it isn't
 };
 
-/// Fails where the log can't be read, is damaged or cut, or is of another build or processor. A divergence is
-/// no failure of the call: see the report. `aborted` ends the replay early.
+/// Fails where the log can't be read, is damaged or cut before it tells the machine, or is of another build
+/// or processor. A divergence is no failure of the call: see the report. `aborted` ends the replay early.
 Result<ReplayReport> replay_file(const std::string& path, MachineFactory& factory,
                                  const ReplayOptions& options, const std::atomic<bool>& aborted);
 

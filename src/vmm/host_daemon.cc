@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "host/host_cpu.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
 
@@ -166,6 +167,10 @@ void BackupProcess::serve(const Introduction& introduction) {
                                      "install the same build on both",
                                      environment_.this_host, own_build.value(), introduction.vm_name,
                                      introduction.build)});
+    if (std::string reason = record::difference(introduction.cpu, host::host_cpu_identity()); !reason.empty())
+        return answer({.accepted = false,
+                       .sentence = fmt::format("the host {} can't take the backup of VM {}: {}",
+                                               environment_.this_host, introduction.vm_name, reason)});
     // The link goes over to the VM process only once that can serve.
     Result<std::unique_ptr<VmProcess>> vm =
         VmProcess::start_backup(loop_, factory_, introduction, link_, environment_, ended_);

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "record/identity.h"
 #include "vmm/settings.h"
 
 namespace lockstep::vmm {
@@ -24,7 +25,8 @@ enum class Purpose : uint8_t {
 
 struct Introduction {
     Purpose purpose = Purpose::kQuery;
-    std::string build;  ///< must be the same on both sides, or the rest can't be trusted
+    std::string build;        ///< must be the same on both sides, or the rest can't be trusted
+    record::CpuIdentity cpu;  ///< must agree too
     std::string vm_name;
     uint64_t vm = 0;        ///< replica::Config::vm
     uint16_t udp_port = 0;  ///< where the owner takes heartbeats
@@ -32,7 +34,7 @@ struct Introduction {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(purpose, build, vm_name, vm, udp_port, settings);
+        codec(purpose, build, cpu, vm_name, vm, udp_port, settings);
     }
 };
 

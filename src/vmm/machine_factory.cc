@@ -3,6 +3,7 @@
 #include "host/clock.h"
 #include "host/disk_image.h"
 #include "host/files.h"
+#include "machine/boot.h"
 
 namespace lockstep::vmm {
 
@@ -13,6 +14,8 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     config.command_line = settings.command_line;
     config.start_time_s = host::wall_clock_s();
     config.kernel = TRY(host::read_file(settings.kernel));
+    if (Result<void> good = machine::check_kernel(config.kernel); !good)
+        return error("{}: {}", settings.kernel, good.error().message());
     if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
     for (const DiskSettings& disk : settings.disks)
         config.disks.push_back({TRY(host::DiskImage::size_of(disk.path)), disk.read_only, disk.serial});

@@ -24,7 +24,7 @@ constexpr size_t kRecentPackets = 16;
 
 VmProcess::~VmProcess() {
     vcpu_.reset();
-    if (recording_) (void)recording_->finish(complete_, record::EndReason::kStopped);
+    (void)end_recording(Ending::Kind::kFailed);
 }
 
 void VmProcess::crash() {
@@ -49,7 +49,7 @@ void VmProcess::drain_vcpu() {
 void VmProcess::take(EntryMade& made) {
     complete_ = made.entry.icount;
     if (made.entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
-    if (recording_) recording_->append(made.entry);
+    if (recording_ && recording_->has_begun()) recording_->append(made.entry);
     Bytes encoded;
     if (replica_->wants_log()) {
         ByteWriter out(encoded);
@@ -72,7 +72,7 @@ void VmProcess::remember_packets(bus::Output output) {
 
 void VmProcess::take(ProgressMade& made) {
     complete_ = made.icount;
-    if (recording_) recording_->flush();
+    if (recording_ && recording_->has_begun()) recording_->flush();
 }
 
 void VmProcess::take(Replayed& made) {
@@ -108,7 +108,7 @@ void VmProcess::on_timer() {
 void VmProcess::update_meters() {
     uint64_t sent = earlier_links_bytes_ + (link_ ? link_->bytes_sent() : 0);
     log_rate_.set(loop_.now_ns(), sent);
-    if (recording_) recording_->flush();
+    if (recording_ && recording_->has_begun()) recording_->flush();
 }
 
 bool VmProcess::keeps_hashes() const { return recording_ || replica_->wants_log(); }
@@ -137,7 +137,7 @@ VmStatus VmProcess::status() const {
     status.checkpoints = checkpoints_;
     status.traffic = backends_->traffic();
     status.console = backends_->console_place();
-    status.recording = recording_ ? recording_->path() : "";
+    status.recording = recording_ && recording_->has_begun() ? recording_->path() : "";
     status.uptime_ms = (loop_.now_ns() - started_ns_) / host::kNsPerMs;
     if (live_) status.live_ms = (loop_.now_ns() - live_since_ns_) / host::kNsPerMs;
     return status;
@@ -185,27 +185,40 @@ Result<void> VmProcess::start_recording(const std::string& path) {
     if (replica_->wants_log())
         return error("VM {} is protected: record it while it runs alone (unprotect it first)",
                      settings_.name);
-    if (std::filesystem::exists(path)) return error("the file {} exists already; choose another name", path);
-    vcpu_->call([this, path](machine::Machine& machine, const DriverCounts& counts, LogPos position) {
+    TRY(open_recording(path));
+    vcpu_->call([this, raw = recording_.get()](machine::Machine& machine, const DriverCounts& counts,
+                                               LogPos position) {
         auto state = std::make_shared<Bytes>(save_state(machine, counts));
-        vcpu_->report([this, path, state, position, icount = machine.icount()] {
-            auto recording =
-                FileRecording::create(loop_, path, configuration_, *state, position, icount,
-                                      [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
-                                          log_error("the recording ends here: {}", why.message());
-                                          if (!alive.expired()) recording_.reset();
-                                      });
-            if (!recording)
-                return log_error("cannot record VM {}: {}", settings_.name, recording.error().message());
-            recording_ = recording.take();
+        vcpu_->report([this, raw, state, position, icount = machine.icount()] {
+            if (recording_.get() != raw) return;  // it was given up meanwhile
+            recording_->begin(configuration_, *state, position, icount);
             vcpu_->set_hash_period(settings_.protection.hash_ms * host::kNsPerMs);
         });
     });
     return {};
 }
 
+Result<void> VmProcess::open_recording(const std::string& path) {
+    recording_failure_.clear();
+    recording_ =
+        TRY(FileRecording::create(loop_, path, [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
+            if (!alive.expired()) recording_failed(why);
+        }));
+    return {};
+}
+
+/// The file keeps what it has, the VM goes on.
+void VmProcess::recording_failed(const Error& why) {
+    if (!recording_failure_.empty()) return;
+    recording_failure_ = why.message();
+    log_error("VM {}: the recording ends here: {}", settings_.name, why.message());
+    recording_.reset();
+}
+
 Result<std::string> VmProcess::stop_recording() {
     if (!recording_) return error("VM {} isn't being recorded", settings_.name);
+    if (!recording_->has_begun())
+        return error("the recording of VM {} is only beginning; try again", settings_.name);
     std::unique_ptr<FileRecording> recording = std::move(recording_);
     TRY(recording->finish(complete_, record::EndReason::kStopped));
     if (!keeps_hashes()) vcpu_->set_hash_period(0);

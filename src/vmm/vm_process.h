@@ -109,6 +109,7 @@ class VmProcess {
 
     // vm_start.cc
     Result<void> open(bool terminal);
+    Result<void> end_recording(Ending::Kind kind);
     void look_elsewhere(size_t candidate);
     void claim_first_term();
     void run_first(Term term);
@@ -134,6 +135,8 @@ class VmProcess {
     void on_timer();
     void update_meters();
     bool keeps_hashes() const;
+    Result<void> open_recording(const std::string& path);
+    void recording_failed(const Error& why);
 
     // vm_actions.cc: what the replica wants
     void act();
@@ -182,6 +185,7 @@ class VmProcess {
     std::unique_ptr<Greeting> greeting_;
     uint64_t term_attempts_ = 0;
     std::unique_ptr<FileRecording> recording_;
+    std::string recording_failure_;  ///< why the last one ended early; empty: it didn't
     host::Timer timer_;
 
     bool live_ = false;  ///< the guest runs here

@@ -1,6 +1,5 @@
 // How a VM process starts, as an owner or as a backup, and how it ends.
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -11,6 +10,7 @@
 #include "host/host_cpu.h"
 #include "host/limits.h"
 #include "host/random.h"
+#include "vmm/host_list.h"
 #include "vmm/vm_process.h"
 
 namespace lockstep::vmm {
@@ -34,24 +34,6 @@ uint64_t random_number() {
 std::string identity_text(const record::CpuIdentity& cpu) {
     return fmt::format("{} family {} model {} features {:x} mxcsr {:x} arithmetic {:x}", cpu.vendor,
                        cpu.family, cpu.model, cpu.features.bits, cpu.mxcsr_mask, cpu.arithmetic);
-}
-
-/// Whether an address is one of this host's: only then can a socket be bound to it.
-bool is_local(const std::string& address) {
-    Result<host::SocketAddress> parsed =
-        host::SocketAddress::parse(address.substr(0, address.rfind(':')) + ":0");
-    if (!parsed) return false;
-    host::FileDescriptor socket(::socket(parsed.value().family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    return socket && ::bind(socket.get(), parsed.value().get(), parsed.value().length) == 0;
-}
-
-std::vector<std::string> other_hosts(const VmSettings& settings, const std::string& this_host) {
-    std::vector<std::string> others;
-    for (const std::string& host : settings.protection.hosts) {
-        bool here = this_host.empty() ? is_local(host) : host == this_host;
-        if (!here) others.push_back(host);
-    }
-    return others;
 }
 
 replica::Timing timing_of(const ProtectionSettings& protection) {
@@ -82,7 +64,6 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
       folder_(std::move(folder)),
       ended_(std::move(ended)),
       self_(random_number()),
-      candidates_(other_hosts(settings, environment.this_host)),
       started_ns_(loop.now_ns()) {
     vcpu_ = std::make_unique<VcpuThread>(factory_, [this] {
         loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
@@ -117,19 +98,15 @@ Result<void> VmProcess::open(bool terminal) {
 Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop, MachineFactory& factory,
                                                           const VmSettings& settings,
                                                           const Environment& environment, Ended ended) {
+    auto others = TRY(hosts_beside_owner(settings.protection.hosts, environment.this_host));
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
     std::unique_ptr<VmProcess> vm(
         new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+    vm->candidates_ = std::move(others);
     vm->vm_ = random_number();
     vm->configuration_ = TRY(factory.configure(settings));
-    if (!environment.record_path.empty())
-        vm->recording_ = TRY(FileRecording::create(
-            loop, environment.record_path, vm->configuration_, std::nullopt, LogPos(0), Icount(0),
-            [raw = vm.get(), alive = std::weak_ptr<bool>(vm->alive_)](const Error& why) {
-                log_error("the recording ends here: {}", why.message());
-                if (!alive.expired()) raw->recording_.reset();
-            }));
     TRY(vm->open(environment.terminal));
+    if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
     if (vm->arbiter_)
         vm->look_elsewhere(0);
     else
@@ -180,6 +157,7 @@ void VmProcess::run_first(Term term) {
 
 void VmProcess::go(Term term) {
     replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0)));
+    if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
     gate_ = std::make_unique<OutputGate>(
         *replica_, [this] { return now_ms(); },
         [this](const bus::Output& output) { backends_->submit(output); });
@@ -203,6 +181,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
     std::unique_ptr<VmProcess> vm(
         new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+    vm->candidates_ = hosts_beside_backup(settings.protection.hosts, environment.this_host);
     vm->vm_ = introduction.vm;
     TRY(vm->open(false));
     if (!vm->arbiter_)
@@ -236,6 +215,7 @@ replica::Config VmProcess::replica_config() const {
 Introduction VmProcess::introduction() const {
     return {.purpose = Purpose::kProtect,
             .build = build_,
+            .cpu = host::host_cpu_identity(),
             .vm_name = settings_.name,
             .vm = vm_,
             .udp_port = 0,
@@ -253,14 +233,22 @@ void VmProcess::end(Ending::Kind kind, const std::string& sentence) {
     if (std::exchange(ending_, true)) return;
     timer_.reset();
     backends_->stop();
-    if (recording_) {
+    if (Result<void> recorded = end_recording(kind); !recorded && kind == Ending::Kind::kPoweredOff)
+        return finish_ending({Ending::Kind::kFailed, recorded.error().message()}, kLastWordsAttempts);
+    finish_ending({kind, sentence}, kLastWordsAttempts);
+}
+
+/// Fails where the process was started to record, and the recording isn't whole.
+Result<void> VmProcess::end_recording(Ending::Kind kind) {
+    if (recording_ && recording_->has_begun()) {
         record::EndReason reason =
             kind == Ending::Kind::kPoweredOff ? record::EndReason::kPowerOff : record::EndReason::kStopped;
         if (Result<void> finished = recording_->finish(complete_, reason); !finished)
-            log_error("{}", finished.error().message());
-        recording_.reset();
+            recording_failed(finished.error());
     }
-    finish_ending({kind, sentence}, kLastWordsAttempts);
+    recording_.reset();
+    if (recording_failure_.empty() || environment_.record_path.empty()) return {};
+    return error("the recording {} is cut short: {}", environment_.record_path, recording_failure_);
 }
 
 /// Last words to the other side leave before the process does, if they can.

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -202,6 +203,32 @@ TEST_F(NetworkTest, ItJoinsABridge) {
     ioctl(control.get(), SIOCBRDELBR, "bridge0");
 }
 
+TEST_F(NetworkTest, APortOfItsBridgeIsLeftThereAndOneOfAnotherIsRefused) {
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM, 0));
+    if (ioctl(control.get(), SIOCBRADDBR, "bridge0") < 0) GTEST_SKIP() << "this kernel has no bridges";
+    ioctl(control.get(), SIOCBRADDBR, "bridge1");
+    FileDescriptor persistent(open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq device{};
+    std::strcpy(device.ifr_name, "guest0");
+    device.ifr_flags = IFF_TAP | IFF_NO_PI;
+    ASSERT_EQ(ioctl(persistent.get(), TUNSETIFF, &device), 0);
+    ASSERT_EQ(ioctl(persistent.get(), TUNSETPERSIST, 1), 0);
+    persistent.reset();
+    for (int i = 0; i < 2; ++i) make_tap({.name = "guest0", .bridge = "bridge0"});
+    auto refused = TapDevice::create(*loop_, {.name = "guest0", .bridge = "bridge1"});
+    ASSERT_FALSE(refused.ok());
+    expect_contains(refused.error().message(), "a port of another bridge than bridge1");
+    auto no_bridge = TapDevice::create(*loop_, {.name = "guest1", .bridge = "lo"});
+    ASSERT_FALSE(no_bridge.ok());
+    expect_contains(no_bridge.error().message(), "lo is no bridge");
+    FileDescriptor last(open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    EXPECT_EQ(ioctl(last.get(), TUNSETIFF, &device), 0);
+    EXPECT_EQ(ioctl(last.get(), TUNSETPERSIST, 0), 0);
+    last.reset();
+    ioctl(control.get(), SIOCBRDELBR, "bridge0");
+    ioctl(control.get(), SIOCBRDELBR, "bridge1");
+}
+
 TEST_F(NetworkTest, AMissingRightIsNamed) {
     pid_t child = fork();
     if (child == 0) {
@@ -238,6 +265,7 @@ TEST_F(NetworkTest, AChannelWhoseLinkDiesIsBroken) {
 TEST(MacAddress, AreParsedAndPrinted) {
     EXPECT_EQ(parse_mac("52:54:00:12:34:56").value(), kMac);
     EXPECT_EQ(mac_text(kMac), "52:54:00:12:34:56");
+    EXPECT_FALSE(parse_mac("00:00:00:00:00:00").ok());
     for (const char* bad : {"", "52:54:00:12:34", "52:54:00:12:34:56:78", "52-54-00-12-34-56",
                             "52:54:00:12:34:5g", "53:54:00:12:34:56"})
         EXPECT_FALSE(parse_mac(bad).ok()) << bad;

@@ -103,6 +103,11 @@ TEST_F(BootTest, WhatIsNoKernelIsNamed) {
     Bytes cut = make_kernel(SMALL_KERNEL(halt));
     cut.resize(0x400);
     EXPECT_NE(boot(cut).error().message().find("cut short"), std::string::npos);
+    Bytes whole = make_kernel(SMALL_KERNEL(halt));
+    whole[0x1f4] = 100;  // the header tells of 1600 bytes of code
+    EXPECT_NE(boot(whole).error().message().find("cut short"), std::string::npos);
+    whole.resize(0x400 + 1600);
+    EXPECT_TRUE(boot(whole).ok());
 }
 
 TEST_F(BootTest, TooLittleMemoryIsNamed) {

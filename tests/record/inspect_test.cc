@@ -144,7 +144,7 @@ TEST(Inspect, ASummaryOfACutLogShowsItsGoodPart) {
     EXPECT_TRUE(has(summary.problem, "the log is cut off")) << summary.problem;
     Bytes nothing;
     LogCursor empty = cursor(nothing);
-    EXPECT_EQ(summarise(empty).problem, "a.log: the log is empty");
+    EXPECT_EQ(summarise(empty).problem, "a.log: the log is empty; record again");
 }
 
 TEST(Inspect, AFailingSourceIsAProblem) {

@@ -98,11 +98,12 @@ class Pair {
 
     std::string folder, shared;
     std::string runtime(const std::string& host) const { return folder + "/" + host; }
+    /// The address of a host's daemon.
+    std::string address(const std::string& host) const;
     Proxy* proxy() { return proxy_.get(); }
     Process& vm() { return *vm_; }
 
   private:
-    std::string address(const std::string& host) const;
     void show_logs() const;
     std::map<std::string, uint16_t> ports_;
     std::map<std::string, std::unique_ptr<Process>> daemons_;

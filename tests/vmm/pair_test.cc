@@ -6,7 +6,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/files.h"
+#include "host/host_cpu.h"
 #include "pair_harness.h"
+#include "vmm/backup_seeker.h"
+#include "vmm/version.h"
 
 namespace lockstep::vmm {
 namespace {
@@ -192,6 +196,48 @@ TEST(Pair, AHostWithAnotherBuildRefusesAndHarmsNobody) {
     pair.kill_daemon("b");
     pair.start_daemon("b", LOCKSTEP_TOY);
     pair.wait_for_state("a", "Protected");
+}
+
+TEST(Pair, AHostThatCantTakeTheBackupSaysWhyAndHarmsNobody) {
+    Pair pair;
+    std::ofstream(pair.runtime("b") + "/toy").close();  // a file where the VM's runtime folder belongs
+    auto vm = pair.start_vm("a");
+    pair.wait_for("a says why", [&] {
+        return pair.status("a")
+                   .value("no_backup_why", "")
+                   .find("can't take the backup of VM toy: cannot make folder") != std::string::npos;
+    });
+    EXPECT_EQ(pair.state("a"), "Solo");
+    expect_goes_on(pair, "a", pair.checked_lines("a"));
+    std::filesystem::remove(pair.runtime("b") + "/toy");
+    pair.wait_for_state("a", "Protected");
+}
+
+TEST(Pair, AHostWithAnotherProcessorRefusesWithTheFeatureThatIsMissing) {
+    Pair pair;
+    pair.start();
+    Introduction stranger;
+    stranger.purpose = Purpose::kProtect;
+    stranger.vm_name = "stranger";
+    // The build is that of the daemon, not of this test.
+    host::MappedFile executable = host::MappedFile::open(LOCKSTEP_TOY).take();
+    auto build = record::BuildIdentity::of_executable(kVersion, executable.bytes());
+    stranger.build = fmt::format("{} {:016x}", build.version, build.hash);
+    stranger.cpu = host::host_cpu_identity();
+    stranger.cpu.features.bits |= 1ull << 63;  // a feature that no processor has
+    stranger.cpu.features.bits &= ~1ull;       // and sse3 missing
+    auto loop = host::EventLoop::create().take();
+    std::string sentence;
+    Greeting greeting(*loop, pair.address("b"), stranger, 5'000'000'000,
+                      [&](Result<std::unique_ptr<PairLink>> link, const Answer&) {
+                          sentence = link ? "accepted" : link.error().message();
+                          loop->stop();
+                      });
+    loop->run();
+    EXPECT_NE(sentence.find("the processors are not compatible"), std::string::npos) << sentence;
+    EXPECT_NE(sentence.find("only here: sse3"), std::string::npos) << sentence;
+    EXPECT_EQ(pair.process("b", "stranger"), 0);
+    EXPECT_EQ(pair.state("a"), "Protected") << "the VM that runs there is unharmed";
 }
 
 TEST(Pair, AVmRunsOnce) {
