@@ -144,6 +144,16 @@ void Assembler::bextr(HostReg to, HostReg from, HostReg control) {
     byte(0xf7);
     modrm_reg(to, from);
 }
+void Assembler::pext_near(HostReg to, HostReg from, const void* mask) {
+    byte(0xc4);
+    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | 0x20 | 0x02));
+    byte(static_cast<uint8_t>(0x80 | (~from & 15) << 3 | 0x02));
+    byte(0xf5);
+    byte(static_cast<uint8_t>((to & 7) << 3 | 5));
+    int64_t distance = static_cast<const uint8_t*>(mask) - (at_ + 4);
+    CHECK(distance == static_cast<int32_t>(distance));
+    u32(static_cast<uint32_t>(distance));
+}
 void Assembler::sarx(HostReg to, HostReg from, HostReg count) {
     byte(0xc4);
     byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
@@ -161,6 +171,15 @@ void Assembler::rorx(HostReg to, HostReg from, uint8_t count) {
     byte(count);
 }
 
+Fixup Assembler::jrcxz() {
+    byte(0xe3), byte(0);
+    return at_ - 1;
+}
+void Assembler::bind_short(Fixup fixup) {
+    int64_t distance = at_ - (fixup + 1);
+    CHECK(distance >= 0 && distance <= 127);
+    *fixup = static_cast<uint8_t>(distance);
+}
 Fixup Assembler::jcc(Condition condition) {
     byte(0x0f), byte(static_cast<uint8_t>(0x80 | condition));
     u32(0);

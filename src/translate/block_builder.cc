@@ -331,6 +331,7 @@ void BlockBuilder::emit_cold_part(const ColdPart& part) {
         asm_.cmp32_imm(kHostR13, static_cast<int32_t>(kPageSize - part.size));
         asm_.jcc_to(kBelowEqual, part.back);
     }
+    if (part.rcx_in_r12) asm_.mov(kHostRcx, kHostR12);
     if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
     if (part.flags == Flags::kSlot) restore_flags();
     if (part.flags == Flags::kRax) restore_flags_from_rax();

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -96,6 +97,7 @@ class BlockBuilder {
     struct ColdPart {
         Fixup fixup;
         uint32_t record;
+        bool rcx_in_r12 = false;  ///< where the look-up kept the flags
         Flags flags = Flags::kHost;
         HostReg address = kNoReg;  ///< moved to r14
         uint8_t* back = nullptr;   ///< where a misaligned access that stays in its page goes on
@@ -139,6 +141,13 @@ class BlockBuilder {
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
+    /// The same for the stack access of a call or return, where the guest's flags are in the host's and stay there: flags
+    /// are live there by our rule, and saving them costs more than the access. bind_island() follows, behind the
+    /// instruction's last jump.
+    void emit_stack_lookup_keeping_flags(const Address& address, bool write);
+    void bind_island();
+    bool flags_are_worth_keeping() const { return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty(); }
+    void load_map_entry(bool write);
     HostMem found(const Address& address) const { return {.base = address.base, .index = kHostR13}; }
     void load_guest(HostReg to, uint8_t number);
     HostMem slot(uint8_t number) const;
@@ -169,7 +178,7 @@ class BlockBuilder {
     void emit_conditional(const GuestInstruction& instruction);
     void emit_loop(const GuestInstruction& instruction);
     void emit_return(const GuestInstruction& instruction);
-    HostMem emit_push_lookup();
+    HostMem emit_push_lookup(bool last_of_block = false);
     void push_return_address(uint64_t pc);
     void jump_direct(uint64_t target) { jump_direct(asm_.jmp(), target); }
     /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
@@ -206,6 +215,7 @@ class BlockBuilder {
     bool relocatable_ = false;    ///< so far
     uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
     std::vector<ColdPart> cold_;
+    std::optional<ColdPart> island_;  ///< where a short jump of the instruction leads
 };
 
 }  // namespace lockstep::translate

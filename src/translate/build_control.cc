@@ -15,12 +15,16 @@
 namespace lockstep::translate {
 
 // After it the place for the pushed value is the returned operand; RSP is still unchanged.
-HostMem BlockBuilder::emit_push_lookup() {
+HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
     asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
     Address address{.base = kHostR14,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
-    emit_lookup(address, 8, true);
+    if (last_of_block && flags_are_worth_keeping()) {
+        emit_stack_lookup_keeping_flags(address, true);
+    } else {
+        emit_lookup(address, 8, true);
+    }
     stack_aligned_ = true;
     return found(address);
 }
@@ -75,7 +79,7 @@ void BlockBuilder::emit_leave(const GuestInstruction&) {
 }
 
 void BlockBuilder::push_return_address(uint64_t pc) {
-    HostMem place = emit_push_lookup();
+    HostMem place = emit_push_lookup(true);
     if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {  // only where addresses are fixed
         asm_.store_imm(place, static_cast<int32_t>(pc));
     } else {
@@ -89,6 +93,7 @@ void BlockBuilder::emit_call(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
     need_flags();
     jump_direct(instruction.branch_target());
+    bind_island();
 }
 
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
@@ -104,6 +109,7 @@ void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
     load_state(kHostR14, cache_.state().scratch);
     jump_to_r14();
+    bind_island();
 }
 
 void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
@@ -122,13 +128,18 @@ void BlockBuilder::emit_return(const GuestInstruction& instruction) {
     Address address{.base = kHostRsp,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
-    emit_lookup(address, 8, false);
+    if (flags_are_worth_keeping()) {
+        emit_stack_lookup_keeping_flags(address, false);
+    } else {
+        emit_lookup(address, 8, false);
+    }
     asm_.load(kHostR14, found(address));
     int32_t released = 8;
     if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         released += static_cast<int32_t>(instruction.operands[0].imm.value.u);
     asm_.lea(kHostRsp, {.base = kHostRsp, .disp = released});
     jump_to_r14();
+    bind_island();
 }
 
 void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {

@@ -130,6 +130,61 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         cold_.push_back(misaligned);
     }
     asm_.bextr(kHostR13, base, kHostR10);
+    load_map_entry(write);
+    asm_.test(kHostR13, kHostR13);
+    cold_.push_back({.fixup = asm_.jcc(kEqual),
+                     .record = record,
+                     .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
+                     .address = base});
+    note_operation();
+}
+
+// Two branches that look at no flags: PEXT gives what must be zero (the low bits), or mustn't (the entry).
+//
+//     mov  r12, rcx
+//     pext rcx, address, [7] ; jrcxz aligned ; jmp cold          unless alignment is known
+//     pext r13, address, [mask] ; mov r13, entry
+//     mov  rcx, r13 ; jrcxz island ; mov rcx, r12
+void BlockBuilder::emit_stack_lookup_keeping_flags(const Address& address, bool write) {
+    uint32_t record = add_record({.kind = ExitKind::kMemory,
+                                  .size = 8,
+                                  .write = write,
+                                  .misaligned_is_slow = true,
+                                  .stack = true,
+                                  .credit = credit(),
+                                  .pc = run_[index_].pc,
+                                  .host = resume_});
+    EngineState& state = cache_.state();
+    ColdPart cold{.fixup = nullptr, .record = record, .rcx_in_r12 = true, .address = address.base};
+    asm_.mov(kHostR12, kHostRcx);
+    if (address.known_alignment < 8) {
+        asm_.pext_near(kHostRcx, address.base, &state.alignment_mask);
+        relocate(RelocationKind::kNear, 4);
+        Fixup aligned = asm_.jrcxz();
+        cold.fixup = asm_.jmp();
+        cold_.push_back(cold);
+        asm_.bind_short(aligned);
+    }
+    asm_.pext_near(kHostR13, address.base, source_.user ? &state.user_index_mask : &state.kernel_index_mask);
+    relocate(RelocationKind::kNear, 4);
+    load_map_entry(write);
+    asm_.mov(kHostRcx, kHostR13);
+    cold.fixup = asm_.jrcxz();
+    island_ = cold;
+    asm_.mov(kHostRcx, kHostR12);
+    note_operation();
+}
+
+void BlockBuilder::bind_island() {
+    if (!island_) return;
+    asm_.bind_short(island_->fixup);
+    island_->fixup = asm_.jmp();
+    cold_.push_back(*island_);
+    island_.reset();
+}
+
+// r13: the index, then the entry.
+void BlockBuilder::load_map_entry(bool write) {
     if (write) {
         asm_.load_gs_indexed(kHostR13, kHostR13);
     } else {
@@ -138,12 +193,6 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
                              .scale = 8,
                              .disp = ShadowMap::read_displacement(source_.user)});
     }
-    asm_.test(kHostR13, kHostR13);
-    cold_.push_back({.fixup = asm_.jcc(kEqual),
-                     .record = record,
-                     .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
-                     .address = base});
-    note_operation();
 }
 
 }  // namespace lockstep::translate

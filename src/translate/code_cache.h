@@ -40,6 +40,7 @@ struct ExitRecord {
     bool write = false;               ///< kMemory
     bool chainable = false;           ///< kLink: source and target share their page
     bool requires_alignment = false;  ///< kMemory: a misaligned address raises #GP before all else
+    bool misaligned_is_slow = false;  ///< kMemory: a misaligned address takes the slow path
     bool stack = false;               ///< kMemory: non-canonical addresses raise #SS
     uint16_t credit = 0;              ///< instructions of the block that were counted but not executed
     uint64_t pc = 0;                  ///< guest address to continue at
@@ -113,6 +114,9 @@ struct alignas(64) EngineState {
     uint64_t flags_slot = 0;     ///< the guest's flags while code of ours uses the host's; form of `flags`
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;
+    uint64_t user_index_mask = uint64_t{0x7ffffffff} << 12;  ///< of an address: its index in the shadow map
+    uint64_t kernel_index_mask = uint64_t{0xfffffffff} << 12;
+    uint64_t alignment_mask = 7;   ///< of an address: what must be 0 for an aligned stack access
     uint64_t interrupt_waits = 0;  ///< nonzero: an interrupt would be taken if RFLAGS.IF were set
     struct Fault {
         int trap = 0;  ///< the exception's vector on the host

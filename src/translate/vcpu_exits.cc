@@ -124,7 +124,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     ++counters.memory_misses;
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
-    bool misaligned = record.requires_alignment && address % record.size;
+    bool misaligned = (record.requires_alignment || record.misaligned_is_slow) && address % record.size;
     bool other_half = user() && address >> 63;
     if (crosses || misaligned || other_half) return slow_step();
 
