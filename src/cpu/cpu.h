@@ -25,14 +25,16 @@ struct Cpu {
 void reset(Cpu& cpu);
 
 /// Delivers an exception raised by the instruction at state.rip (faults push rip; traps have advanced it
-/// already), with double faults; false: triple fault, the machine resets. RF and interrupt_shadow are handled here.
+/// already), with double faults; false: triple fault, the machine resets. RF and interrupt_shadow are handled
+/// here.
 [[nodiscard]] bool deliver_exception(Cpu& cpu, const Exception& exception);
 
 /// Delivers an external interrupt: leaves the halted state, pushes through the IDT. False: triple fault.
 [[nodiscard]] bool deliver_interrupt(Cpu& cpu, uint8_t vector);
 
-/// Virtual memory with the privilege of the present CPL; false: `exception` is set, nothing was changed (a write that
-/// crosses pages checks both before it writes). Handles RAM, MMIO (numbers of 1, 2, 4, 8 bytes) and code pages.
+/// Virtual memory with the privilege of the present CPL; false: `exception` is set, nothing was changed (a
+/// write that crosses pages checks both before it writes). Handles RAM, MMIO (numbers of 1, 2, 4, 8 bytes)
+/// and code pages.
 [[nodiscard]] bool read_virtual(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception);
 [[nodiscard]] bool write_virtual(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception);
 
@@ -44,9 +46,10 @@ enum class StepResult : uint8_t {
     kTripleFault,
 };
 
-/// Executes the one instruction at state.rip, if it is one that the interpreter knows (system instructions, string
-/// instructions, far transfers, port I/O, FXSAVE and friends: the table in interpret.cc). Flags in state.rflags are
-/// complete. REP string instructions count as ONE instruction when they run to their end; see interpret_string.cc.
+/// Executes the one instruction at state.rip, if it is one that the interpreter knows (system instructions,
+/// string instructions, far transfers, port I/O, FXSAVE and friends: the table in interpret.cc). Flags in
+/// state.rflags are complete. REP string instructions count as ONE instruction when they run to their end;
+/// see interpret_string.cc.
 StepResult interpret(Cpu& cpu, Exception& exception);
 
 }  // namespace lockstep::cpu

@@ -9,7 +9,24 @@
 
 namespace lockstep::cpu {
 
-enum Gpr : uint8_t { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15 };
+enum Gpr : uint8_t {
+    kRax,
+    kRcx,
+    kRdx,
+    kRbx,
+    kRsp,
+    kRbp,
+    kRsi,
+    kRdi,
+    kR8,
+    kR9,
+    kR10,
+    kR11,
+    kR12,
+    kR13,
+    kR14,
+    kR15
+};
 enum Segment : uint8_t { kEs, kCs, kSs, kDs, kFs, kGs };
 
 /// A segment register with its hidden part. `attributes` has the layout of bits 55:40 of a descriptor
@@ -75,10 +92,11 @@ struct CpuState {
 static_assert(std::is_standard_layout_v<CpuState>);
 
 // RFLAGS
-inline constexpr uint64_t kFlagCf = 1 << 0, kFlagPf = 1 << 2, kFlagAf = 1 << 4, kFlagZf = 1 << 6, kFlagSf = 1 << 7,
-                          kFlagTf = 1 << 8, kFlagIf = 1 << 9, kFlagDf = 1 << 10, kFlagOf = 1 << 11,
-                          kFlagIopl = 3 << 12, kFlagNt = 1 << 14, kFlagRf = 1 << 16, kFlagVm = 1 << 17,
-                          kFlagAc = 1 << 18, kFlagVif = 1 << 19, kFlagVip = 1 << 20, kFlagId = 1 << 21;
+inline constexpr uint64_t kFlagCf = 1 << 0, kFlagPf = 1 << 2, kFlagAf = 1 << 4, kFlagZf = 1 << 6,
+                          kFlagSf = 1 << 7, kFlagTf = 1 << 8, kFlagIf = 1 << 9, kFlagDf = 1 << 10,
+                          kFlagOf = 1 << 11, kFlagIopl = 3 << 12, kFlagNt = 1 << 14, kFlagRf = 1 << 16,
+                          kFlagVm = 1 << 17, kFlagAc = 1 << 18, kFlagVif = 1 << 19, kFlagVip = 1 << 20,
+                          kFlagId = 1 << 21;
 inline constexpr uint64_t kArithmeticFlags = kFlagCf | kFlagPf | kFlagAf | kFlagZf | kFlagSf | kFlagOf;
 
 /// An exception to deliver (Intel SDM vol. 3, 6.15).
@@ -89,7 +107,7 @@ struct Exception {
     uint64_t cr2 = 0;  ///< for page faults: the address
 };
 
-inline constexpr uint8_t kDe = 0, kDb = 1, kBp = 3, kOf = 4, kBr = 5, kUd = 6, kNm = 7, kDf = 8, kTs = 10, kNp = 11,
-                         kSs_ = 12, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kXm = 19;
+inline constexpr uint8_t kDe = 0, kDb = 1, kBp = 3, kOf = 4, kBr = 5, kUd = 6, kNm = 7, kDf = 8, kTs = 10,
+                         kNp = 11, kSs_ = 12, kGp = 13, kPf = 14, kMf = 16, kAc = 17, kXm = 19;
 
 }  // namespace lockstep::cpu

@@ -87,8 +87,8 @@ class Mmu {
     }
     /// The entry of `at`, whatever it allows; null where there is none. No side effects.
     const TlbEntry* cached(GuestVirt at) const;
-    /// Where a fetch at `at` by that privilege would read, by a walk without any side effect; empty where it would
-    /// fault.
+    /// Where a fetch at `at` by that privilege would read, by a walk without any side effect; empty where it
+    /// would fault.
     std::optional<GuestPhys> peek_fetch(GuestVirt at, bool user) const;
 
     unsigned space() const { return space_; }

@@ -18,7 +18,8 @@ class Platform {
     virtual uint32_t read_port(uint16_t port, unsigned size) = 0;
     virtual void write_port(uint16_t port, unsigned size, uint32_t value) = 0;
 
-    /// The local APIC: whether an interrupt of sufficient priority waits, and its vector when the vCPU takes it.
+    /// The local APIC: whether an interrupt of sufficient priority waits, and its vector when the vCPU takes
+    /// it.
     virtual bool interrupt_pending() const = 0;
     virtual uint8_t acknowledge_interrupt() = 0;
 
@@ -33,9 +34,11 @@ class Platform {
     /// The time stamp counter at `now`.
     virtual uint64_t tsc(Icount now) const = 0;
 
-    /// The icount of the next timer; the vCPU stops there. Asked again after every call above that may change it.
+    /// The icount of the next timer; the vCPU stops there. Asked again after every call above that may change
+    /// it.
     virtual Icount next_event() const = 0;
-    /// True once the guest has switched itself off or asked for a reset: the vCPU stops before its next instruction.
+    /// True once the guest has switched itself off or asked for a reset: the vCPU stops before its next
+    /// instruction.
     virtual bool leave_requested() const = 0;
 };
 

@@ -1,5 +1,5 @@
-// A fixed array for the engine's tables, on the host's huge pages where it has any: tables of megabytes that are
-// reached at random cost a TLB miss an access otherwise. Its memory is taken when it is first touched.
+// A fixed array for the engine's tables, on the host's huge pages where it has any: tables of megabytes that
+// are reached at random cost a TLB miss an access otherwise. Its memory is taken when it is first touched.
 #pragma once
 
 #include <sys/mman.h>
@@ -21,8 +21,10 @@ class LargeArray {
     /// `count` elements, all bytes zero.
     explicit LargeArray(size_t count) : count_(count) {
         size_t bytes = mapped_bytes();
-        mapping_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        CHECK(mapping_ != MAP_FAILED, "the host refuses {} MiB of address space for the engine's tables", bytes >> 20);
+        mapping_ =
+            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        CHECK(mapping_ != MAP_FAILED, "the host refuses {} MiB of address space for the engine's tables",
+              bytes >> 20);
         uint64_t start = (reinterpret_cast<uint64_t>(mapping_) + kHugePage - 1) & ~(kHugePage - 1);
         data_ = reinterpret_cast<T*>(start);
         madvise(data_, bytes - kHugePage, MADV_HUGEPAGE);  // a wish only

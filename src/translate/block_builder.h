@@ -141,9 +141,9 @@ class BlockBuilder {
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
-    /// The same for the stack access of a call or return, where the guest's flags are in the host's and stay there: flags
-    /// are live there by our rule, and saving them costs more than the access. bind_island() follows, behind the
-    /// instruction's last jump.
+    /// The same for the stack access of a call or return, where the guest's flags are in the host's and stay
+    /// there: flags are live there by our rule, and saving them costs more than the access. bind_island()
+    /// follows, behind the instruction's last jump.
     void emit_stack_lookup_keeping_flags(const Address& address, bool write);
     void bind_island();
     bool flags_are_worth_keeping() const { return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty(); }

@@ -25,10 +25,18 @@ struct Distances {
 
 void relocate(uint8_t* place, RelocationKind kind, const Distances& distances) {
     switch (kind) {
-        case RelocationKind::kGuestAddress: add_at<uint64_t>(place, distances.guest); break;
-        case RelocationKind::kNegatedGuestAddress: add_at<uint64_t>(place, -distances.guest); break;
-        case RelocationKind::kNear: add_at<uint32_t>(place, -distances.host); break;
-        case RelocationKind::kRecord: add_at<uint32_t>(place, distances.record); break;
+        case RelocationKind::kGuestAddress:
+            add_at<uint64_t>(place, distances.guest);
+            break;
+        case RelocationKind::kNegatedGuestAddress:
+            add_at<uint64_t>(place, -distances.guest);
+            break;
+        case RelocationKind::kNear:
+            add_at<uint32_t>(place, -distances.host);
+            break;
+        case RelocationKind::kRecord:
+            add_at<uint32_t>(place, distances.record);
+            break;
         case RelocationKind::kJumpTarget: {
             add_at<uint64_t>(place, distances.guest);
             uint64_t target;
@@ -65,10 +73,12 @@ Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc) {
         record.next_incoming = kNoRecord;
         if (record.host) record.host += host;
         if (record.stub) record.stub += host;
-        if (record.kind == ExitKind::kLink) Assembler::bind(record.host, record.stub);  // the original may be chained
+        if (record.kind == ExitKind::kLink)
+            Assembler::bind(record.host, record.stub);  // the original may be chained
         cache.add_record(record, false);
     }
-    for (const Relocation& relocation : cache.relocations(from)) relocate(start + relocation.offset, relocation.kind, distances);
+    for (const Relocation& relocation : cache.relocations(from))
+        relocate(start + relocation.offset, relocation.kind, distances);
     cache.use_until(block.host_end);
     return block;
 }

@@ -1,8 +1,9 @@
 // A block for the same guest-physical code at another guest address.
 //
-// Processes map libraries, and themselves, at random places: the same code at a new address costs a copy of its block
-// with other constants, a tenth of a translation. What a copy must change is listed as RELOCATIONS while the block is
-// built (BlockBuilder::relocate()); a block with a constant that no relocation describes isn't relocatable.
+// Processes map libraries, and themselves, at random places: the same code at a new address costs a copy of
+// its block with other constants, a tenth of a translation. What a copy must change is listed as RELOCATIONS
+// while the block is built (BlockBuilder::relocate()); a block with a constant that no relocation describes
+// isn't relocatable.
 #pragma once
 
 #include <cstdint>

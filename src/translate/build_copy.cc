@@ -19,7 +19,8 @@ bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <=
 
 /// The number of a general register as its encoding field has it: AH..BH are 4..7.
 uint8_t gpr_number(ZydisRegister reg) {
-    if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR8) return static_cast<uint8_t>(ZydisRegisterGetId(reg));
+    if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR8)
+        return static_cast<uint8_t>(ZydisRegisterGetId(reg));
     unsigned position = reg - ZYDIS_REGISTER_AL;
     if (position < 8) return static_cast<uint8_t>(position);
     if (reg <= ZYDIS_REGISTER_DIL) return static_cast<uint8_t>(reg - ZYDIS_REGISTER_SPL + 4);
@@ -29,8 +30,8 @@ uint8_t gpr_number(ZydisRegister reg) {
 bool has_high_byte(const GuestInstruction& instruction) {
     for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i) {
         const ZydisDecodedOperand& operand = instruction.operands[i];
-        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT &&
-            is_high_byte(operand.reg.value))
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            operand.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT && is_high_byte(operand.reg.value))
             return true;
     }
     return false;
@@ -46,13 +47,15 @@ bool checks_alignment(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_MOVNTPS:
         case ZYDIS_MNEMONIC_MOVNTPD:
         case ZYDIS_MNEMONIC_MOVNTDQA:
-        case ZYDIS_MNEMONIC_CMPXCHG16B: return true;
-        default: return false;
+        case ZYDIS_MNEMONIC_CMPXCHG16B:
+            return true;
+        default:
+            return false;
     }
 }
 
-/// Instructions that leave their destination as it was where the source is zero; the manual calls it undefined,
-/// every CPU does it, and Linux relies on it.
+/// Instructions that leave their destination as it was where the source is zero; the manual calls it
+/// undefined, every CPU does it, and Linux relies on it.
 bool keeps_destination(ZydisMnemonic mnemonic) {
     return mnemonic == ZYDIS_MNEMONIC_BSF || mnemonic == ZYDIS_MNEMONIC_BSR;
 }
@@ -69,8 +72,8 @@ BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instructi
         const ZydisDecodedOperand& operand = instruction.operands[i];
         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
         if (!is_gpr_class(ZydisRegisterGetClass(operand.reg.value))) continue;
-        Field* field = operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG ? &fields.reg
-                       : operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE  ? &fields.reg
+        Field* field = operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG  ? &fields.reg
+                       : operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE   ? &fields.reg
                        : operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ? &fields.rm
                        : operand.encoding == ZYDIS_OPERAND_ENCODING_NDSNDD   ? &fields.second
                                                                              : nullptr;
@@ -86,8 +89,8 @@ BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instructi
     return fields;
 }
 
-// With a memory operand r13 (and r14) are part of its address. Where one temporary isn't enough, the address is folded
-// into r13.
+// With a memory operand r13 (and r14) are part of its address. Where one temporary isn't enough, the address
+// is folded into r13.
 void BlockBuilder::assign_temporaries(Fields& fields, HostMem* target) {
     Field* all[] = {&fields.reg, &fields.rm, &fields.second};
     unsigned wanted = 0;
@@ -108,7 +111,8 @@ void BlockBuilder::assign_temporaries(Fields& fields, HostMem* target) {
         field->host = same ? same->host : static_cast<uint8_t>(free[next++]);
     }
     for (Field* field : all)
-        if (field->spilled() && field->read) asm_.load(static_cast<HostReg>(field->host), slot(field->number));
+        if (field->spilled() && field->read)
+            asm_.load(static_cast<HostReg>(field->host), slot(field->number));
 }
 
 void BlockBuilder::encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
@@ -119,8 +123,8 @@ void BlockBuilder::encode_vex(const GuestInstruction& instruction, const Fields&
     if (memory) base = memory->base;
     uint8_t second = fields.second.is_gpr ? fields.second.host : 0;
     asm_.byte(0xc4);
-    asm_.byte(static_cast<uint8_t>((fields.reg.host & 8 ? 0 : 0x80) | (index_bit ? 0 : 0x40) | (base & 8 ? 0 : 0x20) |
-                                   vex.m_mmmm));
+    asm_.byte(static_cast<uint8_t>((fields.reg.host & 8 ? 0 : 0x80) | (index_bit ? 0 : 0x40) |
+                                   (base & 8 ? 0 : 0x20) | vex.m_mmmm));
     asm_.byte(static_cast<uint8_t>(vex.W << 7 | (~second & 15) << 3 | vex.L << 2 | vex.pp));
     asm_.byte(instruction.decoded.opcode);
 }
@@ -146,14 +150,23 @@ void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fie
             asm_.rex_reg(raw.rex.W, 0, fields.reg.host, force);
         }
         switch (decoded.opcode_map) {
-            case ZYDIS_OPCODE_MAP_DEFAULT: break;
-            case ZYDIS_OPCODE_MAP_0F: asm_.byte(0x0f); break;
-            case ZYDIS_OPCODE_MAP_0F38: asm_.bytes({0x0f, 0x38}); break;
-            case ZYDIS_OPCODE_MAP_0F3A: asm_.bytes({0x0f, 0x3a}); break;
-            default: CHECK(false, "opcode map {} at {:#x}", static_cast<int>(decoded.opcode_map), instruction.pc);
+            case ZYDIS_OPCODE_MAP_DEFAULT:
+                break;
+            case ZYDIS_OPCODE_MAP_0F:
+                asm_.byte(0x0f);
+                break;
+            case ZYDIS_OPCODE_MAP_0F38:
+                asm_.bytes({0x0f, 0x38});
+                break;
+            case ZYDIS_OPCODE_MAP_0F3A:
+                asm_.bytes({0x0f, 0x3a});
+                break;
+            default:
+                CHECK(false, "opcode map {} at {:#x}", static_cast<int>(decoded.opcode_map), instruction.pc);
         }
         bool in_opcode = !modrm && fields.reg.is_gpr;
-        asm_.byte(in_opcode ? static_cast<uint8_t>((decoded.opcode & 0xf8) | (fields.reg.host & 7)) : decoded.opcode);
+        asm_.byte(in_opcode ? static_cast<uint8_t>((decoded.opcode & 0xf8) | (fields.reg.host & 7))
+                            : decoded.opcode);
     }
     if (memory) {
         asm_.modrm_mem(fields.reg.host, *memory);
@@ -161,7 +174,8 @@ void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fie
         asm_.modrm_reg(fields.reg.host, rm);
     }
     if (raw.imm[0].size)
-        asm_.bytes({instruction.bytes + raw.imm[0].offset, static_cast<size_t>(decoded.length - raw.imm[0].offset)});
+        asm_.bytes(
+            {instruction.bytes + raw.imm[0].offset, static_cast<size_t>(decoded.length - raw.imm[0].offset)});
 }
 
 void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
@@ -187,13 +201,15 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         }
     }
     for (Field* field : {&fields.second, &fields.reg, &fields.rm})
-        if (field->spilled() && field->write) asm_.store(slot(field->number), static_cast<HostReg>(field->host));
+        if (field->spilled() && field->write)
+            asm_.store(slot(field->number), static_cast<HostReg>(field->host));
     note_stack_pointer(instruction);
 }
 
-// AH..BH exclude a REX prefix, so the address has to be in a low register: RSI, which no such instruction uses. The
-// page is touched first: a host fault finds RSI still in place.
-void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields, const HostMem& target) {
+// AH..BH exclude a REX prefix, so the address has to be in a low register: RSI, which no such instruction
+// uses. The page is touched first: a host fault finds RSI still in place.
+void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
+                                       const HostMem& target) {
     asm_.lea(kHostR13, target);
     asm_.rex_mem(false, kHostR12, {.base = kHostR13});
     asm_.byte(0x8a), asm_.modrm_mem(kHostR12, {.base = kHostR13});
@@ -288,12 +304,17 @@ void BlockBuilder::note_stack_pointer(const GuestInstruction& instruction) {
     const ZydisDecodedInstruction& decoded = instruction.decoded;
     for (unsigned i = 0; i < decoded.operand_count; ++i) {
         const ZydisDecodedOperand& operand = instruction.operands[i];
-        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || !(operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) continue;
-        if (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value) != ZYDIS_REGISTER_RSP)
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER ||
+            !(operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
             continue;
-        bool immediate = instruction.operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && decoded.operand_width == 64;
+        if (ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value) !=
+            ZYDIS_REGISTER_RSP)
+            continue;
+        bool immediate =
+            instruction.operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && decoded.operand_width == 64;
         bool multiple = immediate && instruction.operands[1].imm.value.u % 8 == 0;
-        bool keeps = multiple && (decoded.mnemonic == ZYDIS_MNEMONIC_ADD || decoded.mnemonic == ZYDIS_MNEMONIC_SUB);
+        bool keeps =
+            multiple && (decoded.mnemonic == ZYDIS_MNEMONIC_ADD || decoded.mnemonic == ZYDIS_MNEMONIC_SUB);
         bool aligns = multiple && decoded.mnemonic == ZYDIS_MNEMONIC_AND;
         stack_aligned_ = aligns || (stack_aligned_ && keeps);
         return;

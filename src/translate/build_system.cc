@@ -1,10 +1,10 @@
-// System instructions that kernels execute all the time, translated instead of interpreted: CLI, STI, PUSHFQ, SWAPGS,
-// CLD, STD. RFLAGS beyond the arithmetic flags is in CpuState.
+// System instructions that kernels execute all the time, translated instead of interpreted: CLI, STI, PUSHFQ,
+// SWAPGS, CLD, STD. RFLAGS beyond the arithmetic flags is in CpuState.
 //
-// STI (Intel SDM vol. 2) lets no interrupt in before the end of the next instruction. It is translated only where that
-// one follows in the same block; there is nothing to do then unless an interrupt waits: the block leaves, and the
-// interpreter goes through with it. An interrupt can't arrive in the midst of translated code (EngineState::
-// interrupt_waits).
+// STI (Intel SDM vol. 2) lets no interrupt in before the end of the next instruction. It is translated only
+// where that one follows in the same block; there is nothing to do then unless an interrupt waits: the block
+// leaves, and the interpreter goes through with it. An interrupt can't arrive in the midst of translated code
+// (EngineState:: interrupt_waits).
 #include "translate/block_builder.h"
 
 namespace lockstep::translate {
@@ -24,22 +24,31 @@ bool BlockBuilder::is_translated_system(const GuestInstruction& instruction) con
     switch (instruction.decoded.mnemonic) {
         case ZYDIS_MNEMONIC_CLD:
         case ZYDIS_MNEMONIC_STD:
-        case ZYDIS_MNEMONIC_PUSHFQ: return true;
+        case ZYDIS_MNEMONIC_PUSHFQ:
+            return true;
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
-        case ZYDIS_MNEMONIC_SWAPGS: return !source_.user;
-        default: return false;
+        case ZYDIS_MNEMONIC_SWAPGS:
+            return !source_.user;
+        default:
+            return false;
     }
 }
 
 void BlockBuilder::emit_system(const GuestInstruction& instruction) {
     switch (instruction.decoded.mnemonic) {
-        case ZYDIS_MNEMONIC_CLD: return emit_clear_flag(cpu::kFlagDf);
-        case ZYDIS_MNEMONIC_STD: return emit_set_flag(cpu::kFlagDf);
-        case ZYDIS_MNEMONIC_CLI: return emit_clear_flag(cpu::kFlagIf);
-        case ZYDIS_MNEMONIC_STI: return emit_sti();
-        case ZYDIS_MNEMONIC_PUSHFQ: return emit_pushfq();
-        default: return emit_swapgs();
+        case ZYDIS_MNEMONIC_CLD:
+            return emit_clear_flag(cpu::kFlagDf);
+        case ZYDIS_MNEMONIC_STD:
+            return emit_set_flag(cpu::kFlagDf);
+        case ZYDIS_MNEMONIC_CLI:
+            return emit_clear_flag(cpu::kFlagIf);
+        case ZYDIS_MNEMONIC_STI:
+            return emit_sti();
+        case ZYDIS_MNEMONIC_PUSHFQ:
+            return emit_pushfq();
+        default:
+            return emit_swapgs();
     }
 }
 
@@ -72,10 +81,11 @@ void BlockBuilder::emit_swapgs() {
     asm_.store(other, kHostR12);
 }
 
-// The arithmetic flags come from the slot, where the access has put them: SF ZF AF PF CF in bits 8 to 15, OF in bit 0.
+// The arithmetic flags come from the slot, where the access has put them: SF ZF AF PF CF in bits 8 to 15, OF
+// in bit 0.
 void BlockBuilder::emit_pushfq() {
-    constexpr uint32_t kLow = 0xd5;                                       // of bits 0 to 7
-    constexpr uint32_t kOthers = 0x00fcffff & ~cpu::kArithmeticFlags;     // without RF and VM
+    constexpr uint32_t kLow = 0xd5;                                    // of bits 0 to 7
+    constexpr uint32_t kOthers = 0x00fcffff & ~cpu::kArithmeticFlags;  // without RF and VM
     HostMem place = emit_push_lookup();
     if (!flags_in_slot_) free_flags();
     asm_.lea(kHostR14, place);

@@ -32,7 +32,8 @@ struct SignalStack {
         stack.ss_sp = memory;
         stack.ss_size = kSignalStackSize;
         stack.ss_flags = static_cast<int>(SS_AUTODISARM);
-        CHECK(memory != MAP_FAILED && sigaltstack(&stack, nullptr) == 0, "no signal stack for the vCPU thread");
+        CHECK(memory != MAP_FAILED && sigaltstack(&stack, nullptr) == 0,
+              "no signal stack for the vCPU thread");
     }
     ~SignalStack() {
         stack_t stack{};
@@ -71,7 +72,8 @@ void handle_stop(void* context) {
     } else if (pc >= reinterpret_cast<const uint8_t*>(trampolines.enter) && pc < trampolines.loaded) {
         if (static_cast<int64_t>(state.counter) < 0) state.counter += kStopBias;
     } else if (!current->cache_.contains(pc)) {
-        // In C++: the flag is looked at before the next entry, but this may be between the look and the entry.
+        // In C++: the flag is looked at before the next entry, but this may be between the look and the
+        // entry.
         if (static_cast<int64_t>(state.counter) < 0) state.counter += kStopBias;
     }
 }
@@ -81,7 +83,9 @@ namespace {
 void install_handlers() {
     struct sigaction action {};
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    action.sa_sigaction = [](int signal, siginfo_t* info, void* context) { handle_fault(signal, info, context); };
+    action.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
+        handle_fault(signal, info, context);
+    };
     for (int signal : kFaultSignals) CHECK(sigaction(signal, &action, nullptr) == 0);
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     action.sa_sigaction = [](int, siginfo_t*, void* context) { handle_stop(context); };

@@ -1,8 +1,9 @@
 // Chains from one page of the kernel to another.
 //
-// A chain is right as long as its target's page is mapped as it was. For user code that is known only of the source's
-// own page; the kernel's pages are the same in all spaces and hardly ever change. So kernel blocks are chained across
-// pages, and when a page goes to which such a chain leads (or all of the upper half), all of them are undone.
+// A chain is right as long as its target's page is mapped as it was. For user code that is known only of the
+// source's own page; the kernel's pages are the same in all spaces and hardly ever change. So kernel blocks
+// are chained across pages, and when a page goes to which such a chain leads (or all of the upper half), all
+// of them are undone.
 #pragma once
 
 #include <bitset>

@@ -24,7 +24,8 @@ int shared_half(const char* name) {
 void map_at(uint64_t at, uint64_t size, int flags, int file) {
     void* mapped = mmap(reinterpret_cast<void*>(at), size, PROT_READ | PROT_WRITE,
                         flags | MAP_FIXED | MAP_NORESERVE, file, 0);
-    CHECK(mapped == reinterpret_cast<void*>(at), "the host refuses {} GiB of address space for a shadow map", size >> 30);
+    CHECK(mapped == reinterpret_cast<void*>(at), "the host refuses {} GiB of address space for a shadow map",
+          size >> 30);
 }
 
 }  // namespace
@@ -32,9 +33,12 @@ void map_at(uint64_t at, uint64_t size, int flags, int file) {
 ShadowMap::ShadowMap(memory::GuestMemory& memory)
     : memory_(memory), write_uses_(memory.physical_end() / kPageSize) {
     region_bytes_ = kMapStride * 2 * cpu::kSpaces + kRegionAlignment;
-    void* region = mmap(nullptr, region_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    CHECK(region != MAP_FAILED, "the host refuses {} GiB of address space for the shadow maps; raise the limit of "
-                                "address space (ulimit -v)", region_bytes_ >> 30);
+    void* region =
+        mmap(nullptr, region_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(region != MAP_FAILED,
+          "the host refuses {} GiB of address space for the shadow maps; raise the limit of "
+          "address space (ulimit -v)",
+          region_bytes_ >> 30);
     region_ = (reinterpret_cast<uint64_t>(region) + kRegionAlignment - 1) & ~(kRegionAlignment - 1);
     int shared_read = shared_half("lockstep-read-map");
     int shared_write = shared_half("lockstep-write-map");
@@ -44,14 +48,15 @@ ShadowMap::ShadowMap(memory::GuestMemory& memory)
 }
 
 void ShadowMap::map_region(int shared_read, int shared_write) {
-    // A map starts kMapOffset % page into a page, so the last entries of the lower half lie in the first page of
-    // the shared upper half. Those few are emptied at each change of space (enter_space).
+    // A map starts kMapOffset % page into a page, so the last entries of the lower half lie in the first page
+    // of the shared upper half. Those few are emptied at each change of space (enter_space).
     for (unsigned space = 0; space < cpu::kSpaces; ++space) {
         for (uint64_t map : {read_map(space), write_map(space)}) {
             uint64_t start = map & ~kPageMask;
             uint64_t border = (map + kHalfBytes) & ~kPageMask;
             map_at(start, border - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-            map_at(border, kHalfBytes + kPageSize, MAP_SHARED, map == read_map(space) ? shared_read : shared_write);
+            map_at(border, kHalfBytes + kPageSize, MAP_SHARED,
+                   map == read_map(space) ? shared_read : shared_write);
         }
     }
 }
@@ -78,7 +83,8 @@ void ShadowMap::enter_space(unsigned space) {
 
 void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
     uint64_t index = index_of(at);
-    uint64_t delta = reinterpret_cast<uint64_t>(memory_.host(GuestPhys(entry.page))) - (at.value() & ~kPageMask);
+    uint64_t delta =
+        reinterpret_cast<uint64_t>(memory_.host(GuestPhys(entry.page))) - (at.value() & ~kPageMask);
     uint64_t& read = read_entry(space_, index);
     if (!read) {
         remember_fill(index);

@@ -4,21 +4,23 @@
 // guest can form reaches host memory outside its RAM.
 //
 // TERMS. A map is a linear array of 8-byte entries, indexed by bits 47:12 of the address; an entry is
-// `delta = host address of the page - guest virtual address of the page`, or 0: not known. There is a read map
-// and a write map for each address space (see cpu/mmu.h); a write entry exists only where a write needs nothing
-// but the store: page writable, dirty bit set, no translated code in it.
+// `delta = host address of the page - guest virtual address of the page`, or 0: not known. There is a read
+// map and a write map for each address space (see cpu/mmu.h); a write entry exists only where a write needs
+// nothing but the store: page writable, dirty bit set, no translated code in it.
 //
 //     space 0:  [ lower half: its own pages | upper half: shared memory, the same in all spaces ]
 //     space 1:  [ lower half                | upper half                                       ]   ...
 //
-// HOW CODE USES THEM (translate_memory.cc). The index is taken from the address with BEXTR, whose control byte
-// pair (start 12, length 35 or 36) is the low half of the register that also holds the read map's address:
+// HOW CODE USES THEM (translate_memory.cc). The index is taken from the address with BEXTR, whose control
+// byte pair (start 12, length 35 or 36) is the low half of the register that also holds the read map's
+// address:
 //
-//     user mode    r10 = read map +   4 = ...230c   35 bits: an upper-half address aliases a lower entry, and the
-//     kernel mode  r10 = read map + 0x104 = ...240c   36 bits                sum leaves the host's user half
+//     user mode    r10 = read map +   4 = ...230c   35 bits: an upper-half address aliases a lower entry, and
+//     the kernel mode  r10 = read map + 0x104 = ...240c   36 bits                sum leaves the host's user
+//     half
 //
-// A sum `address + delta` of a valid entry with an address that has any wrong upper bits keeps those bits, so it is
-// not a host user address and faults. The write map is reached by the GS base.
+// A sum `address + delta` of a valid entry with an address that has any wrong upper bits keeps those bits, so
+// it is not a host user address and faults. The write map is reached by the GS base.
 //
 // LIFE CYCLE. Entries are subsets of the architectural TLB's (cpu::Mmu) and go with them: this class is the
 // TLB's listener. Each map keeps a journal of what was filled, so that dropping a space costs what was used.
@@ -54,8 +56,8 @@ class ShadowMap {
     /// Takes every write entry of a guest-physical page away: it has become a code page.
     void forbid_writes(GuestPhys page);
 
-    /// Before user code runs: takes away the supervisor's pages of the current lower half (early boot, EFI), which
-    /// the map of the two modes would share.
+    /// Before user code runs: takes away the supervisor's pages of the current lower half (early boot, EFI),
+    /// which the map of the two modes would share.
     void enter_user() {
         if (!supervisor_[space_].empty()) drop_supervisor();
     }

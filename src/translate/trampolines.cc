@@ -8,18 +8,24 @@ namespace {
 
 constexpr HostReg kCalleeSaved[] = {kHostRbx, kHostRbp, kHostR12, kHostR13, kHostR14, kHostR15};
 
-void push(Assembler& out, HostReg reg) { out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x50 | (reg & 7))); }
-void pop(Assembler& out, HostReg reg) { out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x58 | (reg & 7))); }
+void push(Assembler& out, HostReg reg) {
+    out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x50 | (reg & 7)));
+}
+void pop(Assembler& out, HostReg reg) {
+    out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x58 | (reg & 7)));
+}
 
 HostMem gpr(unsigned number) {
-    return {.base = kHostR15, .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
+    return {.base = kHostR15,
+            .disp = static_cast<int32_t>(offsetof(cpu::CpuState, gpr) + number * 8) - kStateBias};
 }
 
 /// MOVUPS between an XMM register and its place in the FXSAVE image.
 void move_xmm(Assembler& out, uint8_t opcode, uint8_t number) {
     constexpr size_t kXmmStart = 160;
-    HostMem place{.base = kHostR15,
-                  .disp = static_cast<int32_t>(offsetof(cpu::CpuState, fx) + kXmmStart + number * 16u) - kStateBias};
+    HostMem place{
+        .base = kHostR15,
+        .disp = static_cast<int32_t>(offsetof(cpu::CpuState, fx) + kXmmStart + number * 16u) - kStateBias};
     out.rex_mem(false, number, place);
     out.bytes({0x0f, opcode});
     out.modrm_mem(number, place);
@@ -34,7 +40,8 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     out.load_near(kHostRax, &state.flags);
     out.add_al(0x7f);
     out.sahf();
-    for (unsigned number = 0; number < cpu::kR10; ++number) out.load(static_cast<HostReg>(number), gpr(number));
+    for (unsigned number = 0; number < cpu::kR10; ++number)
+        out.load(static_cast<HostReg>(number), gpr(number));
     out.load_near(kHostR10, &state.read_base);
     out.load_near(kHostR14, &state.entry_address);
     out.load_near(kHostR11, &state.counter);
@@ -46,7 +53,8 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
 
 void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
     made.exits.common = out.here();
-    for (unsigned number = 0; number < cpu::kR10; ++number) out.store(gpr(number), static_cast<HostReg>(number));
+    for (unsigned number = 0; number < cpu::kR10; ++number)
+        out.store(gpr(number), static_cast<HostReg>(number));
     out.lahf();
     out.seto_al();
     out.store_near(&state.flags, kHostRax);

@@ -1,9 +1,9 @@
 // The ways into and out of translated code: a few dozen host instructions that are written at start-up.
 //
 //     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target
-//     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of enter
-//     indirect_miss the jump cache was wrong: exit with the record of kind kIndirect
-//     fault         where the signal handler sends a faulting instruction: exit with the record of kind kHostFault
+//     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of
+//     enter indirect_miss the jump cache was wrong: exit with the record of kind kIndirect fault where the
+//     signal handler sends a faulting instruction: exit with the record of kind kHostFault
 #pragma once
 
 #include "cpu/cpu_state.h"

@@ -171,7 +171,8 @@ TEST_P(PagingTest, AccessesAcrossPages) {
     EXPECT_EQ(result(5), load_number(kAt)) << "PUSH and POP";
 }
 
-// Libraries lie somewhere else in each process, so their blocks are copied; nothing of the first address may stay.
+// Libraries lie somewhere else in each process, so their blocks are copied; nothing of the first address may
+// stay.
 TEST_P(PagingTest, TheSameCodeAtSeveralAddresses) {
     const GuestCode code = LOCKSTEP_GUEST_CODE(copies);
     load(code);

@@ -103,7 +103,8 @@ bool refused_branch(const Outcome& expected, const Outcome& actual) {
 
 /// The last page below the canonical border, which no host maps: some CPUs answer an access there with #GP.
 bool refused_border(const Outcome& expected, const Outcome& actual) {
-    return expected.vector == cpu::kGp && actual.vector == cpu::kPf && actual.cr2 >> 12 == (uint64_t{1} << 35) - 1;
+    return expected.vector == cpu::kGp && actual.vector == cpu::kPf &&
+           actual.cr2 >> 12 == (uint64_t{1} << 35) - 1;
 }
 
 /// Where both pages of a large operand fault, the CPU's model decides which one is reported.

@@ -15,7 +15,7 @@ using namespace guests;
 constexpr uint64_t kRamBytes = 4 << 20;
 constexpr uint64_t kStubs = 0x8000;  ///< guest-physical; vector v's HLT is at kStubs + 4 * v
 constexpr uint64_t kKernelStackTop = 0x10000;
-constexpr uint64_t kFrames = 0x200000;               ///< the sandbox's pages lie somewhere from here on
+constexpr uint64_t kFrames = 0x200000;                 ///< the sandbox's pages lie somewhere from here on
 constexpr uint64_t kInstructionLimit = 8'000'000'000;  // what the bare CPU may do until its limit, and more
 constexpr uint8_t kHlt = 0xf4;
 

@@ -85,8 +85,8 @@ class Differential {
     }
 
   private:
-    /// What the others don't show: the cases lie at one address, and "plain" interprets, too. Each engine takes 8 TiB
-    /// of the host's address space, and eight of them must do.
+    /// What the others don't show: the cases lie at one address, and "plain" interprets, too. Each engine
+    /// takes 8 TiB of the host's address space, and eight of them must do.
     static bool is_useful(const guests::EngineConfiguration& configuration) {
         return configuration.name != "no_copies" && configuration.name != "interpreted_system";
     }

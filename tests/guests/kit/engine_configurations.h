@@ -33,7 +33,12 @@ inline constexpr std::array<EngineConfiguration, 10> kEngineConfigurations{{
     {"interpreted_system", {.inline_system = false}},
     {"small_cache", {.code_cache_bytes = kSmallCodeCache}},
     {"plain",
-     {.block_limit = 3, .chaining = false, .jump_cache = false, .dead_flags = false, .copied_blocks = false, .inline_system = false}},
+     {.block_limit = 3,
+      .chaining = false,
+      .jump_cache = false,
+      .dead_flags = false,
+      .copied_blocks = false,
+      .inline_system = false}},
 }};
 
 }  // namespace lockstep::guests
