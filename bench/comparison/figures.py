@@ -12,8 +12,8 @@ PROTECTION = "protection"  # the VM alone and the pair in turn
 
 
 class Figures:
-    """Samples by phase, workload and way. A sample is a dict: count, seconds, checksum; for Lockstep log_bytes,
-    log_seconds and lag_ms; or failure, a sentence."""
+    """Samples by phase, workload and way. A sample is a dict: count, seconds, checksum; for Lockstep instructions,
+    log_bytes, log_seconds and lag_ms; or failure, a sentence."""
 
     def __init__(self, about):
         self.about = about
@@ -29,6 +29,7 @@ class Figures:
         if measured.before and measured.after:
             sample["log_bytes"] = measured.after["log_bytes"] - measured.before["log_bytes"]
             sample["log_seconds"] = measured.after["now_s"] - measured.before["now_s"]
+            sample["instructions"] = measured.after["icount"] - measured.before["icount"]
             sample["lag_ms"] = measured.after["lag_ms"]
         self.samples.append(sample)
 
@@ -38,8 +39,9 @@ class Figures:
     def failures(self):
         return [sample for sample in self.samples if "failure" in sample]
 
-    def names(self, suite):
-        measured = {sample["workload"] for sample in self.samples}
+    def names(self, suite, phase=SIDE_BY_SIDE):
+        """The workloads of a suite that were measured."""
+        measured = {sample["workload"] for sample in self.samples if sample["phase"] == phase}
         return [name for name, workload in WORKLOADS.items() if workload.suite == suite and name in measured]
 
     def _good(self, phase, way, name):

@@ -37,8 +37,8 @@ def means(figures, names, pairs, phase=None):
     return [geometric_mean(figures.faster(way, than, name, **arguments) for name in names) for way, than in pairs]
 
 
-def programs_table(figures):
-    names = figures.names("programs")
+def times_native_table(figures, suite, title):
+    names = figures.names(suite)
     if not names:
         return
     rows = []
@@ -50,8 +50,8 @@ def programs_table(figures):
         ))  # fmt: skip
     qemu, lockstep, faster = means(figures, names, [("qemu", "native"), ("lockstep", "native"), ("lockstep", "qemu")])
     rows.append(("geometric mean", "", number(inverse(qemu)), number(inverse(lockstep)), number(faster)))
-    header = ("program", "native ms", "QEMU, times native", "Lockstep, times native", "times faster than QEMU")
-    print_table("CPU programs", header, rows)
+    header = (suite, "native ms", "QEMU, times native", "Lockstep, times native", "times faster than QEMU")
+    print_table(title, header, rows)
 
 
 def guest_table(figures):
@@ -60,8 +60,10 @@ def guest_table(figures):
         return
     rows = []
     for name in names:
-        speeds = [rate(figures.speed(way, name)) for way in ("native", "qemu", "lockstep")]
-        rows.append((name, WORKLOADS[name].unit + "/s", *speeds, number(figures.faster("lockstep", "qemu", name))))
+        unit = WORKLOADS[name].unit
+        measure, label = (figures.speed, unit + "/s") if unit else (figures.seconds, "s")
+        values = [rate(measure(way, name)) for way in ("native", "qemu", "lockstep")]
+        rows.append((name, label, *values, number(figures.faster("lockstep", "qemu", name))))
     (faster,) = means(figures, names, [("lockstep", "qemu")])
     rows.append(("geometric mean", "", "", "", "", number(faster)))
     header = ("work of the whole guest", "unit", "native", "QEMU", "Lockstep", "times faster than QEMU")
@@ -102,17 +104,20 @@ def missed_goals(figures):
         at_least(f"{name}, times faster than QEMU", figures.faster("lockstep", "qemu", name), 1.0)
     for name in guest:
         at_least(f"{name}, times faster than QEMU", figures.faster("lockstep", "qemu", name), GUEST_TIMES_QEMU_EACH)
-    for name in programs + guest:
+    for name in figures.names("programs", PROTECTION) + figures.names("guest", PROTECTION):
         share = figures.faster("pair", "lockstep", name, PROTECTION)
         at_least(f"{name} as a pair, of the VM alone", share, PAIR_SHARE_EACH)
     return missed
 
 
 def print_report(figures):
-    programs_table(figures)
+    times_native_table(figures, "programs", "CPU programs")
+    times_native_table(figures, "kernel", "Paths through the kernel")
     guest_table(figures)
     pair_table(figures)
     print()
+    if figures.about.get("divergences"):
+        print(f"FAILED: the two sides of the pair differed {figures.about['divergences']} times")
     for (phase, way, name), share in spread(figures).items():
         if share > 0.2:
             print(f"noisy: {name}, {way}, {phase}: a sample is {share:.0%} off the median")
