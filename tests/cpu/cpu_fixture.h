@@ -108,6 +108,12 @@ class CpuTest : public ::testing::Test {
         put64(entry_at(virt, level), phys | bits | (level ? x86::kPteLarge : 0));
     }
     uint64_t entry(uint64_t virt, unsigned level = 0) { return get64(entry_at(virt, level)); }
+    /// Where a byte of a small page lies, whatever the page allows.
+    GuestPhys physical(uint64_t virt) {
+        uint64_t page = entry(virt);
+        EXPECT_TRUE(page & x86::kPtePresent) << "nothing is mapped at " << std::hex << virt;
+        return GuestPhys((page & x86::kPteAddress) + (virt & kPageMask));
+    }
 
     // Physical memory
     uint64_t get64(uint64_t phys) const { return memory->read_number<uint64_t>(GuestPhys(phys)); }
@@ -145,9 +151,7 @@ class CpuTest : public ::testing::Test {
 
     /// Puts code where rip points, through the page tables, and executes one instruction.
     StepResult run(const Bytes& code) {
-        auto physical = cpu.mmu.peek(GuestVirt(state.rip));
-        EXPECT_TRUE(physical.has_value());
-        put(physical->value(), code);
+        put(physical(state.rip).value(), code);
         return interpret(cpu, exception);
     }
     /// The same, and it must succeed, and count one instruction.

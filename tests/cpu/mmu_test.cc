@@ -294,12 +294,15 @@ TEST_F(MmuTest, InvlpgReachesGlobalPagesOfOtherSpaces) {
     EXPECT_FALSE(cached(kPage));
 }
 
-TEST_F(MmuTest, PeekAndCachedHaveNoEffect) {
+TEST_F(MmuTest, PeekFetchTellsWhereAFetchWouldReadAndHasNoEffect) {
     map(kPage, kTarget, kKernelPage);
-    EXPECT_EQ(cpu.mmu.peek(GuestVirt(kPage + 7)), GuestPhys(kTarget + 7));
+    EXPECT_EQ(cpu.mmu.peek_fetch(GuestVirt(kPage + 7), false), GuestPhys(kTarget + 7));
     EXPECT_FALSE(cached(kPage));
     EXPECT_FALSE(entry(kPage) & kPteAccessed);
-    EXPECT_FALSE(cpu.mmu.peek(GuestVirt(kPage + 0x1000)).has_value());
+    EXPECT_FALSE(cpu.mmu.peek_fetch(GuestVirt(kPage), true).has_value()) << "a page of the kernel's";
+    EXPECT_FALSE(cpu.mmu.peek_fetch(GuestVirt(kPage + 0x1000), false).has_value());
+    map(kPage, kTarget, kKernelPage | kPteNoExecute);
+    EXPECT_FALSE(cpu.mmu.peek_fetch(GuestVirt(kPage), false).has_value()) << "no code";
 }
 
 TEST_F(MmuTest, NonCanonicalAddressesAndTablesOutsideRam) {

@@ -19,7 +19,7 @@ class StringsTest : public CpuTest {
             map(kTarget + i * kPageSize, kTargetFrames[i], kKernelPage);
         }
     }
-    uint8_t& byte(uint64_t virt) { return *memory->host(*cpu.mmu.peek(GuestVirt(virt))); }
+    uint8_t& byte(uint64_t virt) { return *memory->host(physical(virt)); }
     void fill(uint64_t virt, uint64_t size, unsigned seed) {
         for (uint64_t i = 0; i < size; ++i) byte(virt + i) = static_cast<uint8_t>(i * 7 + seed);
     }

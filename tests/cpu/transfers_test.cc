@@ -17,7 +17,7 @@ class TransfersTest : public CpuTest {
     void push(std::initializer_list<uint64_t> words, unsigned size = 8) {
         uint64_t at = state.gpr[kRsp] -= words.size() * size;
         for (uint64_t word : words) {
-            std::memcpy(memory->host(*cpu.mmu.peek(GuestVirt(at))), &word, size);
+            std::memcpy(memory->host(physical(at)), &word, size);
             at += size;
         }
     }

@@ -2,7 +2,7 @@
 """A protected stock guest under one fault after the other, with a client at work all the time: after each fault
 exactly one side is live, the guest is protected again, and no connection, acknowledged write or byte is lost.
 
-    faults.py [--only NAME...]
+    faults.py [--only NAME...] [--lab NAME]
 
 The logs of the processes are kept in build/faults.
 """
@@ -20,11 +20,13 @@ sys.path.insert(0, str(TOP / "tools"))
 from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
-from labkit.pair import VM_NAME, Pair, other  # noqa: E402
+from labkit.pair import Pair, other  # noqa: E402
 
 BOOT_TIMEOUT = 600
 PROTECT_TIMEOUT = 120
 LIVE_TIMEOUT = 60
+ALONE_WITHIN_S = 1.0  # of the end of its backup a primary goes on alone
+HELD_GAP_MS = 2000  # what a client may notice of that: the outputs that were held leave then
 
 
 class FaultError(Exception):
@@ -45,21 +47,13 @@ def wait_until(what, sentence, timeout):
 
 
 class Faults:
-    def __init__(self, lab, pair):
+    def __init__(self, lab, pair, load):
         self.lab = lab
         self.pair = pair
+        self.load = load
         self.live = "a"
 
     # What the faults are checked by ------------------------------------------------------------------------
-
-    def process(self, host):
-        """The process of the VM on a host; None where there is none."""
-        try:
-            pid = int((self.pair.runtime(host) / VM_NAME / "pid").read_text())
-            os.kill(pid, 0)
-            return pid
-        except (OSError, ValueError):
-            return None
 
     def is_live(self, host):
         status = self.pair.status(host)
@@ -77,10 +71,21 @@ class Faults:
     # The faults --------------------------------------------------------------------------------------------
 
     def backup_killed(self):
-        """The primary goes on alone, and finds a new backup."""
-        self.pair.kill_vm(other(self.live))
-        wait_until(lambda: not self.pair.status(self.live)["protected"], "the primary notices", 5)
-        require(self.is_live(self.live), "the primary did not go on")
+        """The primary goes on alone within a second, and lets out what it held. No daemon answers for a while, so
+        that no new backup hides that; then one is found."""
+        backup = other(self.live)
+        self.lab.kill(f"daemon-{backup}")
+        self.load.mark()
+        killed = self.pair.kill_vm(backup)
+        wait_until(lambda: (self.pair.status(self.live) or {}).get("state") == "Solo", "the primary is alone", 10)
+        alone_s = time.monotonic() - killed
+        require(alone_s < ALONE_WITHIN_S, f"the primary was alone only {alone_s:.2f} s after the kill")
+        time.sleep(2)
+        gap_ms = self.load.report()["longest_gap_since_mark_ms"]
+        require(gap_ms < HELD_GAP_MS, f"a client waited {gap_ms:.0f} ms")
+        require(self.pair.status(self.live)["held_outputs"] == 0, "outputs are held though nobody is to acknowledge them")
+        print(f"backup_killed: alone {alone_s * 1000:.0f} ms after the kill, longest gap {gap_ms:.0f} ms", flush=True)
+        self.pair.start_daemon(backup)
 
     def primary_killed(self):
         self.pair.kill_vm(self.live)
@@ -89,14 +94,14 @@ class Faults:
     def primary_stopped(self):
         """A primary that is stopped loses; continued, it finds that out and ends."""
         loser = self.live
-        stopped = self.process(loser)
+        stopped = self.pair.process(loser)
         self.pair.kill_vm(loser, signal.SIGSTOP)
         try:
             self.survivor_is(other(loser))
             time.sleep(2)
         finally:
             os.kill(stopped, signal.SIGCONT)
-        wait_until(lambda: self.process(loser) != stopped, "the continued primary ends", 10)
+        wait_until(lambda: self.pair.process(loser) != stopped, "the continued primary ends", 10)
         require(self.is_live(self.live), "the survivor has ended")
 
     def logging_cut(self):
@@ -107,7 +112,7 @@ class Faults:
             live = [host for host in "ab" if self.is_live(host)]
             require(len(live) == 1, f"live are {live}")
             self.live = live[0]
-            wait_until(lambda: self.process(other(self.live)) is None, "the loser ends", 20)
+            wait_until(lambda: self.pair.process(other(self.live)) is None, "the loser ends", 20)
         finally:
             self.lab.restore("logging")
 
@@ -129,7 +134,7 @@ class Faults:
         try:
             self.pair.kill_vm(self.live)
             time.sleep(4)
-            require(self.process(survivor) is not None, "the backup has ended")
+            require(self.pair.process(survivor) is not None, "the backup has ended")
             require(not self.is_live(survivor), "the backup went live without the arbiter")
         finally:
             self.lab.restore("storage")
@@ -144,7 +149,7 @@ class Faults:
         console.login(60)
         console.send("systemctl poweroff\r")
         for host in "ab":
-            wait_until(lambda host=host: self.process(host) is None, f"the VM on host {host} ends", 120)
+            wait_until(lambda host=host: self.pair.process(host) is None, f"the VM on host {host} ends", 120)
         process.wait(timeout=30)
         claims = (self.pair.shared / "arbiter").iterdir()
         claimed = max(int(claim.name.rpartition("-")[2]) for claim in claims if "term-" in claim.name)
@@ -154,7 +159,8 @@ class Faults:
 FAULTS = ["backup_killed", "primary_killed", "heartbeats_cut", "primary_stopped", "logging_cut", "arbiter_away"]
 
 
-def run(faults, load, names):
+def run(faults, names):
+    load = faults.load
     good = True
     for name in names:
         started = time.monotonic()
@@ -175,12 +181,13 @@ def run(faults, load, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS)
+    parser.add_argument("--lab", default="faults", help="name of the network laboratory")
     arguments = parser.parse_args()
     logs = TOP / "build/faults"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     good = False
-    with Lab("faults") as lab, open(logs / "load_client.log", "w") as errors:
+    with Lab(arguments.lab) as lab, open(logs / "load_client.log", "w") as errors:
         pair = Pair(lab)
         try:
             for host in "ab":
@@ -189,11 +196,11 @@ def main():
             pair.start_vm("a")
             pair.wait_for_guest(BOOT_TIMEOUT)
             pair.wait_protected("a", PROTECT_TIMEOUT)
-            faults = Faults(lab, pair)
             load = Load(lab, errors)
+            faults = Faults(lab, pair, load)
             try:
                 time.sleep(3)
-                good = run(faults, load, arguments.only)
+                good = run(faults, arguments.only)
                 good = losses(load.end()) == 0 and good
             finally:
                 load.abandon()

@@ -1,6 +1,7 @@
 """A guest protected by a pair of hosts of the laboratory. Every command line of Lockstep that the demo and the
 tests use is here."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,6 +19,20 @@ DAEMON_PORT = 7700
 VM_NAME = "guest"
 
 
+@dataclasses.dataclass(frozen=True)
+class Vm:
+    """What tells one VM of a laboratory from another."""
+
+    name: str = VM_NAME
+    address: str = GUEST_ADDRESS
+    tap: str = "tap0"
+    mac: str = "52:54:00:12:34:56"
+    disk: str = "disk.raw"
+
+
+SECOND_VM = Vm("guest2", "10.77.0.11", "tap1", "52:54:00:12:34:57", "disk2.raw")
+
+
 def other(host):
     return "b" if host == "a" else "a"
 
@@ -29,34 +44,40 @@ def guest_image():
 
 
 class Pair:
-    def __init__(self, lab, memory="512 MiB"):
+    """One VM and its two hosts. Several may share a laboratory; its daemons are started once, by any of them."""
+
+    vm = Vm()
+
+    def __init__(self, lab, memory="512 MiB", vm=vm):
         self.lab = lab
+        self.vm = vm
         self.shared = pathlib.Path(lab.folder) / "shared"
-        self.config = pathlib.Path(lab.folder) / "vm.toml"
+        self.config = pathlib.Path(lab.folder) / f"{vm.name}.toml"
         self.image = guest_image()
-        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", self.shared], check=True)
-        (self.shared / "arbiter").mkdir()
+        disk = self.shared / vm.disk
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", disk], check=True)
+        (self.shared / "arbiter").mkdir(exist_ok=True)
         self.config.write_text(self._configuration(memory))
 
     def _configuration(self, memory):
         hosts = ", ".join(f'"{address}:{DAEMON_PORT}"' for address in LOGGING_ADDRESS.values())
-        address = f"{GUEST_ADDRESS}::10.77.0.1:255.255.255.0:guest:eth0:off"
+        address = f"{self.vm.address}::10.77.0.1:255.255.255.0:{self.vm.name}:eth0:off"
         return f"""\
 [vm]
-name = "{VM_NAME}"
+name = "{self.vm.name}"
 kernel = "{self.image}/vmlinuz"
 initrd = "{self.image}/initrd"
 command_line = "root=/dev/vda rw console=ttyS0 net.ifnames=0 ip={address}"
 memory = "{memory}"
 
 [[disk]]
-path = "{self.shared}/disk.raw"
+path = "{self.shared}/{self.vm.disk}"
 shared = true
 
 [[network]]
-tap = "tap0"
+tap = "{self.vm.tap}"
 bridge = "br0"
-mac = "52:54:00:12:34:56"
+mac = "{self.vm.mac}"
 
 [protection]
 hosts = [{hosts}]
@@ -90,7 +111,7 @@ arbiter = "{self.shared}/arbiter"
         """The VM's state on a host as `lockstep status --json` gives it; None where the host runs no side of it.
         Added to it: now_s and, where the VM is live, live_since_s (both of the steady clock)."""
         try:
-            state = json.loads(self.lockstep(host, "status", VM_NAME, "--json"))
+            state = json.loads(self.lockstep(host, "status", self.vm.name, "--json"))
         except (RuntimeError, subprocess.TimeoutExpired):
             return None
         state["now_s"] = time.monotonic()
@@ -99,15 +120,15 @@ arbiter = "{self.shared}/arbiter"
         return state
 
     def protect(self, host, backup_host):
-        self.lockstep(host, "protect", VM_NAME, f"{LOGGING_ADDRESS[backup_host]}:{DAEMON_PORT}")
+        self.lockstep(host, "protect", self.vm.name, f"{LOGGING_ADDRESS[backup_host]}:{DAEMON_PORT}")
 
     def power_off(self, host):
-        self.lockstep(host, "poweroff", VM_NAME)
+        self.lockstep(host, "poweroff", self.vm.name)
 
     def console(self, host):
         """A GuestConsole on the serial console of the VM that runs on `host`, and the process that carries it."""
         command = self.lab.command(
-            host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "console", VM_NAME
+            host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "console", self.vm.name
         )
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         return GuestConsole(process.stdout.fileno(), process.stdin.fileno()), process
@@ -118,7 +139,7 @@ arbiter = "{self.shared}/arbiter"
         """Waits until the guest's services answer; returns the seconds that took."""
         start = time.monotonic()
         while time.monotonic() - start < timeout:
-            done = self.lab.run("client", "timeout", "3", "redis-cli", "-h", GUEST_ADDRESS, "ping", timeout=30)
+            done = self.lab.run("client", "timeout", "3", "redis-cli", "-h", self.vm.address, "ping", timeout=30)
             if done.stdout.strip() == "PONG":
                 return time.monotonic() - start
             time.sleep(0.5)
@@ -145,9 +166,18 @@ arbiter = "{self.shared}/arbiter"
             time.sleep(0.01)
         raise RuntimeError(f"the backup on {host} did not go live within {timeout} s")
 
+    def process(self, host):
+        """The VM's process on a host; None where there is none."""
+        try:
+            pid = int((self.runtime(host) / self.vm.name / "pid").read_text())
+            os.kill(pid, 0)
+            return pid
+        except (OSError, ValueError):
+            return None
+
     def kill_vm(self, host, what=signal.SIGKILL):
         """Kills the VM's process on a host, as a power cut would; returns the time (steady clock, s)."""
-        pid = int((self.runtime(host) / VM_NAME / "pid").read_text())
+        pid = int((self.runtime(host) / self.vm.name / "pid").read_text())
         now = time.monotonic()
         os.kill(pid, what)
         return now
