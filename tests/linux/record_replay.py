@@ -33,13 +33,13 @@ WORKLOAD = [
 ]
 REPLAYS = [
     [],
-    ["--block-limit", "3", "--code-cache", "3 MiB"],
+    ["--block-limit", "3", "--code-cache", "16 MiB"],
     ["--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
 ]
 MORE_REPLAYS = [
     ["--block-limit", "1"],
-    ["--block-limit", "3", "--code-cache", "3 MiB"],
-    ["--code-cache", "2 MiB"],
+    ["--block-limit", "3", "--code-cache", "16 MiB"],
+    ["--code-cache", "8 MiB"],
     ["--no-chaining", "--disturb"],
     ["--no-jump-cache", "--disturb"],
     ["--no-dead-flags", "--no-copied-blocks"],
