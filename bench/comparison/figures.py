@@ -12,11 +12,12 @@ PROTECTION = "protection"  # the VM alone and the pair in turn
 
 
 class Figures:
-    """Samples by phase, workload and way. A sample is a dict: count, seconds, checksum; for Lockstep instructions,
+    """Samples by phase, workload and way. A sample is a dict: count, seconds, cpu_seconds, checksum; for Lockstep instructions,
     log_bytes, log_seconds and lag_ms; or failure, a sentence."""
 
-    def __init__(self, about):
+    def __init__(self, about, clock="seconds"):
         self.about = about
+        self.clock = clock  # or "cpu_seconds": what the tables are made from
         self.samples = []
         self.checksums = {}
 
@@ -25,7 +26,7 @@ class Figures:
             self.fail(phase, way, name, f"checksum {measured.checksum}, elsewhere {self.checksums[name]}")
             return
         sample = {"phase": phase, "way": way, "workload": name, "count": measured.count, "seconds": measured.seconds,
-                  "checksum": measured.checksum}  # fmt: skip
+                  "cpu_seconds": measured.cpu_seconds, "checksum": measured.checksum}  # fmt: skip
         if measured.before and measured.after:
             sample["log_bytes"] = measured.after["log_bytes"] - measured.before["log_bytes"]
             sample["log_seconds"] = measured.after["now_s"] - measured.before["now_s"]
@@ -47,17 +48,17 @@ class Figures:
     def _good(self, phase, way, name):
         return [
             sample for sample in self.samples
-            if (sample["phase"], sample["way"], sample["workload"]) == (phase, way, name) and "failure" not in sample
+            if (sample["phase"], sample["way"], sample["workload"]) == (phase, way, name) and sample.get(self.clock)
         ]  # fmt: skip
 
     def speed(self, way, name, phase=SIDE_BY_SIDE):
         """The median of the units of work done in a second; None if it was not measured."""
-        speeds = [sample["count"] / sample["seconds"] for sample in self._good(phase, way, name)]
+        speeds = [sample["count"] / sample[self.clock] for sample in self._good(phase, way, name)]
         return statistics.median(speeds) if speeds else None
 
     def seconds(self, way, name):
         samples = self._good(SIDE_BY_SIDE, way, name)
-        return statistics.median(sample["seconds"] for sample in samples) if samples else None
+        return statistics.median(sample[self.clock] for sample in samples) if samples else None
 
     def faster(self, way, than, name, phase=SIDE_BY_SIDE):
         """How many times as fast `way` is as `than`; None where one was not measured."""
@@ -77,9 +78,9 @@ class Figures:
         pathlib.Path(path).write_text(json.dumps({"about": self.about, "samples": self.samples}, indent=1) + "\n")
 
     @staticmethod
-    def load(path):
+    def load(path, clock):
         kept = json.loads(pathlib.Path(path).read_text())
-        figures = Figures(kept["about"])
+        figures = Figures(kept["about"], clock)
         figures.samples = kept["samples"]
         return figures
 
@@ -93,6 +94,7 @@ def spread(figures):
     """The largest relative distance of a sample from its median, by workload and way: how noisy the run was."""
     groups = collections.defaultdict(list)
     for sample in figures.samples:
-        if "failure" not in sample:
-            groups[sample["phase"], sample["way"], sample["workload"]].append(sample["count"] / sample["seconds"])
+        if sample.get(figures.clock):
+            speed = sample["count"] / sample[figures.clock]
+            groups[sample["phase"], sample["way"], sample["workload"]].append(speed)
     return {key: max(abs(v / statistics.median(values) - 1) for v in values) for key, values in groups.items()}

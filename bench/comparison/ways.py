@@ -119,6 +119,10 @@ class Native:
         self.console = GuestConsole(master, master)
         self.console.wait_for(SHELL_PROMPT, 30)
 
+    def cpu_seconds(self):
+        """The workloads themselves say what they took."""
+        return 0
+
     def meter(self):
         return None
 
@@ -170,6 +174,9 @@ class Qemu:
             "-netdev", "tap,id=net0,ifname=qemu0,script=no,downscript=no",
             "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:57",
         ]  # fmt: skip
+
+    def cpu_seconds(self):
+        return cpu_seconds_of(self.process.pid)
 
     def meter(self):
         return None
@@ -247,6 +254,10 @@ class Lockstep:
             self.pair.start_daemon(host)
             time.sleep(0.5)
 
+    def cpu_seconds(self):
+        """Of the live side alone."""
+        return cpu_seconds_of((self.pair.runtime("a") / VM_NAME / "pid").read_text().strip())
+
     def meter(self):
         """The log's state now, to be compared with a later one."""
         return self.pair.status("a")
@@ -258,6 +269,12 @@ class Lockstep:
             self.pair.end_processes()
             self.protected = False
             time.sleep(1)
+
+
+def cpu_seconds_of(pid):
+    """What a process has had of the processors, all its threads, in seconds."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def end(process):

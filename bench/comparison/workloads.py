@@ -19,6 +19,7 @@ class Measured:
     count: float
     seconds: float
     checksum: str = ""
+    cpu_seconds: float | None = None  # of the host's processors, spent by the guest's process or the native ones
     before: dict | None = None  # the log's state at the beginning, and at the end
     after: dict | None = None
 
@@ -39,7 +40,8 @@ class Boot(Workload):
 
     def run(self, way, root, scale, timeout):
         way.stop()
-        return Measured(1, way.start())
+        seconds = way.start()
+        return Measured(1, seconds, cpu_seconds=way.cpu_seconds())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +59,20 @@ class Inside(Workload):
         console.send(f"/opt/work/{self.script} {amount} {self.argument}; echo \"exit=\"$?=\r")
         expect(console, rb"(?:^|\n)begin \S+\n", timeout)
         start = time.monotonic()
+        cpu_before = way.cpu_seconds()
         before = way.meter()
         expect(console, rb"(?:^|\n)end \S+\n", timeout)
         seconds = time.monotonic() - start
+        cpu_seconds = way.cpu_seconds() - cpu_before
         after = way.meter()
         output = console.wait_for(rb"exit=\d+=\n", timeout).decode(errors="replace")
         console.wait_for(SHELL_PROMPT, 60)
         checksum = re.search(r"(?m)^checksum (\S+)$", output)
         if not checksum or "exit=0=" not in output:
             raise ConsoleError(f"the end of {self.name} went wrong: {output[-400:]}")
-        return Measured(amount, seconds, checksum.group(1), before, after)
+        if not cpu_seconds:
+            cpu_seconds = sum(map(float, re.search(r"(?m)^cpu (\S+) (\S+)$", output).groups()))
+        return Measured(amount, seconds, checksum.group(1), cpu_seconds, before, after)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +89,10 @@ class Outside(Workload):
         self._server(way, "start")
         try:
             command = self.client(way.address, scaled(self.amount, scale))
+            cpu_before = way.cpu_seconds()
             before = way.meter()
             count, seconds = self.parse(root.client(*command, timeout=timeout), scaled(self.amount, scale))
-            return Measured(count, seconds, "", before, way.meter())
+            return Measured(count, seconds, "", way.cpu_seconds() - cpu_before or None, before, way.meter())
         finally:
             self._server(way, "stop")
 
