@@ -169,7 +169,7 @@ class Qemu:
             "-machine", "q35", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
             "-kernel", f"{self.image}/vmlinuz", "-initrd", f"{self.image}/initrd",
             "-append", f"root=/dev/vda rw console=ttyS0 net.ifnames=0 {address}",
-            "-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback,aio=io_uring",
+            "-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback",
             "-device", "virtio-rng-pci",
             "-netdev", "tap,id=net0,ifname=qemu0,script=no,downscript=no",
             "-device", "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:57",

@@ -197,7 +197,7 @@ KERNEL = [
 
 GUEST = [
     Boot("boot", "guest", "from the start to the login prompt"),
-    Inside("fork", "guest", "a shell script that starts programs", "round", script="fork", amount=150),
+    Inside("fork", "guest", "a shell script that starts programs", "round", script="fork", amount=100),
     Inside("make", "guest", "make and gcc build a C project", "file", script="make", amount=12),
     Inside("pgbench", "guest", "TPC-B on PostgreSQL", "transaction", script="pgbench", amount=2000),
     Outside("redis", "guest", "redis-benchmark from outside, GET and SET", "request",
