@@ -40,7 +40,8 @@ def copy_disk(image, target):
 
 class Root:
     """A copy of the image's disk, mounted in a mount namespace of its own, where programs of the image run natively.
-    All that ran there ends, and the mount goes, when the process that holds the namespace ends."""
+    All that ran there ends, and the mount goes, when the process that holds the namespace ends, which it does with
+    this one."""
 
     SCRIPT = """
 set -e
@@ -58,8 +59,9 @@ exec chroot "$2" sleep infinity
         mount_point.mkdir()
         copy_disk(image, self.folder / "disk.raw")
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", self.SCRIPT, "sh",
-             self.folder / "disk.raw", mount_point]
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+             "sh", "-c", self.SCRIPT, "sh", self.folder / "disk.raw", mount_point],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         self.pid = self._wait_for_holder(mount_point)
 
