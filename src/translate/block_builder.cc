@@ -109,7 +109,8 @@ void BlockBuilder::jump_to_trampoline(const uint8_t* target) {
 }
 
 bool BlockBuilder::flags_dead_before(size_t index) const {
-    return options_.dead_flags && !source_.second_page && flags_dead({run_.data(), decoded_}, index);
+    return options_.dead_flags && !source_.second_page && !source_.transient &&
+           flags_dead({run_.data(), decoded_}, index);
 }
 
 // Decodes the block's instructions, then as many more as flags_dead() may look at.
@@ -121,8 +122,12 @@ void BlockBuilder::decode_run(const BlockSource& source) {
     while (true) {
         if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
         GuestInstruction& instruction = run_[decoded_];
-        if (at >= source.bytes.size() || !decode(source.bytes.subspan(at), source.pc + at, instruction))
+        if (at == 0 && source.first) {
+            instruction = *source.first;
+        } else if (at >= source.bytes.size() ||
+                   !decode(source.bytes.subspan(at), source.pc + at, instruction)) {
             break;
+        }
         ++decoded_;
         at += instruction.length;
         if (in_block) {
@@ -134,7 +139,7 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         }
         if (source.second_page) break;  // what follows lies on a page that isn't looked at
         bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
-        if (!in_block && enough) break;
+        if (!in_block && (enough || source.transient)) break;  // made anew each time: flags count as live
     }
     // STI and the instruction that it protects come together.
     if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI) --block_->count;

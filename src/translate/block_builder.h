@@ -57,6 +57,7 @@ struct BlockSource {
     unsigned limit = 1;  ///< instructions at most
     bool transient = false;
     Head head = Head::kStops;
+    const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
     /// instead of what the shadow map has.
     std::span<const uint64_t> deltas;

@@ -165,6 +165,21 @@ std::optional<cpu::Exception> Vcpu::Impl::prepare_slow_access(const MemoryAccess
     return std::nullopt;
 }
 
+// Slow accesses come again and again from few instructions.
+const GuestInstruction& Vcpu::Impl::slow_instruction(const BlockSource& source) {
+    SlowInstruction& known = slow_instructions[source.pc % slow_instructions.size()];
+    GuestInstruction& instruction = known.instruction;
+    bool same = instruction.length > 0 && instruction.pc == source.pc &&
+                source.bytes.size() >= instruction.length &&
+                std::memcmp(known.bytes.data(), source.bytes.data(), instruction.length) == 0;
+    if (!same) {
+        CHECK(decode(source.bytes, source.pc, instruction));
+        std::copy_n(source.bytes.begin(), instruction.length, known.bytes.begin());
+    }
+    instruction.bytes = source.bytes.data();
+    return instruction;
+}
+
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
 // pages, reach devices, or write to code.
 Vcpu::Impl::Next Vcpu::Impl::slow_step() {
@@ -172,8 +187,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     cpu::Exception exception;
     BlockSource source;
     if (!fetch(source, exception)) return deliver(exception);
-    GuestInstruction instruction;
-    CHECK(decode(source.bytes, source.pc, instruction));
+    const GuestInstruction& instruction = slow_instruction(source);
     AccessList list = accesses_of(cpu.state, instruction);
 
     EngineState& engine = cache.state();
@@ -188,10 +202,15 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
         if (auto fault = prepare_slow_access(access, places[i]))
             return deliver_precise(*fault, source.physical);
     }
-    Block* block = transient_block(1, {deltas.data(), list.count}, exception, Head::kNoStop);
-    CHECK(block && block->count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
+    source.limit = 1;
+    source.transient = true;
+    source.head = Head::kNoStop;
+    source.deltas = {deltas.data(), list.count};
+    source.first = &instruction;
+    const Block& block = builder.build(source);
+    CHECK(block.count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
     Icount before = cpu.state.icount;
-    enter(*block);
+    enter(block);
     Next next = after_exit();
     if (cpu.state.icount != before + 1 || engine.exit_record == kHostFaultRecord) return next;  // it faulted
     Icount after = std::exchange(cpu.state.icount, before);

@@ -92,6 +92,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     std::optional<Next> memory_exit(const ExitRecord& record);
     Next host_fault_exit();
     Next slow_step();
+    const GuestInstruction& slow_instruction(const BlockSource& source);
     std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
     std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction);
 
@@ -117,7 +118,13 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool stepping = false;           ///< the present block is to be left after one instruction
     bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
-    std::array<uint8_t, 32> crossing{};  ///< bytes of an instruction that crosses pages
+    /// An instruction that took the slow path, and its bytes then.
+    struct SlowInstruction {
+        GuestInstruction instruction;
+        std::array<uint8_t, 15> bytes{};
+    };
+    std::array<SlowInstruction, 64> slow_instructions;  ///< by the address's low bits
+    std::array<uint8_t, 32> crossing{};                 ///< bytes of an instruction that crosses pages
 };
 
 }  // namespace lockstep::translate
