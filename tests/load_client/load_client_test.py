@@ -121,10 +121,12 @@ HANDLERS = {"echo": EchoHandler, "redis": RedisHandler, "http": HttpHandler}
 
 
 def run_load(load, fault, *options):
-    """Runs one load for a second against a faulty server; returns the exit status and the final report."""
+    """Runs one load against a faulty server, long enough to meet the fault on a busy host; returns the exit status and
+    the final report."""
+    seconds = {"echo": 1, "redis": 2, "http": 3}[load]
     with Server(HANDLERS[load], fault) as server:
         command = [
-            LOAD_CLIENT, "127.0.0.1", "--seconds", "1", "--loads", load, "--wait-seconds", "1",
+            LOAD_CLIENT, "127.0.0.1", "--seconds", str(seconds), "--loads", load, "--wait-seconds", "1",
             f"--{load}-port", str(server.server_address[1]), f"--{load}-pause", "500", "--redis-keys", "50",
             *options,
         ]  # fmt: skip
