@@ -14,8 +14,11 @@ namespace {
 constexpr uint64_t kMiB = 1 << 20;
 constexpr unsigned long kFsgsbaseEnabled = 1 << 1;  // HWCAP2_FSGSBASE of the kernel's <asm/hwcap2.h>
 
-// The translator's own code uses these (docs/engine.md).
-constexpr std::string_view kNeededFeatures[] = {"sse4_2", "popcnt", "bmi1", "bmi2"};
+// What the CPUID model shows to every guest and the processor executes (x86/cpuid.h), and what the
+// translator's own code uses (docs/engine.md).
+constexpr std::string_view kNeededFeatures[] = {"sse3",   "pclmulqdq", "ssse3",  "cmpxchg16b", "sse4_1",
+                                                "sse4_2", "movbe",     "popcnt", "aes",        "bmi1",
+                                                "bmi2",   "adx",       "sha",    "lzcnt"};
 
 std::string missing_features() {
     uint64_t have = host_cpu_identity().features.bits;

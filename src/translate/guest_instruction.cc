@@ -29,6 +29,7 @@ bool is_offered(ZydisISAExt extension) {
         case ZYDIS_ISA_EXT_SSE4:
         case ZYDIS_ISA_EXT_AES:
         case ZYDIS_ISA_EXT_PCLMULQDQ:
+        case ZYDIS_ISA_EXT_SHA:
         case ZYDIS_ISA_EXT_BMI1:
         case ZYDIS_ISA_EXT_BMI2:
         case ZYDIS_ISA_EXT_ADOX_ADCX:
@@ -252,6 +253,7 @@ bool uses_fpu(ZydisISAExt extension) {
         case ZYDIS_ISA_EXT_SSE4:
         case ZYDIS_ISA_EXT_AES:
         case ZYDIS_ISA_EXT_PCLMULQDQ:
+        case ZYDIS_ISA_EXT_SHA:
             return true;
         default:
             return false;
@@ -365,6 +367,9 @@ const ZydisDecodedOperand* GuestInstruction::memory_operand() const {
 
 bool GuestInstruction::requires_alignment(unsigned size) const {
     if (size != 16) return false;
+    // Processors differ: by the manuals SHA instructions check it, and AMD's don't. What the host does is
+    // right.
+    if (decoded.meta.isa_ext == ZYDIS_ISA_EXT_SHA) return false;
     switch (decoded.mnemonic) {
         case ZYDIS_MNEMONIC_MOVUPS:
         case ZYDIS_MNEMONIC_MOVUPD:

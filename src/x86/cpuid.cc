@@ -57,7 +57,8 @@ constexpr uint32_t kLeaf7Ebx = bit(0)      // FSGSBASE
                                | bit(8)    // BMI2
                                | bit(9)    // ERMS
                                | bit(10)   // INVPCID
-                               | bit(19);  // ADX
+                               | bit(19)   // ADX
+                               | bit(29);  // SHA
 constexpr uint32_t kLeaf7Edx = bit(26)     // IBRS, IBPB
                                | bit(29);  // IA32_ARCH_CAPABILITIES
 

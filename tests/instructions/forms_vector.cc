@@ -155,6 +155,8 @@ constexpr FormRow kRows[] = {
     {"aesimc aesenc aesenclast aesdec aesdeclast", "66 0F 38 DB+1", "Vx,Wx"},
     {"aeskeygenassist", "66 0F 3A DF", "Vx,Wx,Ib"},
     {"pclmulqdq", "66 0F 3A 44", "Vx,Wx,Ib"},
+    {"sha1nexte sha1msg1 sha1msg2 sha256rnds2 sha256msg1 sha256msg2", "0F 38 C8+1", "Vx,Wx"},
+    {"sha1rnds4", "0F 3A CC", "Vx,Wx,Ib"},
 
     // control and state
     {"ldmxcsr", "0F AE /2", "Md", "", "a"},

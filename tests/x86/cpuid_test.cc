@@ -32,6 +32,12 @@ TEST(Cpuid, ShowsTheFeaturesThatLinuxRequires) {
     EXPECT_TRUE(cpuid(0x80000001, 0, 0).edx >> 29 & 1) << "long mode";
 }
 
+TEST(Cpuid, ShowsTheInstructionsForCryptography) {
+    uint32_t ecx = cpuid(1, 0, 0).ecx;
+    for (unsigned bit : {1u, 25u}) EXPECT_TRUE(ecx >> bit & 1) << bit;
+    EXPECT_TRUE(cpuid(7, 0, 0).ebx >> 29 & 1) << "SHA";
+}
+
 TEST(Cpuid, HidesWhatIsNotDeterministicOrNotModelled) {
     uint32_t ecx = cpuid(1, 0, 0).ecx;
     for (unsigned bit : {3u, 12u, 26u, 28u, 29u, 30u}) EXPECT_FALSE(ecx >> bit & 1) << bit;
