@@ -49,10 +49,11 @@ class Device {
 };
 
 enum class OutputKind : uint8_t {
-    kPackets,       ///< packets to send; payload: count, then each as a blob
-    kDiskRequest,   ///< a disk request; payload as devices/virtio/block/request.h says
-    kConsoleBytes,  ///< bytes for a console or serial port
-    kRandomRequest, ///< the guest wants random bytes; payload: request number, count
+    kPackets,          ///< packets to send; payload as of a NetworkReceive
+    kDiskRequest,      ///< a disk request; payload as devices/virtio/block/request.h says
+    kConsoleBytes,     ///< bytes for a console or serial port
+    kRandomRequest,    ///< the guest wants random bytes; payload: request number, count
+    kNetworkOffloads,  ///< a network driver starts; payload: a byte of devices::virtio::NetOffloads
 };
 
 /// What leaves the machine, in order, on the primary and on the backup alike.

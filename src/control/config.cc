@@ -110,6 +110,7 @@ constexpr Row kRows[] = {
     {"network", "tap", "text", "the TAP device of the host, made where it doesn't exist", Need::kRequired, set_tap},
     {"network", "mac", "MAC address", "the guest's address", Need::kRequired, set_mac},
     {"network", "bridge", "text", "the bridge that the TAP device joins", Need::kOptional, set_bridge},
+    {"network", "offloads", "true or false", "the guest may send and receive large packets and leave checksums to others (true)", Need::kOptional, LOCKSTEP_SET(networks.back().offloads, flag())},
     {"console", "kind", "socket, pty, terminal or none", "where the console is (socket)", Need::kOptional, LOCKSTEP_SET(console.kind, word(kConsoleKinds))},
     {"console", "port", "serial or virtio", "which port of the guest it is joined to (serial)", Need::kOptional, LOCKSTEP_SET(console.port, word(kConsolePorts))},
     {"protection", "hosts", "list of \"address:port\"", "the host daemons that may run the VM, this host's included", Need::kRequired, set_hosts},

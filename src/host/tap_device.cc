@@ -26,7 +26,9 @@ constexpr uint16_t kEtherTypeArp = 0x0806;
 constexpr uint16_t kEtherTypeReverseArp = 0x8035;
 constexpr uint16_t kArpRequest = 1;
 constexpr uint16_t kReverseArpRequest = 3;
+constexpr unsigned long kAllOffloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 constexpr size_t kShortestFrame = 60;  // IEEE 802.3, without the checksum
+constexpr size_t kBuffersField = 10;   // in the virtio header: num_buffers
 constexpr uint64_t kFirstPauseNs = 50 * kNsPerMs;
 constexpr uint64_t kPauseGrowthNs = 100 * kNsPerMs;
 
@@ -67,7 +69,7 @@ Result<FileDescriptor> open_tun(const std::string& name) {
 Result<void> attach(int tap, const std::string& name) {
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
-    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
     if (ioctl(tap, TUNSETIFF, &request) == 0) return {};
     switch (errno) {
         case EPERM:
@@ -92,6 +94,18 @@ Result<void> attach(int tap, const std::string& name) {
             return error("network {}: the TAP device can't be made ({}); look at the kernel's log (dmesg)",
                          name, std::strerror(errno));
     }
+}
+
+/// The header's size is set, and whether the kernel knows the offloads is found out: a backup must not turn
+/// out to be unable to serve when it goes live.
+Result<void> set_headers(int tap, const std::string& name) {
+    int size = TapDevice::kHeader;
+    bool ok = ioctl(tap, TUNSETVNETHDRSZ, &size) == 0 && ioctl(tap, TUNSETOFFLOAD, kAllOffloads) == 0 &&
+              ioctl(tap, TUNSETOFFLOAD, 0) == 0;
+    if (ok) return {};
+    return error(
+        "network {}: this kernel's TAP devices don't do virtio headers and offloads ({}); use a newer one",
+        name, std::strerror(errno));
 }
 
 Result<void> bring_up(int control, const std::string& name) {
@@ -178,6 +192,7 @@ Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapO
     if (!options.bridge.empty()) TRY(check_device_name(options.bridge, "bridge"));
     FileDescriptor tap = TRY(open_tun(options.name));
     TRY(attach(tap.get(), options.name));
+    TRY(set_headers(tap.get(), options.name));
     FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!options.bridge.empty()) TRY(join_bridge(control.get(), options.name, options.bridge));
     TRY(bring_up(control.get(), options.name));
@@ -188,7 +203,7 @@ TapDevice::TapDevice(EventLoop& loop, FileDescriptor tap, std::string name)
     : loop_(loop),
       tap_(std::move(tap)),
       name_(std::move(name)),
-      buffer_(kLargestFrame),
+      buffer_(kBatchBytes + kLargestPacket),
       watch_(loop.watch(tap_.get(), Interest::kNone, [this](Ready) { receive(); })) {}
 
 void TapDevice::set_receiver(Receiver receiver) {
@@ -206,49 +221,65 @@ void TapDevice::resume_receiving() {
 }
 
 void TapDevice::receive() {
-    std::vector<Bytes> frames;
-    while (frames.size() < kBatch) {
-        ssize_t size = ::read(tap_.get(), buffer_.data(), buffer_.size());
+    batch_.clear();
+    size_t used = 0;
+    while (batch_.size() < kBatch && used < kBatchBytes) {
+        uint8_t* packet = buffer_.data() + used;
+        ssize_t size = ::read(tap_.get(), packet, kLargestPacket);
         if (size < 0 && errno == EINTR) continue;
         if (size < 0 && errno != EAGAIN) {
             log_error("network {}: receiving failed: {}; was the device deleted?", name_,
                       std::strerror(errno));
             watch_.set_interest(Interest::kNone);
         }
-        if (size <= 0) break;
-        frames.emplace_back(buffer_.begin(), buffer_.begin() + size);
+        if (size <= static_cast<ssize_t>(kHeader)) break;
+        // The kernel leaves the header's last field as it was.
+        std::fill(packet + kBuffersField, packet + kHeader, uint8_t{0});
+        batch_.emplace_back(packet, static_cast<size_t>(size));
+        used += static_cast<size_t>(size);
         counters_.frames_in++;
-        counters_.bytes_in += static_cast<uint64_t>(size);
+        counters_.bytes_in += static_cast<uint64_t>(size) - kHeader;
     }
-    if (!frames.empty()) receiver_(std::move(frames));
+    if (!batch_.empty()) receiver_(batch_);
 }
 
-void TapDevice::send(std::span<const Bytes> frames) {
-    for (const Bytes& frame : frames) send_frame(frame);
+void TapDevice::set_offloads(const Offloads& offloads) {
+    unsigned long flags = (offloads.checksum ? TUN_F_CSUM : 0) | (offloads.tcp4 ? TUN_F_TSO4 : 0) |
+                          (offloads.tcp6 ? TUN_F_TSO6 : 0) | (offloads.ecn ? TUN_F_TSO_ECN : 0);
+    if (ioctl(tap_.get(), TUNSETOFFLOAD, flags) < 0)
+        log_error("network {}: the kernel doesn't take the guest's offloads: {}; set offloads = false", name_,
+                  std::strerror(errno));
 }
 
-void TapDevice::send_frame(const Bytes& frame) {
+void TapDevice::send(std::span<const ByteSpan> packets) {
+    for (ByteSpan packet : packets) send_packet(packet);
+}
+
+void TapDevice::send_packet(ByteSpan packet) {
     ssize_t sent;
     do {
-        sent = ::write(tap_.get(), frame.data(), frame.size());
+        sent = ::write(tap_.get(), packet.data(), packet.size());
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         counters_.dropped_out++;
         return;
     }
     counters_.frames_out++;
-    counters_.bytes_out += frame.size();
+    counters_.bytes_out += packet.size() - kHeader;
 }
 
 void TapDevice::announce(const MacAddress& mac, unsigned repeats) {
-    announce_again(reverse_arp_announcement(mac), repeats, kFirstPauseNs);
+    Bytes packet(kHeader);  // nothing is left to be done
+    Bytes frame = reverse_arp_announcement(mac);
+    packet.insert(packet.end(), frame.begin(), frame.end());
+    announce_again(std::move(packet), repeats, kFirstPauseNs);
 }
 
-void TapDevice::announce_again(Bytes frame, unsigned repeats, uint64_t pause_ns) {
-    send_frame(frame);
+void TapDevice::announce_again(Bytes packet, unsigned repeats, uint64_t pause_ns) {
+    send_packet(packet);
     if (repeats == 0) return;
-    announcement_ = loop_.call_after(pause_ns, [this, frame = std::move(frame), repeats, pause_ns] {
-        announce_again(frame, repeats - 1, pause_ns + kPauseGrowthNs);
+    announcement_ = loop_.call_after(pause_ns, [this, packet = std::move(packet), repeats, pause_ns] {
+        announce_again(packet, repeats - 1, pause_ns + kPauseGrowthNs);
     });
 }
 

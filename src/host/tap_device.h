@@ -1,4 +1,9 @@
 // The network backend: a TAP device of the host, and the announcement of a guest's MAC address.
+//
+// Every packet, either way, has a virtio header before its Ethernet frame (struct virtio_net_hdr_v1, 12
+// bytes): it says which checksum is still to be completed, and into what segments a large TCP packet is to be
+// cut. The kernel, or the network card, does both; between two guests of one host nobody needs to. The kernel
+// sends such packets only where set_offloads() has said that the guest takes them.
 #pragma once
 
 #include <array>
@@ -39,13 +44,17 @@ struct TapOptions {
 
 class TapDevice {
   public:
-    /// Frames received, in order, at most kBatch of them.
-    using Receiver = std::function<void(std::vector<Bytes> frames)>;
+    /// Packets received, in order, at most kBatch of them; they live until the call returns. All their bytes
+    /// are defined.
+    using Receiver = std::function<void(std::span<const ByteSpan> packets)>;
     static constexpr size_t kBatch = 64;
-    static constexpr size_t kLargestFrame = 65536;
+    static constexpr size_t kBatchBytes = 256 << 10;  ///< no more is read once so many bytes have come
+    static constexpr size_t kHeader = 12;             ///< the virtio header
+    static constexpr size_t kLargestPacket = kHeader + 65550;
 
     /// Makes or attaches to the device and brings it up. Fails with a sentence where /dev/net/tun or the
-    /// right CAP_NET_ADMIN is missing, another process holds the device, or the name is no TAP device.
+    /// right CAP_NET_ADMIN is missing, another process holds the device, the name is no TAP device, or the
+    /// kernel's TAP devices have no virtio headers.
     static Result<std::unique_ptr<TapDevice>> create(EventLoop& loop, const TapOptions& options);
 
     const std::string& name() const { return name_; }
@@ -56,8 +65,15 @@ class TapDevice {
     void pause_receiving();
     void resume_receiving();
 
-    /// Sends frames in order. What the kernel can't take is dropped and counted, as on a wire.
-    void send(std::span<const Bytes> frames);
+    /// What the guest takes of packets that aren't finished; nothing until this is called.
+    struct Offloads {
+        bool checksum = false, tcp4 = false, tcp6 = false, ecn = false;
+    };
+    void set_offloads(const Offloads& offloads);
+
+    /// Sends packets in order. What the kernel doesn't take (a header that makes no sense, say) is dropped
+    /// and counted, as on a wire.
+    void send(std::span<const ByteSpan> packets);
     /// Sends the reverse-ARP announcement of `mac` now and `repeats` times more, with growing pauses
     /// (50, 150, 250 ... ms), since a switch may miss the first.
     void announce(const MacAddress& mac, unsigned repeats = 4);
@@ -70,14 +86,15 @@ class TapDevice {
   private:
     TapDevice(EventLoop& loop, FileDescriptor tap, std::string name);
     void receive();
-    void send_frame(const Bytes& frame);
-    void announce_again(Bytes frame, unsigned repeats, uint64_t pause_ns);
+    void send_packet(ByteSpan packet);
+    void announce_again(Bytes packet, unsigned repeats, uint64_t pause_ns);
 
     EventLoop& loop_;
     FileDescriptor tap_;
     std::string name_;
     Receiver receiver_;
-    Bytes buffer_;
+    Bytes buffer_;  ///< of a batch
+    std::vector<ByteSpan> batch_;
     Counters counters_;
     Watch watch_;
     Timer announcement_;

@@ -62,9 +62,13 @@ Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus
             static_cast<uint16_t>(kFirstDisk + i), kPciFirstDisk + i, fmt::format("disk{}", i),
             virtio::BlockConfig{disk.size_bytes, disk.read_only, disk.serial}, requests_, sink_);
     }
-    for (unsigned i = 0; i < config.networks.size(); ++i)
-        add_virtio<virtio::Net>(static_cast<uint16_t>(kFirstNetwork + i), kPciFirstNetwork + i,
-                                fmt::format("network{}", i), config.networks[i].mac, sink_);
+    for (unsigned i = 0; i < config.networks.size(); ++i) {
+        const NetworkConfig& network = config.networks[i];
+        add_virtio<virtio::Net>(
+            static_cast<uint16_t>(kFirstNetwork + i), kPciFirstNetwork + i, fmt::format("network{}", i),
+            network.mac, network.offloads ? virtio::NetFeatures::kOffloads : virtio::NetFeatures::kPlain,
+            sink_);
+    }
     connect();
     reset();
 }

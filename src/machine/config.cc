@@ -3,7 +3,7 @@
 namespace lockstep::machine {
 
 namespace {
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 }
 
 void MachineConfig::save(ByteWriter& out) const {
@@ -16,7 +16,10 @@ void MachineConfig::save(ByteWriter& out) const {
         out.text(disk.serial);
     }
     out.varint(networks.size());
-    for (const NetworkConfig& network : networks) out.raw(network.mac);
+    for (const NetworkConfig& network : networks) {
+        out.raw(network.mac);
+        out.fixed(network.offloads);
+    }
     out.fixed(console);
     out.blob(kernel);
     out.blob(initrd);
@@ -38,7 +41,9 @@ Result<MachineConfig> MachineConfig::load(ByteReader& in) {
     }
     for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
         ByteSpan mac = in.raw(6);
-        if (in.ok()) std::copy(mac.begin(), mac.end(), config.networks.emplace_back().mac.begin());
+        NetworkConfig& network = config.networks.emplace_back();
+        std::copy(mac.begin(), mac.end(), network.mac.begin());
+        network.offloads = in.fixed<uint8_t>();
     }
     config.console = in.fixed<uint8_t>();
     ByteSpan kernel = in.blob();

@@ -15,7 +15,7 @@ namespace lockstep::machine {
 namespace {
 
 constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
-constexpr uint32_t kStateVersion = 2;
+constexpr uint32_t kStateVersion = 3;
 
 // Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
 constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
@@ -78,14 +78,16 @@ class MachineImpl : public Machine, public bus::IcountSource {
     cpu::Cpu cpu_;
 };
 
-// Event points must be exact: an icount at which run() returns names one state, whatever made it return. The vCPU
-// counts the delivery of an exception or interrupt like an instruction, and whatever timer is due here has fired.
+// Event points must be exact: an icount at which run() returns names one state, whatever made it return. The
+// vCPU counts the delivery of an exception or interrupt like an instruction, and whatever timer is due here
+// has fired.
 Stop MachineImpl::run(Icount until) {
     for (;;) {
         board_.timers().run_due();
         if (board_.leave_requested()) {
             board_.uart().flush();
-            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff : Stop::kReset;
+            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff
+                                                                                : Stop::kReset;
         }
         if (icount() >= until) return Stop::kReached;
         translate::VcpuExit exit = vcpu_->run(until);

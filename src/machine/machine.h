@@ -26,6 +26,7 @@ struct DiskConfig {
 
 struct NetworkConfig {
     std::array<uint8_t, 6> mac{};
+    bool offloads = true;  ///< offer checksum and segmentation offloads, and merged receive buffers
 };
 
 /// The numbers by which entries and outputs name the devices that meet the host. Disk i is kFirstDisk + i.

@@ -21,7 +21,7 @@
 namespace lockstep::record {
 
 inline constexpr uint32_t kLogMagic = 0x474c534c;  // "LSLG"
-inline constexpr uint16_t kLogVersion = 1;
+inline constexpr uint16_t kLogVersion = 2;
 inline constexpr size_t kFrameHeaderSize = 48;
 
 // LOCKSTEP_FRAME(name, number, greatest body in MiB, "what it holds")

@@ -2,9 +2,11 @@
 
 #include "base/log.h"
 #include "devices/virtio/block/request.h"
+#include "devices/virtio/net/net.h"
 #include "devices/virtio/rng/rng.h"
 #include "host/random.h"
 #include "machine/machine.h"
+#include "record/packets.h"
 
 namespace lockstep::vmm {
 
@@ -75,8 +77,9 @@ Result<void> Backends::open_networks() {
         const NetworkSettings& network = settings_.networks[i];
         auto tap = TRY(host::TapDevice::create(loop_, {network.tap, network.bridge}));
         uint16_t device = static_cast<uint16_t>(machine::kFirstNetwork + i);
-        tap->set_receiver([this, device](std::vector<Bytes> frames) {
-            if (live_) hooks_.input(make_input(device, record::NetworkReceive{std::move(frames)}));
+        tap->set_receiver([this, device](std::span<const ByteSpan> packets) {
+            if (!live_) return;
+            hooks_.input({record::EntryKind::kNetworkReceive, device, record::encode_packets(packets)});
         });
         networks_.push_back(std::move(tap));
     }
@@ -123,6 +126,8 @@ void Backends::submit(const bus::Output& output) {
             return show(output);
         case OutputKind::kRandomRequest:
             return submit_random(output);
+        case OutputKind::kNetworkOffloads:
+            return submit_offloads(output);
     }
 }
 
@@ -133,12 +138,28 @@ void Backends::show(const bus::Output& output) {
         console_->write(output.payload);
 }
 
-void Backends::submit_packets(const bus::Output& output) {
+host::TapDevice* Backends::network_of(const bus::Output& output) {
     size_t index = static_cast<size_t>(output.device - machine::kFirstNetwork);
-    if (output.device < machine::kFirstNetwork || index >= networks_.size()) return;
-    auto packets = record::decode_fields<record::NetworkReceive>(output.payload, "a batch of packets");
-    if (!packets) return log_error("network {}: {}", index, packets.error().message());
-    networks_[index]->send(packets.value().packets);
+    bool known = output.device >= machine::kFirstNetwork && index < networks_.size();
+    return known ? networks_[index].get() : nullptr;
+}
+
+void Backends::submit_packets(const bus::Output& output) {
+    host::TapDevice* network = network_of(output);
+    if (!network) return;
+    auto packets = record::packet_views(output.payload);
+    if (!packets) return log_error("network {}: {}", network->name(), packets.error().message());
+    network->send(packets.value());
+}
+
+void Backends::submit_offloads(const bus::Output& output) {
+    host::TapDevice* network = network_of(output);
+    if (!network || output.payload.empty()) return;
+    uint8_t offloads = output.payload.front();
+    network->set_offloads({.checksum = (offloads & devices::virtio::kOffloadChecksum) != 0,
+                           .tcp4 = (offloads & devices::virtio::kOffloadTcp4) != 0,
+                           .tcp6 = (offloads & devices::virtio::kOffloadTcp6) != 0,
+                           .ecn = (offloads & devices::virtio::kOffloadEcn) != 0});
 }
 
 void Backends::submit_disk(const bus::Output& output) {

@@ -71,7 +71,9 @@ class Backends {
     Result<void> open_networks();
     Result<void> open_console(const Places& places);
     void submit_disk(const bus::Output& output);
+    host::TapDevice* network_of(const bus::Output& output);
     void submit_packets(const bus::Output& output);
+    void submit_offloads(const bus::Output& output);
     void submit_random(const bus::Output& output);
     void check_drained();
     void complain(size_t disk, host::DiskAction action, host::DiskStatus status);

@@ -19,7 +19,8 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
     for (const DiskSettings& disk : settings.disks)
         config.disks.push_back({TRY(host::DiskImage::size_of(disk.path)), disk.read_only, disk.serial});
-    for (const NetworkSettings& network : settings.networks) config.networks.push_back({network.mac});
+    for (const NetworkSettings& network : settings.networks)
+        config.networks.push_back({network.mac, network.offloads});
     Bytes bytes;
     ByteWriter out(bytes);
     config.save(out);

@@ -30,10 +30,11 @@ struct NetworkSettings {
     std::string tap;
     std::string bridge;  ///< empty: the TAP device is left where it is
     std::array<uint8_t, 6> mac{};
+    bool offloads = true;  ///< the guest may send and receive large packets, and leave checksums undone
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(tap, bridge, mac);
+        codec(tap, bridge, mac, offloads);
     }
 };
 

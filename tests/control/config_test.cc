@@ -28,6 +28,7 @@ read_only = true
 tap = "web0"
 mac = "52:54:00:00:00:01"
 bridge = "br0"
+offloads = false
 
 [console]
 kind = "pty"
@@ -69,6 +70,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.networks[0].tap, "web0");
     EXPECT_EQ(s.networks[0].bridge, "br0");
     EXPECT_EQ(s.networks[0].mac[5], 1);
+    EXPECT_FALSE(s.networks[0].offloads);
     EXPECT_EQ(s.console.kind, vmm::ConsoleKind::kPty);
     EXPECT_EQ(s.console.port, vmm::ConsolePort::kVirtio);
     EXPECT_EQ(s.protection.hosts.size(), 2u);
@@ -131,7 +133,7 @@ TEST_P(ConfigMistake, GetsOneSentenceWithPlaceKeyAndRemedy) {
 }
 
 const Mistake kMistakes[] = {
-    {"UnknownSection", "[console]", "[consol]", {"web.toml:22", "consol", "did you mean \"console\""}},
+    {"UnknownSection", "[console]", "[consol]", {"web.toml:23", "consol", "did you mean \"console\""}},
     {"UnknownKey", "kernel = ", "kernal = ", {"web.toml:3", "kernal", "[vm]", "did you mean \"kernel\""}},
     {"StrangeKey", "kernel = ", "zzzzzz = ", {"web.toml:3", "known are", "command_line"}},
     {"MissingKey", "name = \"web\"\n", "", {"web.toml:1", "vm.name is missing", "add it"}},

@@ -133,6 +133,15 @@ struct UartSpecimen : Specimen {
     Uart uart{1, line, time.timers, sink};
 };
 
+/// A packet with a header of which much makes sense.
+Bytes headed(std::mt19937_64& random) {
+    Bytes packet = random_bytes(random, 20000);
+    packet.resize(packet.size() + 100);
+    packet[0] = static_cast<uint8_t>(random() % 4);
+    packet[1] = static_cast<uint8_t>(random() % 3 ? random() % 5 : random());
+    return packet;
+}
+
 template <typename Model, typename... Args>
 struct VirtioSpecimen : Specimen {
     explicit VirtioSpecimen(Args... args)
@@ -147,7 +156,8 @@ struct VirtioSpecimen : Specimen {
     bus::PciFunction* pci() override { return &transport; }
     std::vector<record::Entry> inputs(std::mt19937_64& random) override {
         return {entry(1, record::DiskCompletion{random() % 64, record::DiskStatus::kOk, Bytes(512)}),
-                entry(1, record::NetworkReceive{{random_bytes(random, 2000), random_bytes(random, 100)}}),
+                entry(1, record::NetworkReceive{{random_bytes(random, 2000), random_bytes(random, 100),
+                                                 headed(random)}}),
                 entry(1, record::ConsoleInput{random_bytes(random, 64)}),
                 entry(1, record::RandomBytes{random() % 64, random_bytes(random, 64)})};
     }
@@ -156,7 +166,7 @@ struct VirtioSpecimen : Specimen {
         auto write = [this](uint64_t offset, unsigned size, uint64_t value) {
             transport.write_register(offset, size, value);
         };
-        if (random() % 4 == 0) start(write);
+        if (random() % 4 == 0) start(write, random);
         for (int i = 0; i < 64; ++i) {
             uint64_t at = 0x10000 + random() % 0x800 * 16 % 0x8000;
             memory->write_number<uint64_t>(GuestPhys(at), random() % 3 ? random() % (4 << 20) : random());
@@ -172,8 +182,10 @@ struct VirtioSpecimen : Specimen {
         }
     }
     template <typename Write>
-    void start(Write write) {
+    void start(Write write, std::mt19937_64& random) {
         write(20, 1, 0);
+        write(8, 4, 0);
+        write(12, 4, static_cast<uint32_t>(random() & transport.model().features()));
         write(8, 4, 1);
         write(12, 4, 1);
         write(20, 1, 0xb);
@@ -204,10 +216,10 @@ struct BlockSpecimen
                          std::ref(shared_numbers), std::ref(shared_sink)) {}
 };
 struct NetSpecimen : VirtioSpecimen<virtio::Net, uint16_t, std::string, std::array<uint8_t, 6>,
-                                    std::reference_wrapper<TestSink>> {
+                                    virtio::NetFeatures, std::reference_wrapper<TestSink>> {
     NetSpecimen()
         : VirtioSpecimen(uint16_t{32}, std::string("network0"), std::array<uint8_t, 6>{2},
-                         std::ref(shared_sink)) {}
+                         virtio::NetFeatures::kOffloads, std::ref(shared_sink)) {}
 };
 struct RngSpecimen : VirtioSpecimen<virtio::Rng, uint16_t, std::reference_wrapper<virtio::RequestNumbers>,
                                     std::reference_wrapper<TestSink>> {

@@ -76,6 +76,18 @@ Bytes test_frame(uint8_t number, size_t size = 100) {
     return frame;
 }
 
+/// Sends frames with headers that ask for nothing, or with this one.
+void send_frames(TapDevice& tap, const std::vector<Bytes>& frames,
+                 const Bytes& header = Bytes(TapDevice::kHeader)) {
+    std::vector<Bytes> packets;
+    for (const Bytes& frame : frames) {
+        packets.push_back(header);
+        packets.back().insert(packets.back().end(), frame.begin(), frame.end());
+    }
+    std::vector<ByteSpan> views(packets.begin(), packets.end());
+    tap.send(views);
+}
+
 class NetworkTest : public testing::Test {
   protected:
     static void SetUpTestSuite() {
@@ -93,18 +105,20 @@ class NetworkTest : public testing::Test {
         return tap.take();
     }
     void receive(TapDevice& tap) {
-        tap.set_receiver([this](const std::vector<Bytes>& frames) {
+        tap.set_receiver([this](std::span<const ByteSpan> packets) {
             batches_++;
-            for (const Bytes& frame : frames) {
-                if (frame[12] == kTestType >> 8 && frame[13] == (kTestType & 0xff))
-                    received_.push_back(frame);
+            for (ByteSpan packet : packets) {
+                ByteSpan frame = packet.subspan(TapDevice::kHeader);
+                if (frame[12] != kTestType >> 8 || frame[13] != (kTestType & 0xff)) continue;
+                headers_.emplace_back(packet.begin(), packet.begin() + TapDevice::kHeader);
+                received_.emplace_back(frame.begin(), frame.end());
             }
         });
     }
 
     static inline bool namespace_made_ = false;
     std::unique_ptr<EventLoop> loop_;
-    std::vector<Bytes> received_;
+    std::vector<Bytes> headers_, received_;
     int batches_ = 0;
 };
 
@@ -119,10 +133,140 @@ TEST_F(NetworkTest, FramesPassBothWaysInBatches) {
 
     std::vector<Bytes> frames;
     for (uint8_t i = 0; i < 50; i++) frames.push_back(test_frame(i));
-    tap->send(frames);
+    send_frames(*tap, frames);
     EXPECT_EQ(kernel.received(kTestType), frames);
     EXPECT_EQ(tap->counters().frames_out, 50u);
     EXPECT_EQ(tap->counters().dropped_out, 0u);
+}
+
+TEST_F(NetworkTest, HeadersAreDefinedToTheLastByte) {
+    auto tap = make_tap();
+    PacketSocket kernel("guest0");
+    receive(*tap);
+    for (uint8_t i = 0; i < 3; i++) kernel.send(test_frame(0xff, 1000));
+    EXPECT_TRUE(run_until(*loop_, [&] { return headers_.size() == 3; }));
+    // A second batch is read over the first.
+    for (uint8_t i = 0; i < 20; i++) kernel.send(test_frame(0xff, 60));
+    EXPECT_TRUE(run_until(*loop_, [&] { return headers_.size() == 23; }));
+    for (const Bytes& header : headers_) EXPECT_EQ(header, Bytes(TapDevice::kHeader));
+}
+
+/// An IPv4 and TCP packet of `size` bytes of data behind its Ethernet header, its checksum left undone.
+Bytes large_tcp_frame(size_t size) {
+    Bytes frame(54 + size, 7);
+    std::fill_n(frame.begin(), 6, 0xff);
+    std::copy(kMac.begin(), kMac.end(), frame.begin() + 6);
+    uint16_t total = static_cast<uint16_t>(40 + size);
+    const Bytes headers = {8,
+                           0,
+                           0x45,
+                           0,
+                           static_cast<uint8_t>(total >> 8),
+                           static_cast<uint8_t>(total),
+                           0,
+                           1,
+                           0x40,
+                           0,
+                           64,
+                           6,
+                           0,
+                           0,
+                           10,
+                           0,
+                           0,
+                           1,
+                           10,
+                           0,
+                           0,
+                           2,
+                           0,
+                           80,
+                           0,
+                           90,
+                           0,
+                           0,
+                           0,
+                           1,
+                           0,
+                           0,
+                           0,
+                           1,
+                           0x50,
+                           0x10,
+                           1,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0};
+    std::copy(headers.begin(), headers.end(), frame.begin() + 12);
+    uint32_t sum = 0;  // of the IPv4 header; a bridge may check it
+    for (size_t i = 14; i < 34; i += 2) sum += static_cast<uint32_t>(frame[i] << 8 | frame[i + 1]);
+    sum = ~((sum & 0xffff) + (sum >> 16));
+    frame[24] = static_cast<uint8_t>(sum >> 8);
+    frame[25] = static_cast<uint8_t>(sum);
+    return frame;
+}
+
+// Needs a checksum from byte 34 on, at 16 from there; segments of 1000 bytes of TCP over IPv4.
+const Bytes kLargeTcp = {1, 1, 54, 0, 0xe8, 3, 34, 0, 16, 0, 0, 0};
+
+TEST_F(NetworkTest, LargePacketsLeaveAndMalformedOnesHarmNothing) {
+    auto tap = make_tap();
+    PacketSocket kernel("guest0");
+    Bytes large = large_tcp_frame(9000);
+    send_frames(*tap, {large}, kLargeTcp);
+    std::vector<Bytes> seen = kernel.received(0x0800);
+    ASSERT_EQ(seen.size(), 1u);
+    EXPECT_EQ(seen[0].size(), large.size());
+    std::vector<Bytes> malformed = {
+        {1, 1, 54, 0, 0, 0, 34, 0, 16, 0, 0, 0},          // segments of no bytes
+        {1, 1, 54, 0, 0xe8, 3, 0xff, 0xff, 16, 0, 0, 0},  // a sum from beyond the end
+        {1, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0},
+        {0, 4, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0},
+    };
+    for (const Bytes& header : malformed) send_frames(*tap, {large, Bytes(3)}, header);
+    std::vector<ByteSpan> short_ones(2, ByteSpan(kLargeTcp).first(5));
+    tap->send(short_ones);
+    EXPECT_GE(tap->counters().dropped_out, 4u);
+    kernel.received(0x0800);
+    send_frames(*tap, {test_frame(1)});
+    EXPECT_EQ(kernel.received(kTestType).size(), 1u) << "the device goes on";
+}
+
+TEST_F(NetworkTest, TheGuestGetsOnlyWhatItTakes) {
+    // A packet made by one guest for another, through a bridge.
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM, 0));
+    if (ioctl(control.get(), SIOCBRADDBR, "bridge0") < 0) GTEST_SKIP() << "this kernel has no bridges";
+    set_link_up("bridge0", true);
+    auto one = make_tap({.name = "guest0", .bridge = "bridge0"});
+    auto other = make_tap({.name = "guest1", .bridge = "bridge0"});
+    std::vector<Bytes> packets;
+    other->set_receiver([&](std::span<const ByteSpan> got) {
+        for (ByteSpan packet : got)
+            if (packet.size() > 600) packets.emplace_back(packet.begin(), packet.end());
+    });
+    auto arrive = [&] {
+        packets.clear();
+        EXPECT_TRUE(run_until(*loop_, [&] {
+            send_frames(*one, {large_tcp_frame(3000)}, kLargeTcp);
+            loop_->run_once(50 * kNsPerMs);
+            return !packets.empty();
+        }));
+    };
+    arrive();
+    EXPECT_EQ(packets[0].size(), TapDevice::kHeader + 54 + 1000) << "cut by the kernel";
+    EXPECT_EQ(packets[0][0], 0) << "with its checksum";
+    other->set_offloads({.checksum = true, .tcp4 = true});
+    arrive();
+    EXPECT_EQ(packets.back().size(), TapDevice::kHeader + 54 + 3000);
+    EXPECT_EQ(packets.back()[0] & 1, 1);
+    EXPECT_EQ(packets.back()[1], 1);
+    other->set_offloads({});
+    one.reset();
+    other.reset();
+    set_link_up("bridge0", false);
+    ioctl(control.get(), SIOCBRDELBR, "bridge0");
 }
 
 TEST_F(NetworkTest, StaleFramesAreThrownAwayAndPausedOnesWait) {
@@ -193,7 +337,7 @@ TEST_F(NetworkTest, ItJoinsABridge) {
     // A port forwards once spanning tree's delay, which is off by default here, is over.
     std::vector<Bytes> frames{test_frame(9)};
     EXPECT_TRUE(run_until(*loop_, [&] {
-        one->send(frames);
+        send_frames(*one, frames);
         loop_->run_once(50 * kNsPerMs);
         return !received_.empty();
     }));

@@ -9,7 +9,7 @@ MachineConfig full_config() {
     MachineConfig config;
     config.memory_bytes = 64 << 20;
     config.disks = {{1 << 20, true, "one"}, {2 << 20, false, ""}};
-    config.networks = {{{2, 0, 0, 0, 0, 1}}, {{2, 0, 0, 0, 0, 2}}};
+    config.networks = {{{2, 0, 0, 0, 0, 1}, true}, {{2, 0, 0, 0, 0, 2}, false}};
     config.console = false;
     config.kernel = {1, 2, 3};
     config.initrd = {4, 5};
@@ -35,6 +35,8 @@ TEST(MachineConfig, SavedAndLoadedIsTheSame) {
     EXPECT_EQ(config.value().disks[0].serial, "one");
     EXPECT_TRUE(config.value().disks[0].read_only);
     EXPECT_EQ(config.value().networks[1].mac[5], 2);
+    EXPECT_TRUE(config.value().networks[0].offloads);
+    EXPECT_FALSE(config.value().networks[1].offloads);
     EXPECT_FALSE(config.value().console);
     EXPECT_EQ(config.value().command_line, "console=ttyS0");
 }

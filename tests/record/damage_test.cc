@@ -92,9 +92,9 @@ TEST(FrameHeader, ForgedHeadersAreRefusedByTheirFields) {
     EXPECT_EQ(forged([](FrameHeader& header) { header.magic ^= 1; }),
               "this is not a Lockstep log (no frame begins here); name a file made by 'record'");
     EXPECT_EQ(forged([](FrameHeader& header) { header.version = 9; }),
-              "the log has format version 9 and this build reads version 1; use the build that wrote it");
+              "the log has format version 9 and this build reads version 2; use the build that wrote it");
     EXPECT_EQ(forged([](FrameHeader& header) { header.kind = 77; }),
-              "frame kind 77 is unknown to format version 1");
+              "frame kind 77 is unknown to format version 2");
     EXPECT_EQ(forged([](FrameHeader& header) { header.flags = 2; }), "frame flags 0x2 are unknown");
     EXPECT_EQ(forged([](FrameHeader& header) { header.reserved = 1; }),
               "the reserved bytes of a frame's header are not zero");
@@ -108,8 +108,8 @@ TEST(FrameHeader, ForgedHeadersAreRefusedByTheirFields) {
 
 TEST(FrameHeader, AVersionToComeIsNamedThoughItsChecksumIsUnknown) {
     CollectingSink log = write_log(sample_start(), {}, {}, 1, Compression::kNone);
-    log.bytes[4] = 2;
-    EXPECT_NE(refusal(log.bytes).find("format version 2 and this build reads version 1"), std::string::npos);
+    log.bytes[4] = 3;
+    EXPECT_NE(refusal(log.bytes).find("format version 3 and this build reads version 2"), std::string::npos);
 }
 
 TEST(FrameHeader, ACompressedBodyThatDoesNotUnpackIsRefused) {

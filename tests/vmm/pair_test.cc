@@ -40,7 +40,7 @@ TEST(Pair, TheSurvivorGoesOnAndIsProtectedAgain) {
     ::kill(pair.process("b"), SIGKILL);
     expect_goes_on(pair, "a", between);
     pair.wait_for_state("a", "Protected");
-    EXPECT_GT(pair.status("b").value("state_hashes", 0), 0) << "hashes were compared";
+    pair.wait_for("hashes are compared", [&] { return pair.status("b").value("state_hashes", 0) > 0; });
 
     pair.act("a", {{"action", "poweroff"}});
     pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "devices/virtio/block/request.h"
+#include "devices/virtio/net/header.h"
 #include "devices/virtio/rng/rng.h"
 #include "host/disk_image.h"
 #include "record/payloads.h"
@@ -11,6 +12,7 @@ namespace lockstep::vmm::testing {
 
 using bus::OutputKind;
 using devices::virtio::DiskOperation;
+using devices::virtio::kNetHeaderSize;
 using machine::Stop;
 using record::EntryKind;
 
@@ -99,8 +101,9 @@ void ToyMachine::act(uint64_t choice) {
     if (choice < 16) {
         state_.value ^= guest_time_ns();
     } else if (choice < 20 && config_.network) {
-        Bytes packet(60, static_cast<uint8_t>(choice));
-        std::memcpy(packet.data() + 14, &state_.value, 8);
+        Bytes packet(kNetHeaderSize + 60, static_cast<uint8_t>(choice));
+        std::fill_n(packet.begin(), kNetHeaderSize, uint8_t{0});
+        std::memcpy(packet.data() + kNetHeaderSize + 14, &state_.value, 8);
         sink_.output({OutputKind::kPackets, machine::kFirstNetwork,
                       record::encode(record::NetworkReceive{.packets = {packet}})});
     } else if (choice < 22) {

@@ -59,6 +59,7 @@ class Model {
 
   protected:
     Transport& transport() { return *transport_; }
+    const Transport& transport() const { return *transport_; }
 
   private:
     Transport* transport_ = nullptr;

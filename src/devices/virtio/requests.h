@@ -1,4 +1,4 @@
-// Requests to the host that are answered by a later log entry.
+// Requests to the host that are answered by a later log entry, and settings that the host keeps for a device.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,13 @@ class RequestNumbers {
     uint64_t next_ = 1;
 };
 
-/// A request without its answer, as it left.
+/// A request without its answer, as it left; or a setting, which has no answer and the number 0.
 struct UnansweredRequest {
     uint64_t number;
     bus::Output output;
 };
 
-/// A device that makes requests.
+/// A device that makes requests, or has settings. A host that takes the guest over is told all of them.
 class Requester {
   public:
     virtual ~Requester() = default;

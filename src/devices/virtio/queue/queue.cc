@@ -60,6 +60,19 @@ Bytes gather(const memory::GuestMemory& memory, const std::vector<Segment>& segm
     return bytes;
 }
 
+void append(const memory::GuestMemory& memory, const std::vector<Segment>& segments, uint64_t offset,
+            Bytes& to) {
+    for (const Segment& segment : segments) {
+        if (offset >= segment.size) {
+            offset -= segment.size;
+            continue;
+        }
+        const uint8_t* from = memory.host(segment.at + offset);
+        to.insert(to.end(), from, from + (segment.size - offset));
+        offset = 0;
+    }
+}
+
 uint64_t scatter(memory::GuestMemory& memory, const std::vector<Segment>& segments, uint64_t offset,
                  ByteSpan bytes) {
     uint64_t done = 0;

@@ -39,6 +39,9 @@ uint64_t total_size(const std::vector<Segment>& segments);
 /// The bytes [offset, offset + size) of the segments; fewer where they end before.
 Bytes gather(const memory::GuestMemory& memory, const std::vector<Segment>& segments, uint64_t offset,
              uint64_t size);
+/// Appends the bytes from `offset` to the end of the segments.
+void append(const memory::GuestMemory& memory, const std::vector<Segment>& segments, uint64_t offset,
+            Bytes& to);
 /// Writes `bytes` from byte `offset` of the segments on; returns how many fitted.
 uint64_t scatter(memory::GuestMemory& memory, const std::vector<Segment>& segments, uint64_t offset,
                  ByteSpan bytes);
