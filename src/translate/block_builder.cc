@@ -20,8 +20,6 @@ BlockBuilder::BlockBuilder(CodeCache& cache, const EngineOptions& options, const
 
 Block& BlockBuilder::build(const BlockSource& source) {
     source_ = source;
-    asm_ = source.transient ? Assembler(cache_.scratch(), cache_.scratch_end())
-                            : Assembler(cache_.free_start(), cache_.end());
     if (source.transient) cache_.start_transient();
     block_ = &cache_.new_block(source.transient);
     block_->pc = source.pc;
@@ -29,6 +27,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     block_->second_page = source.second_page;
     block_->user = source.user;
     block_->fpu_enabled = source.fpu_enabled;
+    start_part(Part::kHot);
     cold_.clear();
     stack_aligned_ = false;
     flags_in_slot_ = false;
@@ -71,20 +70,34 @@ Block& BlockBuilder::build(const BlockSource& source) {
             jump_direct(pc);
         }
     }
+    end_part();
+    start_part(Part::kCold);
     for (size_t i = 0; i < cold_.size(); ++i) emit_cold_part(cold_[i]);
-    CHECK(asm_.room() > 0 &&
-          asm_.here() - block_->checked_entry < static_cast<int64_t>(CodeCache::kLargestBlock));
-    block_->host_end = asm_.here();
+    end_part();
     block_->relocatable = relocatable_;
     block_->record_count = cache_.next_record() - block_->first_record;
     block_->relocation_count = cache_.next_relocation() - block_->first_relocation;
-    if (!source.transient) cache_.use_until(asm_.here());
+    if (!source.transient) cache_.use(*block_);
     return *block_;
+}
+
+void BlockBuilder::start_part(Part part) {
+    HostCode room = cache_.room(part, source_.transient);
+    asm_ = Assembler(room.start, room.end);
+    part_ = part;
+    block_->part(part).start = room.start;
+}
+
+void BlockBuilder::end_part() {
+    HostCode& code = block_->part(part_);
+    code.end = asm_.here();
+    CHECK(code.size() < CodeCache::kLargestPart);
 }
 
 void BlockBuilder::relocate(RelocationKind kind, size_t size, size_t behind) {
     if (!relocatable_) return;
-    cache_.add_relocation({static_cast<uint16_t>(asm_.here() - block_->checked_entry - size - behind), kind});
+    auto offset = static_cast<uint16_t>(asm_.here() - block_->part(part_).start - size - behind);
+    cache_.add_relocation({offset, kind, part_});
 }
 
 void BlockBuilder::emit_guest_address(HostReg to, uint64_t value) {
@@ -157,7 +170,6 @@ void BlockBuilder::decode_run(const BlockSource& source) {
 // r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the
 // flags: where the guess is wrong they may be live at the true target, whatever they are here.
 void BlockBuilder::emit_checked_entry() {
-    block_->checked_entry = asm_.here();
     asm_.mov(kHostR12, kHostRcx);
     if (relocatable_) {
         asm_.mov_imm64(kHostRcx, -source_.pc);
@@ -322,27 +334,40 @@ void BlockBuilder::leave(ExitKind kind, uint64_t pc, uint16_t unexecuted) {
     emit_exit(add_record({.kind = kind, .credit = unexecuted, .pc = pc}));
 }
 
-void BlockBuilder::emit_exit(uint32_t record) {
+void BlockBuilder::emit_exit(uint32_t record, bool flags_in_slot) {
     asm_.mov_imm(kHostR12, record);
     relocate(RelocationKind::kRecord, 4);
-    jump_to_trampoline(exits_.common);
+    jump_to_trampoline(flags_in_slot ? exits_.flags_in_slot : exits_.common);
+}
+
+// A jump of the hot part comes here, to the cold one.
+void BlockBuilder::bind_from_hot(Fixup fixup) {
+    asm_.bind_here(fixup);
+    if (!relocatable_) return;
+    auto offset = static_cast<uint16_t>(fixup - block_->part(Part::kHot).start);
+    cache_.add_relocation({offset, RelocationKind::kAcross, Part::kHot});
 }
 
 void BlockBuilder::emit_cold_part(const ColdPart& part) {
-    asm_.bind_here(part.fixup);
-    if (part.back) {  // misaligned: go back unless the access crosses pages
+    ExitRecord& record = cache_.record(part.record);
+    if (part.misaligned) {
+        bind_from_hot(part.misaligned);
         asm_.mov32(kHostR13, part.address);
         asm_.and32_imm(kHostR13, kPageMask);
         asm_.cmp32_imm(kHostR13, static_cast<int32_t>(kPageSize - part.size));
         asm_.jcc_to(kBelowEqual, part.back);
+        relocate(RelocationKind::kAcross, 4);
+    }
+    if (record.kind == ExitKind::kLink) {  // copies bind it by the record
+        asm_.bind_here(part.fixup);
+        record.stub = asm_.here();
+    } else {
+        bind_from_hot(part.fixup);
     }
     if (part.rcx_in_r12) asm_.mov(kHostRcx, kHostR12);
     if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
-    if (part.flags == Flags::kSlot) restore_flags();
     if (part.flags == Flags::kRax) restore_flags_from_rax();
-    ExitRecord& record = cache_.record(part.record);
-    if (record.kind == ExitKind::kLink) record.stub = asm_.here();
-    emit_exit(part.record);
+    emit_exit(part.record, part.flags == Flags::kSlot);
 }
 
 }  // namespace lockstep::translate

@@ -13,7 +13,7 @@
 //     entry           counts
 //     instructions    each first makes sure of all its memory accesses, then changes state: precise faults
 //     exits           one for each way out
-//     cold part       stubs of the rare cases
+//     cold part       stubs of the rare cases, elsewhere in the code cache
 //
 // FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise
 // they are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an
@@ -66,6 +66,7 @@ struct BlockSource {
 /// Addresses in the trampolines that blocks jump to.
 struct Exits {
     const uint8_t* common = nullptr;         ///< r12 = exit record, r14 = address
+    const uint8_t* flags_in_slot = nullptr;  ///< the same; the guest's flags are in EngineState::flags_slot
     const uint8_t* indirect_miss = nullptr;  ///< r14 = target
 };
 
@@ -94,18 +95,21 @@ class BlockBuilder {
     };
     /// Where the guest's flags are: in place, in the slot, or in AX with RAX in r12.
     enum class Flags : uint8_t { kHost, kSlot, kRax };
-    /// A rare way out, emitted after the block's body.
+    /// A rare way out, in the block's cold part.
     struct ColdPart {
-        Fixup fixup;
-        uint32_t record;
+        Fixup fixup = nullptr;  ///< leads to the exit
+        uint32_t record = 0;
         bool rcx_in_r12 = false;  ///< where the look-up kept the flags
         Flags flags = Flags::kHost;
-        HostReg address = kNoReg;  ///< moved to r14
-        uint8_t* back = nullptr;   ///< where a misaligned access that stays in its page goes on
+        HostReg address = kNoReg;    ///< moved to r14
+        Fixup misaligned = nullptr;  ///< leads to a test whether `size` bytes at `address` stay in their page
         uint8_t size = 0;
+        uint8_t* back = nullptr;  ///< where it goes on then
     };
 
     // block_builder.cc
+    void start_part(Part part);
+    void end_part();
     /// A relocation of the field that ends `behind` bytes before here (see block_copy.h).
     void relocate(RelocationKind kind, size_t size, size_t behind = 0);
     /// Moves a guest address that depends on where the code is mapped.
@@ -118,8 +122,9 @@ class BlockBuilder {
     void emit_checked_entry();
     void emit_head();
     void emit_instruction(const GuestInstruction& instruction);
-    void emit_exit(uint32_t record);
+    void emit_exit(uint32_t record, bool flags_in_slot = false);
     void emit_cold_part(const ColdPart& part);
+    void bind_from_hot(Fixup fixup);
     /// The host's flags may be changed from here on.
     void free_flags();
     /// The guest's flags are in the host's from here on.
@@ -215,6 +220,7 @@ class BlockBuilder {
     bool stack_aligned_ = false;  ///< RSP is known to be a multiple of 8
     bool relocatable_ = false;    ///< so far
     uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
+    Part part_ = Part::kHot;      ///< being emitted
     std::vector<ColdPart> cold_;
     std::optional<ColdPart> island_;  ///< where a short jump of the instruction leads
 };

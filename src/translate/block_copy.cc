@@ -1,5 +1,6 @@
 #include "translate/block_copy.h"
 
+#include <array>
 #include <cstring>
 
 #include "translate/assembler.h"
@@ -17,14 +18,20 @@ void add_at(uint8_t* place, T amount) {
     std::memcpy(place, &value, sizeof value);
 }
 
+/// From the original to the copy.
 struct Distances {
-    uint64_t guest;   ///< between the guest addresses
-    uint32_t host;    ///< between the host addresses
-    uint32_t record;  ///< between the exit records' indices
+    uint64_t guest;                    ///< between the guest addresses
+    std::array<ptrdiff_t, kParts> host;  ///< between the host addresses, by Part
+    uint32_t record;                   ///< between the exit records' indices
+
+    ptrdiff_t of(Part part) const { return host[static_cast<size_t>(part)]; }
 };
 
-void relocate(uint8_t* place, RelocationKind kind, const Distances& distances) {
-    switch (kind) {
+Part other(Part part) { return part == Part::kHot ? Part::kCold : Part::kHot; }
+
+void relocate(uint8_t* place, const Relocation& relocation, const Distances& distances) {
+    Part part = relocation.part;
+    switch (relocation.kind) {
         case RelocationKind::kGuestAddress:
             add_at<uint64_t>(place, distances.guest);
             break;
@@ -32,7 +39,10 @@ void relocate(uint8_t* place, RelocationKind kind, const Distances& distances) {
             add_at<uint64_t>(place, -distances.guest);
             break;
         case RelocationKind::kNear:
-            add_at<uint32_t>(place, -distances.host);
+            add_at<uint32_t>(place, static_cast<uint32_t>(-distances.of(part)));
+            break;
+        case RelocationKind::kAcross:
+            add_at<uint32_t>(place, static_cast<uint32_t>(distances.of(other(part)) - distances.of(part)));
             break;
         case RelocationKind::kRecord:
             add_at<uint32_t>(place, distances.record);
@@ -51,35 +61,39 @@ void relocate(uint8_t* place, RelocationKind kind, const Distances& distances) {
 }  // namespace
 
 Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc) {
-    uint8_t* start = cache.free_start();
-    ptrdiff_t host = start - from.checked_entry;
-    std::memcpy(start, from.checked_entry, static_cast<size_t>(from.host_end - from.checked_entry));
-
+    Distances distances{.guest = pc - from.pc, .host = {}, .record = cache.next_record() - from.first_record};
     Block& block = cache.new_block(false);
     block = from;
+    for (size_t part = 0; part < kParts; ++part) {
+        const HostCode& code = from.code[part];
+        uint8_t* start = cache.room(static_cast<Part>(part), false).start;
+        std::memcpy(start, code.start, code.size());
+        block.code[part] = {start, start + code.size()};
+        distances.host[part] = start - code.start;
+    }
+    auto moved = [&](uint8_t* host) {
+        return host + distances.of(from.part(Part::kHot).contains(host) ? Part::kHot : Part::kCold);
+    };
     block.pc = pc;
-    block.checked_entry += host;
-    block.entry += host;
-    block.host_end += host;
+    block.entry = moved(from.entry);
     block.next_in_bucket = block.next_variant = nullptr;
     block.next_in_page = {};
     block.first_incoming = kNoRecord;
     block.first_record = cache.next_record();
-    Distances distances{pc - from.pc, static_cast<uint32_t>(host), block.first_record - from.first_record};
     for (uint32_t i = 0; i < from.record_count; ++i) {
         ExitRecord record = cache.record(from.first_record + i);
         record.pc += distances.guest;
         record.block = &block;
         record.next_incoming = kNoRecord;
-        if (record.host) record.host += host;
-        if (record.stub) record.stub += host;
+        if (record.host) record.host = moved(record.host);
+        if (record.stub) record.stub = moved(record.stub);
         if (record.kind == ExitKind::kLink)
             Assembler::bind(record.host, record.stub);  // the original may be chained
         cache.add_record(record, false);
     }
     for (const Relocation& relocation : cache.relocations(from))
-        relocate(start + relocation.offset, relocation.kind, distances);
-    cache.use_until(block.host_end);
+        relocate(block.part(relocation.part).start + relocation.offset, relocation, distances);
+    cache.use(block);
     return block;
 }
 

@@ -117,25 +117,19 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
                                   .credit = credit(),
                                   .pc = run_[index_].pc,
                                   .host = resume_});
+    ColdPart cold{.record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base};
     unsigned alignment = std::bit_ceil(size);
-    ColdPart misaligned{.fixup = nullptr,
-                        .record = record,
-                        .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
-                        .address = base};
     if (address.known_alignment < alignment && !aligned_by_cpu) {
         asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
-        misaligned.fixup = asm_.jcc(kNotEqual);
-        misaligned.size = static_cast<uint8_t>(size);
-        misaligned.back = asm_.here();
-        cold_.push_back(misaligned);
+        cold.misaligned = asm_.jcc(kNotEqual);
+        cold.size = static_cast<uint8_t>(size);
+        cold.back = asm_.here();
     }
     asm_.bextr(kHostR13, base, kHostR10);
     load_map_entry(write);
     asm_.test(kHostR13, kHostR13);
-    cold_.push_back({.fixup = asm_.jcc(kEqual),
-                     .record = record,
-                     .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
-                     .address = base});
+    cold.fixup = asm_.jcc(kEqual);
+    cold_.push_back(cold);
     note_operation();
 }
 
@@ -155,7 +149,7 @@ void BlockBuilder::emit_stack_lookup_keeping_flags(const Address& address, bool 
                                   .pc = run_[index_].pc,
                                   .host = resume_});
     EngineState& state = cache_.state();
-    ColdPart cold{.fixup = nullptr, .record = record, .rcx_in_r12 = true, .address = address.base};
+    ColdPart cold{.record = record, .rcx_in_r12 = true, .address = address.base};
     asm_.mov(kHostR12, kHostRcx);
     if (address.known_alignment < 8) {
         asm_.pext_near(kHostRcx, address.base, &state.alignment_mask);

@@ -12,6 +12,8 @@ namespace lockstep::translate {
 namespace {
 
 constexpr uint64_t kHugePage = 2 << 20;
+/// The share of hot parts in all code, in per cent: as measured in a boot.
+constexpr uint64_t kHotShare = 60;
 
 }  // namespace
 
@@ -28,12 +30,21 @@ CodeCache::CodeCache(uint64_t bytes)
     base_ =
         reinterpret_cast<uint8_t*>((reinterpret_cast<uint64_t>(mapping_) + kHugePage - 1) & ~(kHugePage - 1));
     madvise(base_, size_ & ~(kHugePage - 1), MADV_HUGEPAGE);  // a wish only
-    free_ = base_ + kBlocksOffset;
+    free_ = {base_ + kBlocksOffset, border()};
     static_assert(sizeof(EngineState) <= kTrampolineOffset);
     new (base_) EngineState;
 }
 
 CodeCache::~CodeCache() { munmap(mapping_, size_ + kHugePage); }
+
+uint8_t* CodeCache::border() const { return base_ + kBlocksOffset + (size_ - kBlocksOffset) * kHotShare / 100; }
+
+HostCode CodeCache::room(Part part, bool transient) const {
+    bool hot = part == Part::kHot;
+    if (!transient) return {free_[static_cast<size_t>(part)], hot ? border() : base_ + size_};
+    uint8_t* scratch = base_ + kScratchOffset + (hot ? 0 : kLargestPart);
+    return {scratch, scratch + kLargestPart};
+}
 
 Block& CodeCache::new_block(bool transient) {
     if (!transient) return blocks_.add({});
@@ -69,14 +80,14 @@ void CodeCache::start_transient() {
 }
 
 Block* CodeCache::block_at(const uint8_t* host) {
-    if (host >= scratch() && host < scratch_end()) return &transient_block_;
-    auto after = std::upper_bound(blocks_.begin(), blocks_.end(), host,
-                                  [](const uint8_t* at, const Block& block) { return at < block.host_end; });
-    return after != blocks_.end() && host >= after->checked_entry ? &*after : nullptr;
+    if (room(Part::kHot, true).contains(host)) return &transient_block_;
+    auto ends_behind = [](const uint8_t* at, const Block& block) { return at < block.part(Part::kHot).end; };
+    auto after = std::upper_bound(blocks_.begin(), blocks_.end(), host, ends_behind);
+    return after != blocks_.end() && after->part(Part::kHot).contains(host) ? &*after : nullptr;
 }
 
 void CodeCache::flush() {
-    free_ = base_ + kBlocksOffset;
+    free_ = {base_ + kBlocksOffset, border()};
     blocks_.clear();
     records_.clear();
     marks_.clear();

@@ -1,9 +1,11 @@
 // The code cache: host memory that holds blocks, and the tables that translated code's exits refer to.
 //
-//     [ EngineState | trampolines | scratch for transient blocks | blocks, one after another ... ]
+//     [ EngineState | trampolines | scratch for transient blocks | hot parts ... | cold parts ... ]
 //
-// Blocks are only ever added; when the room ends, all of them go at once (flush). EngineState lies in the
-// same mapping so that code reaches it by RIP-relative addresses.
+// A block has two parts: what runs nearly always, and the stubs of its rare cases. They lie apart, so that a
+// line of the host's instruction cache holds no code that isn't executed. Blocks are only ever added; when
+// the room ends, all of them go at once (flush). EngineState lies in the same mapping so that code reaches it
+// by RIP-relative addresses.
 #pragma once
 
 #include <array>
@@ -56,13 +58,27 @@ enum class RelocationKind : uint8_t {
     kNegatedGuestAddress,  ///< 64 bits
     kJumpTarget,           ///< 64 bits, and kJumpIndexDistance behind it the target's place in the jump cache
     kNear,                 ///< 32 bits relative to the host code, to EngineState or a trampoline
+    kAcross,               ///< 32 bits relative to the host code, to the block's other part
     kRecord,               ///< 32 bits: the index of an exit record
 };
 inline constexpr ptrdiff_t kJumpIndexDistance = 19;
 
+/// The two parts of a block's host code.
+enum class Part : uint8_t { kHot, kCold };
+inline constexpr size_t kParts = 2;
+
 struct Relocation {
-    uint16_t offset;  ///< from the checked entry
+    uint16_t offset;  ///< from the part's start
     RelocationKind kind;
+    Part part;
+};
+
+/// Where a part of a block lies.
+struct HostCode {
+    uint8_t* start = nullptr;
+    uint8_t* end = nullptr;
+    size_t size() const { return static_cast<size_t>(end - start); }
+    bool contains(const uint8_t* host) const { return host >= start && host < end; }
 };
 
 /// Where a guest instruction starts in host code: what makes faults precise.
@@ -85,9 +101,8 @@ struct Block {
     ExitKind first_exit{};             ///< with interpret_only: which of the interpreter's kinds
     uint16_t count = 0;                ///< guest instructions counted at the head
     uint16_t read_bytes = 0;           ///< guest bytes that the translation depends on, look-ahead included
-    uint8_t* checked_entry = nullptr;  ///< for indirect branches: compares r14 with pc first
-    uint8_t* entry = nullptr;
-    uint8_t* host_end = nullptr;
+    std::array<HostCode, kParts> code;  ///< by Part
+    uint8_t* entry = nullptr;           ///< in the hot part
     uint32_t first_mark = 0;
     uint32_t first_record = 0;
     uint32_t record_count = 0;
@@ -98,6 +113,11 @@ struct Block {
     Block* next_in_bucket = nullptr;       ///< in BlockTable
     Block* next_variant = nullptr;         ///< the same
     std::array<Block*, 2> next_in_page{};  ///< of the first page, of the second
+
+    HostCode& part(Part which) { return code[static_cast<size_t>(which)]; }
+    const HostCode& part(Part which) const { return code[static_cast<size_t>(which)]; }
+    /// For indirect branches: compares r14 with pc first.
+    uint8_t* checked_entry() const { return part(Part::kHot).start; }
 };
 
 /// What trampolines and C++ exchange.
@@ -135,20 +155,22 @@ class CodeCache {
 
     EngineState& state() { return *reinterpret_cast<EngineState*>(base_); }
     uint8_t* trampolines() { return base_ + kTrampolineOffset; }
-    uint8_t* scratch() { return base_ + kScratchOffset; }
-    uint8_t* scratch_end() { return base_ + kBlocksOffset; }
+    uint8_t* trampolines_end() { return base_ + kScratchOffset; }
 
     uint64_t size() const { return size_; }
     bool contains(const void* host) const { return host >= base_ && host < base_ + size_; }
     bool in_blocks(const void* host) const { return host >= base_ + kScratchOffset && host < base_ + size_; }
 
-    uint8_t* free_start() const { return free_; }
-    uint8_t* end() const { return base_ + size_; }
-    void use_until(uint8_t* end) { free_ = end; }
+    /// Where the next block's part goes: from the first free byte to the end of what there is for such parts.
+    HostCode room(Part part, bool transient) const;
+    /// The next block begins behind these two.
+    void use(const Block& block) {
+        for (size_t part = 0; part < kParts; ++part) free_[part] = block.code[part].end;
+    }
     /// Whether another block of the largest size fits.
     bool has_room() const {
-        return static_cast<uint64_t>(base_ + size_ - free_) >= kLargestBlock && blocks_.has_room(1) &&
-               records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
+        return room(Part::kHot, false).size() >= kLargestPart && room(Part::kCold, false).size() >= kLargestPart &&
+               blocks_.has_room(1) && records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
                relocations_.has_room(kMostOfABlock);
     }
 
@@ -173,27 +195,30 @@ class CodeCache {
     const InstructionMark* marks(const Block& block);
     void start_transient();
 
-    /// The live or dead block whose host code holds `host`, or null.
+    /// The live or dead block whose hot part holds `host`, or null.
     Block* block_at(const uint8_t* host);
     memory::LargeList<Block>& blocks() { return blocks_; }
     void flush();
 
-    static constexpr uint64_t kLargestBlock = 64 << 10;
+    static constexpr uint64_t kLargestPart = 64 << 10;
 
   private:
     static constexpr uint32_t kTransientBit = 1u << 31;
     static constexpr uint64_t kTrampolineOffset = 4096;
     static constexpr uint64_t kScratchOffset = 8192;
-    static constexpr uint64_t kBlocksOffset = kScratchOffset + kLargestBlock;
+    static constexpr uint64_t kBlocksOffset = kScratchOffset + kParts * kLargestPart;
     static constexpr size_t kMostOfABlock = 4096;  ///< records, marks or relocations
     // What the tables are made for, in bytes of host code: the fewest that there are for each in any program.
     static constexpr uint64_t kBytesOfABlock = 128, kBytesOfARecord = 24, kBytesOfAMark = 8,
-                              kBytesOfARelocation = 16;
+                              kBytesOfARelocation = 8;
+
+    /// Where hot parts end and cold parts begin.
+    uint8_t* border() const;
 
     void* mapping_;
     uint8_t* base_;
     uint64_t size_;
-    uint8_t* free_;
+    std::array<uint8_t*, kParts> free_{};  ///< by Part
     memory::LargeList<Block> blocks_;
     memory::LargeList<ExitRecord> records_;
     memory::LargeList<InstructionMark> marks_;

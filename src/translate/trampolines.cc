@@ -6,6 +6,8 @@ namespace lockstep::translate {
 
 namespace {
 
+/// Added to AL, it sets OF where SETO had put 1 there.
+constexpr uint8_t kOverflowAtOne = 0x7f;
 constexpr HostReg kCalleeSaved[] = {kHostRbx, kHostRbp, kHostR12, kHostR13, kHostR14, kHostR15};
 
 void push(Assembler& out, HostReg reg) {
@@ -38,7 +40,7 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     out.lea(kHostR15, {.base = kHostRdi, .disp = kStateBias});
     for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x10, number);
     out.load_near(kHostRax, &state.flags);
-    out.add_al(0x7f);
+    out.add_al(kOverflowAtOne);
     out.sahf();
     for (unsigned number = 0; number < cpu::kR10; ++number)
         out.load(static_cast<HostReg>(number), gpr(number));
@@ -67,6 +69,18 @@ void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
     out.byte(0xc3);
 }
 
+/// The exit for where the guest's flags are in the slot.
+const uint8_t* write_exit_from_slot(Assembler& out, EngineState& state, const uint8_t* exit) {
+    const uint8_t* start = out.here();
+    out.mov(kHostR13, kHostRax);
+    out.load_near(kHostRax, &state.flags_slot);
+    out.add_al(kOverflowAtOne);
+    out.sahf();
+    out.mov(kHostRax, kHostR13);
+    out.jmp_to(exit);
+    return start;
+}
+
 const uint8_t* write_exit_with(Assembler& out, uint32_t record, const uint8_t* exit) {
     const uint8_t* start = out.here();
     out.mov_imm(kHostR12, record);
@@ -77,10 +91,11 @@ const uint8_t* write_exit_with(Assembler& out, uint32_t record, const uint8_t* e
 }  // namespace
 
 Trampolines Trampolines::write(CodeCache& cache) {
-    Assembler out(cache.trampolines(), cache.scratch());
+    Assembler out(cache.trampolines(), cache.trampolines_end());
     Trampolines made;
     write_enter(out, cache.state(), made);
     write_exit(out, cache.state(), made);
+    made.exits.flags_in_slot = write_exit_from_slot(out, cache.state(), made.exits.common);
     made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.common);
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     return made;

@@ -133,14 +133,14 @@ void Vcpu::Impl::chain_pending(Block& block) {
 void Vcpu::Impl::remember_jump(Block& block) {
     bool upper = block.pc >> 63;
     if (!options.jump_cache || upper == block.user) return;
-    (block.user ? user_jumps[cpu.mmu.space()] : kernel_jumps).insert(block.pc, block.checked_entry);
+    (block.user ? user_jumps[cpu.mmu.space()] : kernel_jumps).insert(block.pc, block.checked_entry());
 }
 
 void Vcpu::Impl::forget_block(Block& block) {
     if (!block.user) {
-        kernel_jumps.remove(block.pc, block.checked_entry);
+        kernel_jumps.remove(block.pc, block.checked_entry());
     } else {
-        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry);
+        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry());
     }
 }
 
