@@ -126,6 +126,8 @@ constexpr Row kRows[] = {
     {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},
     {"engine", "dead_flags", "true or false", "flags overwritten unread are not computed (true)", Need::kOptional, LOCKSTEP_SET(engine.dead_flags, flag())},
     {"engine", "copied_blocks", "true or false", "code mapped at another address is copied, not translated again (true)", Need::kOptional, LOCKSTEP_SET(engine.copied_blocks, flag())},
+    {"engine", "superblocks", "true or false", "blocks go on behind branches that are not taken (true)", Need::kOptional, LOCKSTEP_SET(engine.superblocks, flag())},
+    {"engine", "shared_lookups", "true or false", "accesses by the same registers share one look-up (true)", Need::kOptional, LOCKSTEP_SET(engine.shared_lookups, flag())},
     {"engine", "inline_system", "true or false", "common system instructions are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_system, flag())},
 };
 // clang-format on

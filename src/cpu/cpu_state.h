@@ -52,6 +52,8 @@ struct alignas(64) FxState {
 /// Everything that hash and snapshot cover. Translated code reaches it at fixed offsets.
 struct CpuState {
     std::array<uint64_t, 16> gpr{};
+    /// No part of the guest's state: for translated code, which reaches what lies here by short addresses.
+    std::array<uint64_t, 8> engine_slots{};
     uint64_t rip = 0;
     uint64_t rflags = 2;
     std::array<SegmentRegister, 6> segments{};

@@ -15,6 +15,13 @@ bool flags_dead(std::span<const GuestInstruction> run, size_t index) {
     return false;
 }
 
+namespace {
+
+/// A superblock of more would hold too much that is never reached.
+constexpr unsigned kMostSideExits = 3;
+
+}  // namespace
+
 BlockBuilder::BlockBuilder(CodeCache& cache, const EngineOptions& options, const Exits& exits)
     : cache_(cache), options_(options), exits_(exits), asm_(nullptr, nullptr) {}
 
@@ -27,8 +34,10 @@ Block& BlockBuilder::build(const BlockSource& source) {
     block_->second_page = source.second_page;
     block_->user = source.user;
     block_->fpu_enabled = source.fpu_enabled;
+    block_->plain = source.plain;
     start_part(Part::kHot);
     cold_.clear();
+    side_exits_.clear();
     stack_aligned_ = false;
     flags_in_slot_ = false;
     lookups_ = 0;
@@ -38,6 +47,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     block_->first_record = cache_.next_record();
     block_->first_relocation = cache_.next_relocation();
     decode_run(source);
+    plan();
 
     emit_checked_entry();
     block_->entry = asm_.here();
@@ -72,6 +82,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     }
     end_part();
     start_part(Part::kCold);
+    for (const SideExit& exit : side_exits_) emit_side_exit(exit);
     for (size_t i = 0; i < cold_.size(); ++i) emit_cold_part(cold_[i]);
     end_part();
     block_->relocatable = relocatable_;
@@ -126,11 +137,26 @@ bool BlockBuilder::flags_dead_before(size_t index) const {
            flags_dead({run_.data(), decoded_}, index);
 }
 
+bool BlockBuilder::goes_on_behind(const GuestInstruction& instruction) const {
+    bool forward = instruction.kind == Kind::kConditional && instruction.branch_target() > instruction.pc;
+    return forward && options_.superblocks && !source_.plain;
+}
+
+void BlockBuilder::plan() {
+    plan_lookups({run_.data(), block_->count}, plans_);
+    bool shares = options_.shared_lookups && !source_.plain && !source_.transient && !source_.second_page;
+    for (AccessPlan& plan : plans_) {
+        if (!shares) plan = {};
+        block_->shares_lookups |= plan.sharing != Sharing::kNone;
+    }
+}
+
 // Decodes the block's instructions, then as many more as flags_dead() may look at.
 void BlockBuilder::decode_run(const BlockSource& source) {
     decoded_ = 0;
     block_->count = 0;
     size_t at = 0;
+    unsigned side_exits = 0;
     bool in_block = true;
     while (true) {
         if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
@@ -148,7 +174,10 @@ void BlockBuilder::decode_run(const BlockSource& source) {
             in_block = system ||
                        (instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu));
             if (in_block) ++block_->count;
-            in_block = in_block && (system || !instruction.ends_block()) && block_->count < source.limit;
+            side_exits += instruction.kind == Kind::kConditional;
+            bool ends = instruction.ends_block() && !system &&
+                        !(goes_on_behind(instruction) && side_exits <= kMostSideExits);
+            in_block = in_block && !ends && block_->count < source.limit;
         }
         if (source.second_page) break;  // what follows lies on a page that isn't looked at
         bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
@@ -346,6 +375,18 @@ void BlockBuilder::bind_from_hot(Fixup fixup) {
     if (!relocatable_) return;
     auto offset = static_cast<uint16_t>(fixup - block_->part(Part::kHot).start);
     cache_.add_relocation({offset, RelocationKind::kAcross, Part::kHot});
+}
+
+void BlockBuilder::emit_side_exit(const SideExit& exit) {
+    bind_from_hot(exit.fixup);
+    if (exit.second) bind_from_hot(exit.second);
+    if (exit.flags_in_slot) restore_flags();
+    if (exit.unexecuted) asm_.lea(kHostR11, {.base = kHostR11, .disp = -exit.unexecuted});
+    if (exit.plain) {
+        link(asm_.jmp(), exit.target, true);
+    } else {
+        jump_direct(exit.target);
+    }
 }
 
 void BlockBuilder::emit_cold_part(const ColdPart& part) {

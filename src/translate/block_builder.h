@@ -1,7 +1,9 @@
 // Builds one translation block.
 //
 // HOST REGISTERS in translated code
-//     r15        &CpuState + kStateBias: guest registers r10..r15 and segment bases at one-byte displacements
+//     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases and slots of shared look-ups
+//     at
+//                one-byte displacements
 //     r11        the counter: -(instructions left) - 1; a block's head adds its length, >= 0 leaves
 //     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map
 //     r12 r13 r14   temporaries; at an exit r12 = exit record, r14 = address
@@ -31,10 +33,11 @@
 #include "translate/code_cache.h"
 #include "translate/engine_options.h"
 #include "translate/guest_instruction.h"
+#include "translate/shared_lookups.h"
 
 namespace lockstep::translate {
 
-inline constexpr int32_t kStateBias = 112;
+inline constexpr int32_t kStateBias = 176;
 inline constexpr unsigned kLookAhead = 16;
 
 /// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that
@@ -56,6 +59,7 @@ struct BlockSource {
     bool fpu_enabled = true;
     unsigned limit = 1;  ///< instructions at most
     bool transient = false;
+    bool plain = false;  ///< no shared look-ups, and no superblock
     Head head = Head::kStops;
     const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
@@ -107,6 +111,16 @@ class BlockBuilder {
         uint8_t* back = nullptr;  ///< where it goes on then
     };
 
+    /// A way out of the middle of a block to a guest address, by the cold part.
+    struct SideExit {
+        Fixup fixup = nullptr;
+        Fixup second = nullptr;  ///< another jump that leads here
+        uint64_t target = 0;
+        uint16_t unexecuted = 0;
+        bool plain = false;
+        bool flags_in_slot = false;
+    };
+
     // block_builder.cc
     void start_part(Part part);
     void end_part();
@@ -118,12 +132,16 @@ class BlockBuilder {
     void store_state(uint64_t& field, HostReg from);
     void jump_to_trampoline(const uint8_t* target);
     void decode_run(const BlockSource& source);
+    /// Whether a superblock holds what follows a conditional branch, too: one back mostly ends a loop.
+    bool goes_on_behind(const GuestInstruction& instruction) const;
+    void plan();
     bool flags_dead_before(size_t index) const;
     void emit_checked_entry();
     void emit_head();
     void emit_instruction(const GuestInstruction& instruction);
     void emit_exit(uint32_t record, bool flags_in_slot = false);
     void emit_cold_part(const ColdPart& part);
+    void emit_side_exit(const SideExit& exit);
     void bind_from_hot(Fixup fixup);
     /// The host's flags may be changed from here on.
     void free_flags();
@@ -143,8 +161,13 @@ class BlockBuilder {
         HostReg base = kHostR14;  ///< holds the full address
         uint8_t known_alignment = 1;
         bool stack_segment = false;  ///< by SS: a non-canonical address raises #SS
+        int32_t disp = 0;            ///< to be added to the base; only of a member of a shared look-up
     };
-    Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base);
+    /// For LEA.
+    Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base) {
+        return emit_address(operand, may_stay_in_base, Sharing::kNone);
+    }
+    Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base, Sharing sharing);
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
     /// The same for the stack access of a call or return, where the guest's flags are in the host's and stay
@@ -152,9 +175,20 @@ class BlockBuilder {
     /// follows, behind the instruction's last jump.
     void emit_stack_lookup_keeping_flags(const Address& address, bool write);
     void bind_island();
-    bool flags_are_worth_keeping() const { return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty(); }
+    bool flags_are_worth_keeping() const {
+        return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty() &&
+               next_plan().sharing == Sharing::kNone;
+    }
+    void emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu);
+    void emit_shared_lookup(const Address& address, unsigned size, bool write, const AccessPlan& plan);
+    uint32_t add_memory_record(const Address& address, unsigned size, bool write);
     void load_map_entry(bool write);
-    HostMem found(const Address& address) const { return {.base = address.base, .index = kHostR13}; }
+    HostMem found(const Address& address) const {
+        return {.base = address.base, .index = kHostR13, .disp = address.disp};
+    }
+    /// How the next access is looked up.
+    const AccessPlan& next_plan() const { return plans_[lookups_]; }
+    HostMem group_slot(const AccessPlan& plan) const;
     void load_guest(HostReg to, uint8_t number);
     HostMem slot(uint8_t number) const;
     HostMem segment_base(cpu::Segment segment) const;
@@ -186,10 +220,13 @@ class BlockBuilder {
     void emit_return(const GuestInstruction& instruction);
     HostMem emit_push_lookup(bool last_of_block = false);
     void push_return_address(uint64_t pc);
-    void jump_direct(uint64_t target) { jump_direct(asm_.jmp(), target); }
+    void jump_direct(uint64_t target);
     /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
     /// possible.
     void jump_direct(Fixup from, uint64_t target);
+    void jump_by_cache(uint64_t target);
+    void link(Fixup from, uint64_t target, bool plain = false);
+    bool goes_by_jump_cache(uint64_t target) const;
     void jump_to_r14();
     /// Whether the block at `target` depends on the mapping of the source's page alone.
     bool in_same_page(uint64_t target) const;
@@ -213,6 +250,7 @@ class BlockBuilder {
     std::vector<GuestInstruction> run_;  ///< the block's instructions, then the look-ahead
     size_t decoded_ = 0;                 ///< how many of run_ are valid
     size_t index_ = 0;                   ///< of the instruction being emitted
+    std::vector<AccessPlan> plans_;      ///< of the block's accesses
     size_t lookups_ = 0;                 ///< emitted so far
     bool flags_dead_ = false;            ///< before it
     bool flags_in_slot_ = false;
@@ -222,6 +260,7 @@ class BlockBuilder {
     uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
     Part part_ = Part::kHot;      ///< being emitted
     std::vector<ColdPart> cold_;
+    std::vector<SideExit> side_exits_;
     std::optional<ColdPart> island_;  ///< where a short jump of the instruction leads
 };
 

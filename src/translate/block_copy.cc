@@ -20,9 +20,9 @@ void add_at(uint8_t* place, T amount) {
 
 /// From the original to the copy.
 struct Distances {
-    uint64_t guest;                    ///< between the guest addresses
+    uint64_t guest;                      ///< between the guest addresses
     std::array<ptrdiff_t, kParts> host;  ///< between the host addresses, by Part
-    uint32_t record;                   ///< between the exit records' indices
+    uint32_t record;                     ///< between the exit records' indices
 
     ptrdiff_t of(Part part) const { return host[static_cast<size_t>(part)]; }
 };

@@ -14,7 +14,7 @@ constexpr uint64_t kBytesOfABucket = 512;
 
 bool is_variant(const Block& block, const BlockKey& key) {
     return block.physical.value() == key.physical && block.user == key.user &&
-           block.fpu_enabled == key.fpu_enabled;
+           block.fpu_enabled == key.fpu_enabled && block.plain == key.plain;
 }
 
 /// The link of a page's list in a block: an instruction that crosses pages is in two lists.

@@ -26,6 +26,7 @@ struct BlockKey {
     uint64_t pc = 0;
     bool user = false;
     bool fpu_enabled = true;
+    bool plain = false;
 };
 
 class BlockTable {

@@ -16,23 +16,26 @@ namespace lockstep::translate {
 
 // After it the place for the pushed value is the returned operand; RSP is still unchanged.
 HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
-    asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
     Address address{.base = kHostR14,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
+    if (next_plan().sharing == Sharing::kMember) {
+        address = {.base = kHostRsp, .disp = -8};
+    } else {
+        asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
+    }
     if (last_of_block && flags_are_worth_keeping()) {
         emit_stack_lookup_keeping_flags(address, true);
     } else {
         emit_lookup(address, 8, true);
     }
-    stack_aligned_ = true;
     return found(address);
 }
 
 void BlockBuilder::emit_push(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        Address address = emit_address(operand, true);
+        Address address = emit_address(operand, true, next_plan().sharing);
         emit_lookup(address, 8, false);
         asm_.load(kHostR12, found(address));
         store_state(cache_.state().scratch, kHostR12);
@@ -57,7 +60,6 @@ void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
     emit_lookup(address, 8, false);
-    stack_aligned_ = true;
     uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value));
     HostReg to = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
     asm_.load(to, found(address));
@@ -99,7 +101,7 @@ void BlockBuilder::emit_call(const GuestInstruction& instruction) {
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        Address address = emit_address(operand, true);
+        Address address = emit_address(operand, true, next_plan().sharing);
         emit_lookup(address, 8, false);
         asm_.load(kHostR12, found(address));
     } else {
@@ -115,7 +117,7 @@ void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
 void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        Address address = emit_address(operand, true);
+        Address address = emit_address(operand, true, next_plan().sharing);
         emit_lookup(address, 8, false);
         asm_.load(kHostR14, found(address));
     } else {
@@ -145,6 +147,11 @@ void BlockBuilder::emit_return(const GuestInstruction& instruction) {
 void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
     need_flags();
     Fixup taken = asm_.jcc(static_cast<Condition>(instruction.decoded.opcode & 15));
+    auto behind = static_cast<uint16_t>(block_->count - index_ - 1);
+    if (behind > 0) {
+        side_exits_.push_back({.fixup = taken, .target = instruction.branch_target(), .unexecuted = behind});
+        return;
+    }
     jump_direct(instruction.next_pc());
     jump_direct(taken, instruction.branch_target());
 }
@@ -168,27 +175,48 @@ bool BlockBuilder::in_same_page(uint64_t target) const {
     return target >= source_.pc && decode(source_.bytes.subspan(target - source_.pc), target, at_target);
 }
 
-void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
+// Kernel targets in the lower half are so rare that they have no jump cache.
+bool BlockBuilder::goes_by_jump_cache(uint64_t target) const {
     bool same_page = !source_.second_page && in_same_page(target);
-    // Kernel targets in the lower half are so rare that they have no jump cache.
     bool own_half = (target >> 63) == (source_.user ? 0u : 1u);
-    bool within_kernel = !source_.user && own_half;
-    bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
-    if (!same_page && !(within_kernel && chainable) && options_.jump_cache && own_half &&
-        !source_.transient) {
-        asm_.bind_here(from);
-        if (relocatable_) {
-            asm_.mov_imm64(kHostR14, target);
-        } else {
-            asm_.mov_imm(kHostR14, target);
-        }
-        load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
-        asm_.jmp_mem_far(kHostR12, JumpCache::index_of(target) * 8);
-        relocate(RelocationKind::kJumpTarget, 8, kJumpIndexDistance - 4);
-        return;
+    return !same_page && own_half && options_.jump_cache && !source_.transient &&
+           !(!source_.user && options_.chaining);
+}
+
+void BlockBuilder::jump_direct(uint64_t target) {
+    if (goes_by_jump_cache(target)) {
+        jump_by_cache(target);
+    } else {
+        link(asm_.jmp(), target);
     }
-    uint32_t record =
-        add_record({.kind = ExitKind::kLink, .chainable = chainable, .pc = target, .host = from});
+}
+
+void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
+    if (goes_by_jump_cache(target)) {
+        asm_.bind_here(from);
+        jump_by_cache(target);
+    } else {
+        link(from, target);
+    }
+}
+
+void BlockBuilder::jump_by_cache(uint64_t target) {
+    if (relocatable_) {
+        asm_.mov_imm64(kHostR14, target);
+    } else {
+        asm_.mov_imm(kHostR14, target);
+    }
+    load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
+    asm_.jmp_mem_far(kHostR12, JumpCache::index_of(target) * 8);
+    relocate(RelocationKind::kJumpTarget, 8, kJumpIndexDistance - 4);
+}
+
+void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
+    bool same_page = !source_.second_page && in_same_page(target);
+    bool within_kernel = !source_.user && target >> 63;
+    bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
+    uint32_t record = add_record(
+        {.kind = ExitKind::kLink, .chainable = chainable, .plain = plain, .pc = target, .host = from});
     cold_.push_back({.fixup = from, .record = record});
 }
 

@@ -187,7 +187,7 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         assign_temporaries(fields, nullptr);
         encode(instruction, fields, nullptr);
     } else {
-        Address address = emit_address(*operand, true);
+        Address address = emit_address(*operand, true, next_plan().sharing);
         bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
         if (instruction.touches_flags) need_flags();

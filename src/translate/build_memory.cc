@@ -1,6 +1,7 @@
 // How a block reaches guest memory: the address, the page in the shadow map, and the rare cases.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/check.h"
 #include "translate/block_builder.h"
@@ -40,7 +41,14 @@ void BlockBuilder::load_guest(HostReg to, uint8_t number) {
     }
 }
 
-BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base) {
+HostMem BlockBuilder::group_slot(const AccessPlan& plan) const {
+    size_t offset = offsetof(cpu::CpuState, engine_slots) + plan.group * sizeof(uint64_t);
+    return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
+}
+
+// A member of a shared look-up leaves a displacement to the access itself.
+BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base,
+                                                 Sharing sharing) {
     const auto& mem = operand.mem;
     const GuestInstruction& instruction = run_[index_];
     bool narrow = instruction.decoded.address_width == 32;
@@ -71,6 +79,10 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
         if (plain && base == cpu::kRsp) {
             if (stack_aligned_ && displacement % 8 == 0) address.known_alignment = 8;
         }
+        if (plain && sharing == Sharing::kMember) {
+            address.disp = std::exchange(sum.disp, 0);
+            displacement = 0;
+        }
         if (plain && may_stay_in_base && displacement == 0 && base < cpu::kR10) {
             address.base = static_cast<HostReg>(base);
             return address;
@@ -95,29 +107,48 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     return address;
 }
 
-// The sequence that every memory access pays:
+void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {
+    CHECK(size >= 1 && size <= 128, "an access of {} bytes", size);
+    const AccessPlan& plan = plans_[lookups_++];
+    if (!source_.deltas.empty()) {
+        asm_.mov_imm(kHostR13, source_.deltas[lookups_ - 1]);
+        return;
+    }
+    if (plan.sharing == Sharing::kMember) {
+        asm_.load(kHostR13, group_slot(plan));
+    } else {
+        free_flags();
+        if (plan.sharing == Sharing::kFirst) {
+            emit_shared_lookup(address, size, write, plan);
+        } else {
+            emit_own_lookup(address, size, write, aligned_by_cpu);
+        }
+    }
+    note_operation();
+}
+
+uint32_t BlockBuilder::add_memory_record(const Address& address, unsigned size, bool write) {
+    return add_record({.kind = ExitKind::kMemory,
+                       .size = static_cast<uint8_t>(size),
+                       .write = write,
+                       .requires_alignment = run_[index_].requires_alignment(size),
+                       .stack = address.stack_segment,
+                       .credit = credit(),
+                       .pc = run_[index_].pc,
+                       .host = resume_});
+}
+
+// The sequence of an access that is looked up for itself:
 //
 //     test  address, size - 1 ; jne cold      unless alignment is known (8-bit operand: one fused operation)
 //     bextr r13, address, r10                 the index: canonical by construction
 //     mov   r13, [r10 + r13 * 8 - bias]       or gs:[r13 * 8] for a write
 //     test  r13, r13 ; jz cold
-void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {
-    CHECK(size >= 1 && size <= 128, "an access of {} bytes", size);
-    if (!source_.deltas.empty()) {
-        asm_.mov_imm(kHostR13, source_.deltas[lookups_++]);
-        return;
-    }
+void BlockBuilder::emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {
     HostReg base = address.base;
-    free_flags();
-    uint32_t record = add_record({.kind = ExitKind::kMemory,
-                                  .size = static_cast<uint8_t>(size),
-                                  .write = write,
-                                  .requires_alignment = run_[index_].requires_alignment(size),
-                                  .stack = address.stack_segment,
-                                  .credit = credit(),
-                                  .pc = run_[index_].pc,
-                                  .host = resume_});
-    ColdPart cold{.record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost, .address = base};
+    ColdPart cold{.record = add_memory_record(address, size, write),
+                  .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost,
+                  .address = base};
     unsigned alignment = std::bit_ceil(size);
     if (address.known_alignment < alignment && !aligned_by_cpu) {
         asm_.test8_imm(base, static_cast<uint8_t>(alignment - 1));
@@ -130,7 +161,43 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
     asm_.test(kHostR13, kHostR13);
     cold.fixup = asm_.jcc(kEqual);
     cold_.push_back(cold);
-    note_operation();
+}
+
+// The first access of a group, which finds the page of all of them (shared_lookups.h):
+//
+//     lea   r13d, [address + below] ; and r13d, 4095 ; cmp r13d, 4096 - span ; ja plain
+//     bextr r13, address, r10 ; mov r13, entry ; test r13, r13 ; jz cold
+//     mov   [slot], r13
+//
+// Where the group is looked up for writing and this is a read, a miss proves nothing about the read: the
+// plain block decides.
+void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, bool write,
+                                      const AccessPlan& plan) {
+    Flags flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost;
+    SideExit plain{
+        .target = run_[index_].pc, .unexecuted = credit(), .plain = true, .flags_in_slot = flags_in_slot_};
+    if (plan.below == 0) {
+        asm_.mov32(kHostR13, address.base);
+    } else {
+        asm_.lea32(kHostR13, {.base = address.base, .disp = plan.below});
+    }
+    asm_.and32_imm(kHostR13, kPageMask);
+    asm_.cmp32_imm(kHostR13, static_cast<int32_t>(kPageSize) - plan.span);
+    plain.fixup = asm_.jcc(kAbove);
+    asm_.bextr(kHostR13, address.base, kHostR10);
+    load_map_entry(plan.write);
+    asm_.test(kHostR13, kHostR13);
+    Fixup unknown = asm_.jcc(kEqual);
+    if (plan.write && !write) {
+        plain.second = unknown;
+    } else {
+        cold_.push_back({.fixup = unknown,
+                         .record = add_memory_record(address, size, write),
+                         .flags = flags,
+                         .address = address.base});
+    }
+    side_exits_.push_back(plain);
+    asm_.store(group_slot(plan), kHostR13);
 }
 
 // Two branches that look at no flags: PEXT gives what must be zero (the low bits), or mustn't (the entry).
@@ -140,6 +207,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
 //     pext r13, address, [mask] ; mov r13, entry
 //     mov  rcx, r13 ; jrcxz island ; mov rcx, r12
 void BlockBuilder::emit_stack_lookup_keeping_flags(const Address& address, bool write) {
+    ++lookups_;
     uint32_t record = add_record({.kind = ExitKind::kMemory,
                                   .size = 8,
                                   .write = write,

@@ -37,7 +37,9 @@ CodeCache::CodeCache(uint64_t bytes)
 
 CodeCache::~CodeCache() { munmap(mapping_, size_ + kHugePage); }
 
-uint8_t* CodeCache::border() const { return base_ + kBlocksOffset + (size_ - kBlocksOffset) * kHotShare / 100; }
+uint8_t* CodeCache::border() const {
+    return base_ + kBlocksOffset + (size_ - kBlocksOffset) * kHotShare / 100;
+}
 
 HostCode CodeCache::room(Part part, bool transient) const {
     bool hot = part == Part::kHot;

@@ -41,6 +41,7 @@ struct ExitRecord {
     uint8_t size = 0;                 ///< kMemory: bytes accessed
     bool write = false;               ///< kMemory
     bool chainable = false;           ///< kLink: source and target share their page
+    bool plain = false;               ///< kLink: to a block that shares no look-ups
     bool requires_alignment = false;  ///< kMemory: a misaligned address raises #GP before all else
     bool misaligned_is_slow = false;  ///< kMemory: a misaligned address takes the slow path
     bool stack = false;               ///< kMemory: non-canonical addresses raise #SS
@@ -96,11 +97,13 @@ struct Block {
         0;  ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
     bool user = false;
     bool fpu_enabled = true;
+    bool plain = false;           ///< made without shared look-ups (shared_lookups.h)
+    bool shares_lookups = false;  ///< some
     bool alive = true;
-    bool interpret_only = false;       ///< the first instruction is the interpreter's: nothing to enter
-    ExitKind first_exit{};             ///< with interpret_only: which of the interpreter's kinds
-    uint16_t count = 0;                ///< guest instructions counted at the head
-    uint16_t read_bytes = 0;           ///< guest bytes that the translation depends on, look-ahead included
+    bool interpret_only = false;        ///< the first instruction is the interpreter's: nothing to enter
+    ExitKind first_exit{};              ///< with interpret_only: which of the interpreter's kinds
+    uint16_t count = 0;                 ///< guest instructions counted at the head
+    uint16_t read_bytes = 0;            ///< guest bytes that the translation depends on, look-ahead included
     std::array<HostCode, kParts> code;  ///< by Part
     uint8_t* entry = nullptr;           ///< in the hot part
     uint32_t first_mark = 0;
@@ -169,8 +172,9 @@ class CodeCache {
     }
     /// Whether another block of the largest size fits.
     bool has_room() const {
-        return room(Part::kHot, false).size() >= kLargestPart && room(Part::kCold, false).size() >= kLargestPart &&
-               blocks_.has_room(1) && records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
+        return room(Part::kHot, false).size() >= kLargestPart &&
+               room(Part::kCold, false).size() >= kLargestPart && blocks_.has_room(1) &&
+               records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
                relocations_.has_room(kMostOfABlock);
     }
 

@@ -7,12 +7,14 @@ namespace lockstep::translate {
 
 struct EngineOptions {
     uint64_t code_cache_bytes = 256ull << 20;
-    unsigned block_limit = 64;  ///< guest instructions in a block at most
-    bool chaining = true;       ///< blocks jump straight to their successors
-    bool jump_cache = true;     ///< indirect jumps find their block without the dispatcher
-    bool dead_flags = true;     ///< flags that the guest's code overwrites unread are not preserved
-    bool copied_blocks = true;  ///< code that is mapped at another address is copied, not translated again
-    bool inline_system = true;  ///< common system instructions are translated instead of interpreted
+    unsigned block_limit = 64;   ///< guest instructions in a block at most
+    bool chaining = true;        ///< blocks jump straight to their successors
+    bool jump_cache = true;      ///< indirect jumps find their block without the dispatcher
+    bool dead_flags = true;      ///< flags that the guest's code overwrites unread are not preserved
+    bool copied_blocks = true;   ///< code that is mapped at another address is copied, not translated again
+    bool superblocks = true;     ///< a block goes on behind a conditional branch that isn't taken
+    bool shared_lookups = true;  ///< accesses by the same registers share one look-up of their page
+    bool inline_system = true;   ///< common system instructions are translated instead of interpreted
 };
 
 }  // namespace lockstep::translate

@@ -92,7 +92,7 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         make_flags_canonical();
         ++counters.interrupts;
         ++state.icount;
-        has_pending_chain = pending_jump = false;
+        has_pending_chain = pending_jump = plain_wanted = false;
         if (cpu::deliver_interrupt(cpu, cpu.platform.acknowledge_interrupt())) return Next::kContinue;
         leave_reason = VcpuExit::kTripleFault;
         return Next::kLeave;
@@ -120,12 +120,14 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
     stepping = single != 0;
-    bool direct = !single && !has_pending_chain && !pending_jump && !std::exchange(budget_short, false);
+    bool direct = !single && !has_pending_chain && !pending_jump && !plain_wanted &&
+                  !std::exchange(budget_short, false);
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
     bool reached = fetch_is_cached(cpu.state.rip);
     bool next_reached = fetch_is_cached((cpu.state.rip | kPageMask) + 1);
     Block* block = find_block(exception);
+    plain_wanted = false;
     if (!block) {
         has_pending_chain = pending_jump = false;
         make_flags_canonical();
@@ -202,6 +204,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
     switch (record.kind) {
         case ExitKind::kLink:
             has_pending_chain = record.chainable && record.block->alive;
+            plain_wanted = record.plain;
             pending_chain = index;
             return Next::kContinue;
         case ExitKind::kIndirect:
@@ -283,6 +286,7 @@ void Vcpu::Impl::save_fpu() {
 }
 
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
+    ++drops;
     shadow_map.drop_page(space, page);
     uint64_t address = page.value() & ~kPageMask;
     bool upper = address >> 63;
@@ -291,11 +295,13 @@ void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
 }
 
 void Vcpu::Impl::space_dropped(unsigned space) {
+    ++drops;
     shadow_map.drop_space(space);
     user_jumps[space].clear();
 }
 
 void Vcpu::Impl::upper_half_dropped() {
+    ++drops;
     shadow_map.drop_upper_half();
     kernel_jumps.clear();
     kernel_chains.drop_all();

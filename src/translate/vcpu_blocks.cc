@@ -25,7 +25,7 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
         return nullptr;
     }
     uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
-    BlockKey key{physical, pc, user(), fpu_enabled};
+    BlockKey key{physical, pc, user(), fpu_enabled, plain_wanted};
     Block* block = table.find(key);
     if (block && !block->second_page) return block;
     if (block) {  // its last bytes are on a page of their own, which may be another one now
@@ -40,6 +40,7 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     if (Block* copy = copy_variant(key)) return copy;
     BlockSource source;
     source.limit = options.block_limit;
+    source.plain = plain_wanted;
     if (!fetch(source, exception)) return nullptr;
     return translate(source);
 }

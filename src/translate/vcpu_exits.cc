@@ -129,6 +129,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     if (crosses || misaligned || other_half) return slow_step();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
+    uint64_t drops_before = drops;
     auto reached = cpu.mmu.translate(GuestVirt(address), access, user());
     if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
         if (fault->vector == cpu::kGp && record.stack) fault->vector = cpu::kSs_;
@@ -139,6 +140,8 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     if (!cpu.memory.is_ram(page, kPageSize)) return slow_step();
     shadow_map.fill(GuestVirt(address), entry);
     if (record.write && (!entry.writable || cpu.memory.is_code(page))) return slow_step();
+    if (drops != drops_before && record.block->shares_lookups)
+        return Next::kContinue;  // perhaps a group's page
     return std::nullopt;
 }
 

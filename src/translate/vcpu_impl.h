@@ -114,6 +114,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     uint32_t pending_chain = 0;  ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
     bool pending_jump = false;       ///< an indirect branch led to state.rip
+    bool plain_wanted = false;       ///< a shared look-up failed at state.rip: a plain block is to run
+    uint64_t drops = 0;              ///< what the TLB has dropped so far: pages, spaces
     bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
     bool stepping = false;           ///< the present block is to be left after one instruction
     bool budget_short = false;       ///< the block at state.rip is longer than the budget

@@ -51,6 +51,8 @@ jump_cache = false
 dead_flags = false
 copied_blocks = false
 inline_system = false
+superblocks = false
+shared_lookups = false
 )";
 
 TEST(Config, EveryKeyIsRead) {
@@ -82,7 +84,8 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.hash_ms, 500u);
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);
-    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.copied_blocks || s.engine.inline_system);
+    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.copied_blocks ||
+                 s.engine.inline_system || s.engine.superblocks || s.engine.shared_lookups);
 }
 
 TEST(Config, TheGoodExampleNamesEveryKeyOfTheTable) {

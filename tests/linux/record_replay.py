@@ -34,7 +34,7 @@ WORKLOAD = [
 REPLAYS = [
     [],
     ["--block-limit", "3", "--code-cache", "16 MiB"],
-    ["--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
+    ["--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
 ]
 MORE_REPLAYS = [
     ["--block-limit", "1"],
@@ -44,6 +44,8 @@ MORE_REPLAYS = [
     ["--no-jump-cache", "--disturb"],
     ["--no-dead-flags", "--no-copied-blocks"],
     ["--no-inline-system", "--block-limit", "7"],
+    ["--no-shared-lookups", "--disturb"],
+    ["--no-superblocks"],
 ]
 
 

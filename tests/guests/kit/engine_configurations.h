@@ -22,7 +22,7 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 10> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 12> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
     {"pairs", {.block_limit = 2}},
@@ -30,6 +30,8 @@ inline constexpr std::array<EngineConfiguration, 10> kEngineConfigurations{{
     {"no_jump_cache", {.jump_cache = false}},
     {"exact_flags", {.dead_flags = false}},
     {"no_copies", {.copied_blocks = false}},
+    {"basic_blocks", {.superblocks = false}},
+    {"own_lookups", {.shared_lookups = false}},
     {"interpreted_system", {.inline_system = false}},
     {"small_cache", {.code_cache_bytes = kSmallCodeCache}},
     {"plain",
@@ -38,6 +40,8 @@ inline constexpr std::array<EngineConfiguration, 10> kEngineConfigurations{{
       .jump_cache = false,
       .dead_flags = false,
       .copied_blocks = false,
+      .superblocks = false,
+      .shared_lookups = false,
       .inline_system = false}},
 }};
 

@@ -1,0 +1,285 @@
+#include "translate/shared_lookups.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cpu/cpu_state.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+/// A group of more bytes would too often not be in one page.
+constexpr int64_t kMostSpan = 512;
+constexpr uint8_t kNoGpr = 0xff;
+
+/// What the values of the general registers have in common with what they were: a register whose version is
+/// the same has changed by the difference of the offsets.
+struct Registers {
+    std::array<uint32_t, 16> version{};
+    std::array<int64_t, 16> offset{};
+
+    void add(uint8_t number, int64_t amount) { offset[number] += amount; }
+    void replace(uint8_t number) {
+        ++version[number];
+        offset[number] = 0;
+    }
+};
+
+struct Access {
+    bool shareable = false;
+    uint8_t base = kNoGpr;
+    uint8_t index = kNoGpr;
+    uint8_t scale = 1;
+    uint32_t base_version = 0;
+    uint32_t index_version = 0;
+    int64_t offset = 0;  ///< from the sum of the registers as they were when their versions began
+    int64_t size = 0;
+    bool write = false;
+
+    bool same_registers(const Access& other) const {
+        return base == other.base && index == other.index && scale == other.scale &&
+               base_version == other.base_version && index_version == other.index_version;
+    }
+};
+
+struct Group {
+    Access first;
+    size_t first_plan = 0;
+    unsigned segment = 0;  ///< branches of the block before the first access
+    bool write = false;
+    int64_t low = 0, high = 0;
+    unsigned count = 0;
+};
+
+uint8_t gpr64(ZydisRegister reg) {
+    return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64 ? static_cast<uint8_t>(ZydisRegisterGetId(reg))
+                                                              : kNoGpr;
+}
+
+Access stack_access(const Registers& registers, uint8_t base, int64_t displacement, bool write) {
+    return {.shareable = true,
+            .base = base,
+            .base_version = registers.version[base],
+            .offset = registers.offset[base] + displacement,
+            .size = 8,
+            .write = write};
+}
+
+Access operand_access(const Registers& registers, const GuestInstruction& instruction,
+                      const ZydisDecodedOperand& operand) {
+    const auto& mem = operand.mem;
+    Access access{.size = operand.size / 8,
+                  .write = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0};
+    bool segment = mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS;
+    access.base = gpr64(mem.base);
+    if (segment || access.base == kNoGpr || instruction.decoded.address_width != 64) return access;
+    access.base_version = registers.version[access.base];
+    access.offset = registers.offset[access.base] + mem.disp.value;
+    if (mem.index != ZYDIS_REGISTER_NONE) {
+        access.index = gpr64(mem.index);
+        if (access.index == kNoGpr) return access;
+        access.scale = mem.scale;
+        access.index_version = registers.version[access.index];
+        access.offset += registers.offset[access.index] * mem.scale;
+    }
+    access.shareable = true;
+    return access;
+}
+
+/// The accesses of an instruction, in the order in which a block makes them.
+struct Accesses {
+    std::array<Access, 2> items{};
+    size_t count = 0;
+    void add(const Access& access) { items[count++] = access; }
+};
+
+Accesses accesses_of(const Registers& registers, const GuestInstruction& instruction) {
+    Accesses list;
+    switch (instruction.kind) {
+        case Kind::kNothing:
+        case Kind::kLea:
+            return list;
+        case Kind::kMoveOffset:
+        case Kind::kBitString:
+            list.add({});
+            return list;
+        default:
+            break;
+    }
+    if (const ZydisDecodedOperand* operand = instruction.memory_operand())
+        list.add(operand_access(registers, instruction, *operand));
+    switch (instruction.kind) {
+        case Kind::kPush:
+        case Kind::kCall:
+        case Kind::kCallIndirect:
+            list.add(stack_access(registers, cpu::kRsp, -8, true));
+            break;
+        case Kind::kInterpret:
+            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
+                list.add(stack_access(registers, cpu::kRsp, -8, true));
+            break;
+        case Kind::kPop:
+        case Kind::kReturn:
+            list.add(stack_access(registers, cpu::kRsp, 0, false));
+            break;
+        case Kind::kLeave:
+            list.add(stack_access(registers, cpu::kRbp, 0, false));
+            break;
+        default:
+            break;
+    }
+    return list;
+}
+
+/// By how much an instruction changes its first operand, a 64-bit register; false: who knows.
+bool adds_constant(const GuestInstruction& instruction, uint8_t number, int64_t& amount) {
+    const ZydisDecodedInstruction& decoded = instruction.decoded;
+    const ZydisDecodedOperand* operands = instruction.operands;
+    if (operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER || gpr64(operands[0].reg.value) != number)
+        return false;
+    bool immediate = decoded.operand_count_visible == 2 && operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    switch (decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_ADD:
+            amount = operands[1].imm.value.s;
+            return immediate;
+        case ZYDIS_MNEMONIC_SUB:
+            amount = -operands[1].imm.value.s;
+            return immediate;
+        case ZYDIS_MNEMONIC_INC:
+            amount = 1;
+            return true;
+        case ZYDIS_MNEMONIC_DEC:
+            amount = -1;
+            return true;
+        case ZYDIS_MNEMONIC_LEA:
+            amount = operands[1].mem.disp.value;
+            return gpr64(operands[1].mem.base) == number && operands[1].mem.index == ZYDIS_REGISTER_NONE &&
+                   decoded.address_width == 64;
+        default:
+            return false;
+    }
+}
+
+void note_changes(Registers& registers, const GuestInstruction& instruction) {
+    switch (instruction.kind) {
+        case Kind::kPush:
+        case Kind::kCall:
+        case Kind::kCallIndirect:
+            return registers.add(cpu::kRsp, -8);
+        case Kind::kInterpret:  // of these only PUSHFQ, CLI and the like are in blocks
+            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ) registers.add(cpu::kRsp, -8);
+            return;
+        case Kind::kPop:
+            registers.add(cpu::kRsp, 8);
+            return registers.replace(
+                static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value)));
+        case Kind::kLeave:
+            registers.replace(cpu::kRsp);
+            return registers.replace(cpu::kRbp);
+        default:
+            break;
+    }
+    for (unsigned i = 0; i < instruction.decoded.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER ||
+            !(operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+            continue;
+        uint8_t number =
+            gpr64(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, operand.reg.value));
+        if (number == kNoGpr) continue;
+        int64_t amount = 0;
+        if (i == 0 && adds_constant(instruction, number, amount)) {
+            registers.add(number, amount);
+        } else {
+            registers.replace(number);
+        }
+    }
+}
+
+class Planner {
+  public:
+    explicit Planner(std::vector<AccessPlan>& plans) : plans_(plans) { plans_.clear(); }
+
+    void add(const Access& access, unsigned segment) {
+        plans_.emplace_back();
+        if (!access.shareable) return;
+        size_t i = 0;
+        while (i < count_ && !join(groups_[i], access, segment)) ++i;
+        if (i == groups_.size()) return;
+        if (i == count_) groups_[count_++] = begin_group(access, segment);
+        plans_.back() = {.sharing = Sharing::kMember, .group = static_cast<uint8_t>(i)};
+    }
+
+    /// Gives slots to the groups of more than one access; what has none is looked up for itself.
+    void finish() {
+        constexpr uint8_t kNoSlot = kMostGroups;
+        std::array<uint8_t, kMostCandidates> slots;
+        uint8_t used = 0;
+        for (size_t i = 0; i < count_; ++i)
+            slots[i] = groups_[i].count > 1 && used < kMostGroups ? used++ : kNoSlot;
+        for (AccessPlan& plan : plans_) {
+            if (plan.sharing == Sharing::kNone) continue;
+            uint8_t slot = slots[plan.group];
+            plan = slot == kNoSlot ? AccessPlan{} : AccessPlan{.sharing = Sharing::kMember, .group = slot};
+        }
+        for (size_t i = 0; i < count_; ++i)
+            if (slots[i] != kNoSlot) finish_first(groups_[i]);
+    }
+
+  private:
+    static constexpr size_t kMostCandidates = 32;
+
+    Group begin_group(const Access& access, unsigned segment) const {
+        return {.first = access,
+                .first_plan = plans_.size() - 1,
+                .segment = segment,
+                .write = access.write,
+                .low = access.offset,
+                .high = access.offset + access.size,
+                .count = 1};
+    }
+
+    void finish_first(const Group& group) {
+        AccessPlan& first = plans_[group.first_plan];
+        first.sharing = Sharing::kFirst;
+        first.write = group.write;
+        first.below = static_cast<int32_t>(group.low - group.first.offset);
+        first.span = static_cast<int32_t>(group.high - group.low);
+    }
+
+    static bool join(Group& group, const Access& access, unsigned segment) {
+        if (!group.first.same_registers(access)) return false;
+        bool write = group.write || access.write;
+        if (write && !group.write && group.segment != segment) return false;
+        int64_t low = std::min(group.low, access.offset);
+        int64_t high = std::max(group.high, access.offset + access.size);
+        if (high - low > kMostSpan) return false;
+        group.low = low;
+        group.high = high;
+        group.write = write;
+        ++group.count;
+        return true;
+    }
+
+    std::vector<AccessPlan>& plans_;
+    std::array<Group, kMostCandidates> groups_;
+    size_t count_ = 0;
+};
+
+}  // namespace
+
+void plan_lookups(std::span<const GuestInstruction> block, std::vector<AccessPlan>& plans) {
+    Registers registers;
+    Planner planner(plans);
+    unsigned segment = 0;
+    for (const GuestInstruction& instruction : block) {
+        Accesses accesses = accesses_of(registers, instruction);
+        for (size_t i = 0; i < accesses.count; ++i) planner.add(accesses.items[i], segment);
+        note_changes(registers, instruction);
+        if (instruction.kind == Kind::kConditional) ++segment;
+    }
+    planner.finish();
+}
+
+}  // namespace lockstep::translate
