@@ -86,6 +86,8 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
         ->check(CLI::Range(1, 4096));
     command->add_flag("!--no-chaining", settings->options.engine.chaining, "blocks return to the dispatcher");
     command->add_flag("!--no-jump-cache", settings->options.engine.jump_cache, "no cache of indirect jumps");
+    command->add_flag("!--no-jump-index", settings->options.engine.jump_index,
+                      "after a flush of the TLB jumps find their blocks by the dispatcher");
     command->add_flag("!--no-dead-flags", settings->options.engine.dead_flags, "keep every flag");
     command->add_flag("!--no-copied-blocks", settings->options.engine.copied_blocks,
                       "translate code anew for each address that it is mapped at");

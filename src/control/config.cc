@@ -124,6 +124,7 @@ constexpr Row kRows[] = {
     {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(1, 4096))},
     {"engine", "chaining", "true or false", "blocks jump straight to their successors (true)", Need::kOptional, LOCKSTEP_SET(engine.chaining, flag())},
     {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},
+    {"engine", "jump_index", "true or false", "and again after a flush of the TLB (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_index, flag())},
     {"engine", "dead_flags", "true or false", "flags overwritten unread are not computed (true)", Need::kOptional, LOCKSTEP_SET(engine.dead_flags, flag())},
     {"engine", "copied_blocks", "true or false", "code mapped at another address is copied, not translated again (true)", Need::kOptional, LOCKSTEP_SET(engine.copied_blocks, flag())},
     {"engine", "superblocks", "true or false", "blocks go on behind branches that are not taken (true)", Need::kOptional, LOCKSTEP_SET(engine.superblocks, flag())},

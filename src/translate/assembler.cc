@@ -123,6 +123,9 @@ void Assembler::shl32_imm(HostReg to, uint8_t count) {
 void Assembler::shr32_imm(HostReg to, uint8_t count) {
     rex_reg(false, 0, to), byte(0xc1), modrm_reg(5, to), byte(count);
 }
+void Assembler::shr_imm(HostReg to, uint8_t count) {
+    rex_reg(true, 0, to), byte(0xc1), modrm_reg(5, to), byte(count);
+}
 void Assembler::and32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 4, to), u32(value); }
 void Assembler::or32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 1, to), u32(value); }
 void Assembler::cmp32_imm(HostReg to, int32_t value) {

@@ -104,6 +104,7 @@ class Assembler {
     void and32_imm(HostReg to, int32_t value);
     void shl32_imm(HostReg to, uint8_t count);
     void shr32_imm(HostReg to, uint8_t count);
+    void shr_imm(HostReg to, uint8_t count);
     void and32_mem(const HostMem& to, uint32_t value);
     void or32_mem(const HostMem& to, uint32_t value);
     void cmp32_imm(HostReg to, int32_t value);

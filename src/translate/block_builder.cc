@@ -209,7 +209,7 @@ void BlockBuilder::emit_checked_entry() {
     asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
     asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
     asm_.mov(kHostRcx, kHostR12);
-    jump_to_trampoline(exits_.indirect_miss);
+    jump_to_trampoline(source_.user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
     asm_.mov(kHostRcx, kHostR12);
 }
 

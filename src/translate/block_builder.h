@@ -69,9 +69,11 @@ struct BlockSource {
 
 /// Addresses in the trampolines that blocks jump to.
 struct Exits {
-    const uint8_t* common = nullptr;         ///< r12 = exit record, r14 = address
-    const uint8_t* flags_in_slot = nullptr;  ///< the same; the guest's flags are in EngineState::flags_slot
-    const uint8_t* indirect_miss = nullptr;  ///< r14 = target
+    const uint8_t* common = nullptr;          ///< r12 = exit record, r14 = address
+    const uint8_t* flags_in_slot = nullptr;   ///< the same; the guest's flags are in EngineState::flags_slot
+    const uint8_t* indirect_miss = nullptr;   ///< r14 = target: the dispatcher
+    const uint8_t* user_jump_miss = nullptr;  ///< r14 = target: the jump index, else the dispatcher
+    const uint8_t* kernel_jump_miss = nullptr;
 };
 
 class BlockBuilder {

@@ -137,6 +137,11 @@ struct alignas(64) EngineState {
     uint64_t flags_slot = 0;     ///< the guest's flags while code of ours uses the host's; form of `flags`
     uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
     uint64_t kernel_jumps = 0;
+    uint64_t user_pages = 0;  ///< JumpCache::pages() of the same
+    uint64_t kernel_pages = 0;
+    uint64_t jump_index = 0;  ///< JumpIndex::table()
+    uint64_t saved_rax = 0;   ///< the guest's RAX and flags in the trampolines
+    uint64_t saved_flags = 0;
     uint64_t user_index_mask = uint64_t{0x7ffffffff} << 12;  ///< of an address: its index in the shadow map
     uint64_t kernel_index_mask = uint64_t{0xfffffffff} << 12;
     uint64_t alignment_mask = 7;   ///< of an address: what must be 0 for an aligned stack access

@@ -10,6 +10,7 @@ struct EngineOptions {
     unsigned block_limit = 64;   ///< guest instructions in a block at most
     bool chaining = true;        ///< blocks jump straight to their successors
     bool jump_cache = true;      ///< indirect jumps find their block without the dispatcher
+    bool jump_index = true;      ///< and again after a flush of the TLB, once their page is known
     bool dead_flags = true;      ///< flags that the guest's code overwrites unread are not preserved
     bool copied_blocks = true;   ///< code that is mapped at another address is copied, not translated again
     bool superblocks = true;     ///< a block goes on behind a conditional branch that isn't taken

@@ -67,7 +67,8 @@ void handle_stop(void* context) {
     auto* pc = reinterpret_cast<const uint8_t*>(registers[REG_RIP]);
     const Trampolines& trampolines = current->trampolines_;
     EngineState& state = current->cache_.state();
-    if (current->cache_.in_blocks(pc) || pc == trampolines.loaded) {
+    bool in_jump_miss = pc >= trampolines.jump_misses && pc < trampolines.jump_misses_end;
+    if (current->cache_.in_blocks(pc) || pc == trampolines.loaded || in_jump_miss) {
         if (registers[REG_R11] < 0) registers[REG_R11] += static_cast<greg_t>(kStopBias);
     } else if (pc >= reinterpret_cast<const uint8_t*>(trampolines.enter) && pc < trampolines.loaded) {
         if (static_cast<int64_t>(state.counter) < 0) state.counter += kStopBias;

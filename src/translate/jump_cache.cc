@@ -10,7 +10,20 @@ void JumpCache::insert(uint64_t pc, const uint8_t* checked_entry) {
     uint16_t index = index_of(pc);
     table_[index] = checked_entry;
     used_.set(index / kChunk);
-    pages_.set(pc / kPageSize % pages_.size());
+    filled_.set(pc / kPageSize % filled_.size());
+}
+
+// From now on the trampolines enter what they find for any address of the page.
+void JumpCache::note_page(uint64_t pc, uint64_t key, uint64_t start) {
+    uint64_t number = pc / kPageSize;
+    Page& page = pages_[number % kPages];
+    if (page.number == number && page.key == key) return;
+    if (page.number == kNoPage) noted_.push_back(static_cast<uint16_t>(number % kPages));
+    page = {number, key, start};
+    filled_.set(number % filled_.size());
+    uint16_t first = index_of(number * kPageSize);
+    for (size_t at = 0; at < kPageSize + kChunk; at += kChunk)
+        used_.set(static_cast<uint16_t>(first + at) / kChunk);
 }
 
 void JumpCache::remove(uint64_t pc, const uint8_t* checked_entry) {
@@ -26,6 +39,8 @@ void JumpCache::clear_from(uint64_t pc, size_t count) {
 
 void JumpCache::drop_page(uint64_t page) {
     constexpr size_t kTail = 14;  // an instruction has 15 bytes at most
+    Page& noted = pages_[page / kPageSize % kPages];
+    if (noted.number == page / kPageSize) noted = {};
     if (may_have(page)) clear_from(page, kPageSize);
     if (may_have(page - kPageSize)) clear_from(page - kTail, kTail);
 }
@@ -36,7 +51,9 @@ void JumpCache::clear() {
     for (size_t chunk = 0; chunk < used_.size(); ++chunk)
         if (used_.test(chunk)) clear_chunk(chunk);
     used_.reset();
-    pages_.reset();
+    filled_.reset();
+    for (uint16_t at : noted_) pages_[at] = {};
+    noted_.clear();
 }
 
 }  // namespace lockstep::translate

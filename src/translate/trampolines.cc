@@ -1,6 +1,8 @@
 #include "translate/trampolines.h"
 
 #include "translate/assembler.h"
+#include "translate/jump_cache.h"
+#include "translate/jump_index.h"
 
 namespace lockstep::translate {
 
@@ -88,15 +90,84 @@ const uint8_t* write_exit_with(Assembler& out, uint32_t record, const uint8_t* e
     return start;
 }
 
+constexpr uint8_t kSizeShift = 5;  // of the entries below
+static_assert(sizeof(JumpCache::Page) == 1 << kSizeShift && sizeof(JumpIndex::Entry) == 1 << kSizeShift);
+
+HostMem field(HostReg base, size_t offset) { return {.base = base, .disp = static_cast<int32_t>(offset)}; }
+
+void save_rax_and_flags(Assembler& out, EngineState& state) {
+    out.store_near(&state.saved_rax, kHostRax);
+    out.lahf();
+    out.seto_al();
+    out.store_near(&state.saved_flags, kHostRax);
+}
+
+void restore_rax_and_flags(Assembler& out, EngineState& state) {
+    out.load_near(kHostRax, &state.saved_flags);
+    out.add_al(0x7f);
+    out.sahf();
+    out.load_near(kHostRax, &state.saved_rax);
+}
+
+// r14 = target. Temporaries: r12, r13, and RAX, which is saved.
+const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_t& jumps,
+                               const uint64_t& pages, const uint8_t* unknown) {
+    const uint8_t* start = out.here();
+    Fixup misses[3];
+    save_rax_and_flags(out, state);
+    out.mov(kHostRax, kHostR14);  // RAX = page number, r12 = JumpCache::Page
+    out.shr_imm(kHostRax, 12);
+    out.mov32(kHostR12, kHostRax);
+    out.and32_imm(kHostR12, JumpCache::kPages - 1);
+    out.shl32_imm(kHostR12, kSizeShift);
+    out.load_near(kHostR13, &pages);
+    out.lea(kHostR12, {.base = kHostR12, .index = kHostR13});
+    out.load(kHostR13, field(kHostR12, offsetof(JumpCache::Page, number)));
+    out.cmp(kHostR13, kHostRax);
+    misses[0] = out.jcc(kNotEqual);
+    out.load(kHostR13, field(kHostR12, offsetof(JumpCache::Page, key)));
+    out.load(kHostRax, field(kHostR12, offsetof(JumpCache::Page, start)));
+    out.add32(kHostRax, kHostR14);  // RAX = JumpIndex::Entry
+    out.and32_imm(kHostRax, JumpIndex::kEntries - 1);
+    out.shl32_imm(kHostRax, kSizeShift);
+    out.load_near(kHostR12, &state.jump_index);
+    out.lea(kHostRax, {.base = kHostRax, .index = kHostR12});
+    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, pc)));
+    out.cmp(kHostR12, kHostR14);
+    misses[1] = out.jcc(kNotEqual);
+    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, key)));
+    out.cmp(kHostR12, kHostR13);
+    misses[2] = out.jcc(kNotEqual);
+    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, checked_entry)));
+    out.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // JumpCache::index_of()
+    out.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
+    out.movzx16(kHostR13, kHostR13);
+    out.load_near(kHostRax, &jumps);
+    out.store({.base = kHostRax, .index = kHostR13, .scale = 8}, kHostR12);
+    restore_rax_and_flags(out, state);
+    out.jmp_reg(kHostR12);
+    for (Fixup miss : misses) out.bind_here(miss);
+    restore_rax_and_flags(out, state);
+    out.jmp_to(unknown);
+    return start;
+}
+
 }  // namespace
 
 Trampolines Trampolines::write(CodeCache& cache) {
     Assembler out(cache.trampolines(), cache.trampolines_end());
+    EngineState& state = cache.state();
     Trampolines made;
-    write_enter(out, cache.state(), made);
-    write_exit(out, cache.state(), made);
-    made.exits.flags_in_slot = write_exit_from_slot(out, cache.state(), made.exits.common);
+    write_enter(out, state, made);
+    write_exit(out, state, made);
+    made.exits.flags_in_slot = write_exit_from_slot(out, state, made.exits.common);
     made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.common);
+    made.jump_misses = out.here();
+    made.exits.user_jump_miss =
+        write_jump_miss(out, state, state.user_jumps, state.user_pages, made.exits.indirect_miss);
+    made.exits.kernel_jump_miss =
+        write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages, made.exits.indirect_miss);
+    made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     return made;
 }

@@ -2,8 +2,13 @@
 //
 //     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target
 //     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of
-//     enter indirect_miss the jump cache was wrong: exit with the record of kind kIndirect fault where the
-//     signal handler sends a faulting instruction: exit with the record of kind kHostFault
+//     enter
+//     indirect_miss where nothing is known of an indirect branch's target: exit with the record of kind
+//     kIndirect jump miss     the jump cache was wrong: looks into the jump index (jump_index.h), goes on in
+//     the block that
+//                   is there, or to indirect_miss. User code and kernel code have one each
+//     fault         where the signal handler sends a faulting instruction: exit with the record of kind
+//     kHostFault
 #pragma once
 
 #include "cpu/cpu_state.h"
@@ -20,6 +25,8 @@ struct Trampolines {
     void (*enter)(cpu::CpuState* state) = nullptr;
     const uint8_t* loaded = nullptr;  ///< from here to `entered` r11 holds the counter
     const uint8_t* entered = nullptr;
+    const uint8_t* jump_misses = nullptr;  ///< from here to `jump_misses_end` r11 holds the counter, too
+    const uint8_t* jump_misses_end = nullptr;
     const uint8_t* fault = nullptr;
     Exits exits;
 

@@ -34,8 +34,9 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       builder(cache, options, trampolines.exits),
       table(cache, the_cpu.memory, shadow_map, [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
-      user_jumps(make_jump_caches(trampolines.exits.indirect_miss, std::make_index_sequence<cpu::kSpaces>())),
-      kernel_jumps(trampolines.exits.indirect_miss) {
+      user_jumps(
+          make_jump_caches(trampolines.exits.user_jump_miss, std::make_index_sequence<cpu::kSpaces>())),
+      kernel_jumps(trampolines.exits.kernel_jump_miss) {
     options.block_limit = std::clamp(options.block_limit, 1u, 120u);
     flush_code();
     cpu.mmu.set_listener(this);
@@ -45,6 +46,8 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
     });
     space_entered(cpu.mmu.space());
     cache.state().kernel_jumps = kernel_jumps.table();
+    cache.state().kernel_pages = kernel_jumps.pages();
+    cache.state().jump_index = jump_index.table();
 }
 
 Vcpu::Impl::~Impl() {
@@ -162,8 +165,9 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
 bool Vcpu::Impl::enter_by_jump_cache() {
     uint64_t pc = cpu.state.rip;
     if (!options.jump_cache || !cpu.state.code64() || pc >> 63 == (user() ? 1 : 0)) return false;
-    const uint8_t* entry = (user() ? user_jumps[cpu.mmu.space()] : kernel_jumps).find(pc);
-    if (entry == trampolines.exits.indirect_miss) {
+    const uint8_t* entry = jumps().find(pc);
+    if (entry == jumps().miss()) entry = jump_index.find(pc, jumps().key_of_page(pc));
+    if (!entry) {
         pending_jump = true;
         return false;
     }
@@ -310,6 +314,7 @@ void Vcpu::Impl::upper_half_dropped() {
 void Vcpu::Impl::space_entered(unsigned space) {
     shadow_map.enter_space(space);
     cache.state().user_jumps = user_jumps[space].table();
+    cache.state().user_pages = user_jumps[space].pages();
     asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
 }
 

@@ -134,10 +134,15 @@ void Vcpu::Impl::chain_pending(Block& block) {
 void Vcpu::Impl::remember_jump(Block& block) {
     bool upper = block.pc >> 63;
     if (!options.jump_cache || upper == block.user) return;
-    (block.user ? user_jumps[cpu.mmu.space()] : kernel_jumps).insert(block.pc, block.checked_entry());
+    jumps().insert(block.pc, block.checked_entry());
+    if (!options.jump_index || block.second_page) return;
+    uint64_t key = JumpIndex::key_of(block);
+    jumps().note_page(block.pc, key, JumpIndex::start_of(key));
+    jump_index.insert(block);
 }
 
 void Vcpu::Impl::forget_block(Block& block) {
+    jump_index.remove(block);
     if (!block.user) {
         kernel_jumps.remove(block.pc, block.checked_entry());
     } else {
@@ -152,6 +157,7 @@ void Vcpu::Impl::flush_code() {
     cache.flush();
     kernel_jumps.clear();
     for (JumpCache& jumps : user_jumps) jumps.clear();
+    jump_index.clear();
     has_pending_chain = pending_jump = false;
     uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, false);
     uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, false);

@@ -20,6 +20,7 @@
 #include "translate/code_cache.h"
 #include "translate/host_faults.h"
 #include "translate/jump_cache.h"
+#include "translate/jump_index.h"
 #include "translate/kernel_chains.h"
 #include "translate/shadow_map.h"
 #include "translate/trampolines.h"
@@ -66,6 +67,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool user() const { return cpu.state.cpl() == 3; }
     void set_mode();
     bool enter_by_jump_cache();
+    /// The present space's jump cache for code of the present privilege.
+    JumpCache& jumps() { return user() ? user_jumps[cpu.mmu.space()] : kernel_jumps; }
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.
@@ -107,6 +110,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     KernelChains kernel_chains;
     std::array<JumpCache, cpu::kSpaces> user_jumps;
     JumpCache kernel_jumps;
+    JumpIndex jump_index;
     VcpuCounters counters;
 
     Icount limit;                ///< of this entry

@@ -48,6 +48,7 @@ code_cache = "64 MiB"
 block_limit = 16
 chaining = false
 jump_cache = false
+jump_index = false
 dead_flags = false
 copied_blocks = false
 inline_system = false
@@ -84,7 +85,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.hash_ms, 500u);
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);
-    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.dead_flags || s.engine.copied_blocks ||
+    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.jump_index || s.engine.dead_flags || s.engine.copied_blocks ||
                  s.engine.inline_system || s.engine.superblocks || s.engine.shared_lookups);
 }
 

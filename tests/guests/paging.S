@@ -281,3 +281,61 @@ copies_return:
     ret
 5:  jmp 4b
 guest_end copies
+
+// User code that calls sixteen functions of another page, eight times; before each the kernel maps one of two pages
+// there in turn, and loads CR3 anew. rdi: the entry of that page in the page tables; r14, r15: what it gets;
+// rsi: offset of the user part.
+    .set FLUSHED, 0x7f0000000000
+guest flushed
+    mov ecx, 0xc0000081           // STAR: user 0x23 (SS 0x2b, CS 0x33), kernel 0x10
+    mov edx, 0x00230010
+    xor eax, eax
+    wrmsr
+    mov ecx, 0xc0000082           // LSTAR
+    lea rax, flushed_return[rip]
+    mov rdx, rax
+    shr rdx, 32
+    wrmsr
+    mov r9, rsp
+    mov r13d, 8
+flushed_next:
+    mov [rdi], r14
+    xchg r14, r15
+    mov rax, cr3
+    mov cr3, rax
+    push 0x2b
+    push 0x602000
+    push 2
+    push 0x33
+    movabs rax, FLUSHED
+    add rax, rsi
+    push rax
+    iretq
+flushed_return:
+    mov rsp, r9
+    result rax
+    dec r13d
+    jnz flushed_next
+    hlt
+    mark flushed_user
+    xor eax, eax
+    .set function, 0
+    .rept 16
+    call flushed_first + function
+    .set function, function + 32
+    .endr
+    syscall
+    .skip 4096 - (. - guest_flushed)
+flushed_first:
+    .rept 16
+    add eax, 1
+    ret
+    .skip 28
+    .endr
+    .skip 8192 - (. - guest_flushed)
+    .rept 16
+    add eax, 2
+    ret
+    .skip 28
+    .endr
+guest_end flushed

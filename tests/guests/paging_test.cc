@@ -5,6 +5,8 @@
 
 LOCKSTEP_GUEST(copies);
 LOCKSTEP_GUEST_LABEL(copies_user);
+LOCKSTEP_GUEST(flushed);
+LOCKSTEP_GUEST_LABEL(flushed_user);
 LOCKSTEP_GUEST(invalidation);
 LOCKSTEP_GUEST(global_page);
 LOCKSTEP_GUEST(accessed_dirty);
@@ -190,6 +192,37 @@ TEST_P(PagingTest, TheSameCodeAtSeveralAddresses) {
     EXPECT_EQ(machine.reg(cpu::kR13), 0u);
     if (GetParam().options.copied_blocks && GetParam().options.code_cache_bytes > kSmallCodeCache) {
         EXPECT_GE(machine.vcpu->counters().blocks_copied, 3u * 3u);
+    }
+}
+
+// After a flush of the TLB branches find their blocks again by where the target's page is mapped now, which
+// isn't where it was.
+TEST_P(PagingTest, APageThatIsAnotherOneAfterAFlush) {
+    const GuestCode code = LOCKSTEP_GUEST_CODE(flushed);
+    load(code);
+    constexpr uint64_t kUserStack = 0x602000, kFunctions = 16, kRounds = 8;
+    constexpr uint64_t kUser0 = 0x7f0000000000;
+    machine.long_mode->map(kUser0, kCodeArea, kPresent | kUser);
+    uint64_t entry = machine.long_mode->map(kUser0 + kPageSize, kCodeArea + kPageSize, kPresent | kUser);
+    machine.long_mode->map(kUserStack - kPageSize, kDataArea + kPageSize,
+                           kPresent | kWritable | kUser | kNoExecute);
+    machine.set_reg(cpu::kR12, kPhysicalMap + kResults);
+    machine.set_reg(cpu::kRdi, kPhysicalMap + entry);
+    machine.set_reg(cpu::kR14, (kCodeArea + kPageSize) | kPresent | kUser);
+    machine.set_reg(cpu::kR15, (kCodeArea + 2 * kPageSize) | kPresent | kUser);
+    machine.set_reg(cpu::kRsi, code.offset(*flushed_user));
+    ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+    EXPECT_TRUE(machine.events().empty());
+    for (uint64_t round = 0; round < kRounds; ++round)
+        EXPECT_EQ(result(static_cast<unsigned>(round)), kFunctions * (1 + round % 2)) << round;
+    // Each round has a call and a return for each function; without the index all of them are dispatched.
+    constexpr uint64_t kBranches = 2 * kFunctions * kRounds;
+    uint64_t dispatches = machine.vcpu->counters().dispatches;
+    if (GetParam().name == "default") {
+        EXPECT_LT(dispatches, kBranches * 2 / 3);
+    }
+    if (GetParam().name == "no_jump_index") {
+        EXPECT_GT(dispatches, kBranches);
     }
 }
 

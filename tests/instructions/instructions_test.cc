@@ -89,7 +89,8 @@ class Differential {
     /// instructions, ends them at branches and interprets, too. Each engine takes 8 TiB of the host's address
     /// space, and eight of them must do.
     static bool is_useful(const guests::EngineConfiguration& configuration) {
-        for (std::string_view name : {"no_copies", "interpreted_system", "pairs", "basic_blocks"})
+        for (std::string_view name :
+             {"no_copies", "no_jump_index", "interpreted_system", "pairs", "basic_blocks"})
             if (configuration.name == name) return false;
         return true;
     }

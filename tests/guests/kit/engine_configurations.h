@@ -22,12 +22,13 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 12> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 13> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
     {"pairs", {.block_limit = 2}},
     {"unchained", {.chaining = false}},
     {"no_jump_cache", {.jump_cache = false}},
+    {"no_jump_index", {.jump_index = false}},
     {"exact_flags", {.dead_flags = false}},
     {"no_copies", {.copied_blocks = false}},
     {"basic_blocks", {.superblocks = false}},
@@ -38,6 +39,7 @@ inline constexpr std::array<EngineConfiguration, 12> kEngineConfigurations{{
      {.block_limit = 3,
       .chaining = false,
       .jump_cache = false,
+      .jump_index = false,
       .dead_flags = false,
       .copied_blocks = false,
       .superblocks = false,
