@@ -143,18 +143,18 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop
     // may come in between.
     bool walked = !reached || (block->second_page && !next_reached);
-    if (single || walked)
-        limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
+    Head head = walked ? Head::kNoStop : Head::kStops;
+    if (single) limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
     uint64_t budget = limit - cpu.state.icount;
-    if (budget < block->count || walked) {
-        block = transient_block(static_cast<unsigned>(budget), {}, exception,
-                                walked ? Head::kNoStop : Head::kStops);
+    if (budget < block->count) {
+        block = transient_block(static_cast<unsigned>(budget), {}, exception, head);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
+        head = Head::kStops;  // has been made like that
     }
     // A stop request may make the block leave at its head: then the shadow is still to come.
     Icount before = cpu.state.icount;
     uint8_t shadow = std::exchange(cpu.state.interrupt_shadow, 0);
-    enter(*block);
+    enter(*block, head);
     Next next = after_exit();
     if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
     return next;

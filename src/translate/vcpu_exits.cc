@@ -99,9 +99,14 @@ bool is_canonical(uint64_t address) {
 
 }  // namespace
 
-void Vcpu::Impl::enter(const Block& block) {
-    cache.state().counter = -(limit - cpu.state.icount) - 1;
-    run_host(block.entry);
+void Vcpu::Impl::enter(const Block& block, Head head) {
+    EngineState& engine = cache.state();
+    engine.counter = -(limit - cpu.state.icount) - 1;
+    if (head == Head::kStops) return run_host(block.entry);
+    // What the head does: it counts, and may have put the flags into their slot.
+    engine.counter += block.count;
+    engine.flags_slot = to_engine_flags(cpu.state.rflags);
+    run_host(block.entry + cache.marks(block)->host_offset);
 }
 
 void Vcpu::Impl::run_host(const uint8_t* target) {

@@ -90,7 +90,9 @@ struct Vcpu::Impl : cpu::TlbListener {
     void make_flags_canonical(GuestPhys code);
 
     // vcpu_exits.cc
-    void enter(const Block& block);
+    /// Runs a block. Head::kNoStop: from behind its head, so that its first instruction is executed whatever
+    /// happens; the budget must be enough for all of it.
+    void enter(const Block& block, Head head = Head::kStops);
     void run_host(const uint8_t* target);
     std::optional<Next> memory_exit(const ExitRecord& record);
     Next host_fault_exit();
