@@ -42,6 +42,7 @@ MORE_REPLAYS = [
     ["--code-cache", "8 MiB"],
     ["--no-chaining", "--disturb"],
     ["--no-jump-cache", "--disturb"],
+    ["--no-jump-index", "--disturb"],
     ["--no-dead-flags", "--no-copied-blocks"],
     ["--no-inline-system", "--block-limit", "7"],
     ["--no-shared-lookups", "--disturb"],
