@@ -38,8 +38,9 @@ enum class StopReason : uint8_t {
     kBufferFull,   ///< the backup is too far behind
     kHandOver,     ///< the other side is to take over
 };
-/// Owner: stop the guest between two instructions, let disk requests that were issued end (append their
-/// completions), then call on_vm_stopped(), unless StartVm has come since. For kBufferFull neither is needed.
+/// Owner: stop the guest between two instructions and call on_vm_stopped(), unless StartVm has come since.
+/// For kHandOver let disk requests that were issued end before (append their completions); for kSynchronise
+/// they may go on, as they do in a replay: they are part of the state. For kBufferFull no call is needed.
 struct StopVm {
     StopReason reason;
 };

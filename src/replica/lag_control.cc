@@ -46,10 +46,14 @@ uint32_t LagControl::wanted_speed(uint64_t lag) const {
     return kFullSpeed - static_cast<uint32_t>(slower) / kStep * kStep;
 }
 
-void LagControl::update(uint64_t now_ms) {
+void LagControl::update_fill() {
     uint64_t filled = buffered_bytes();
     if (filled > buffer_bytes_) full_ = true;
     if (filled <= buffer_bytes_ / 2) full_ = false;
+}
+
+void LagControl::update(uint64_t now_ms) {
+    update_fill();
     if (now_ms - stepped_ms_ < kStepMs) return;
     stepped_ms_ = now_ms;
     uint32_t wanted = wanted_speed(lag_ms_);

@@ -33,7 +33,9 @@ class LagControl {
     void sent(uint64_t now_ms, LogPos position, Icount icount, uint64_t bytes);
     /// The backup holds entries before `received` and has executed those before `replayed`, up to `icount`.
     void acknowledged(uint64_t now_ms, LogPos received, LogPos replayed, Icount icount);
-    /// Adapts the speed; call it with every acknowledgement and heartbeat.
+    /// Looks whether the buffer is full; call it with every acknowledgement and heartbeat.
+    void update_fill();
+    /// The same, and adapts the speed: for a backup that executes.
     void update(uint64_t now_ms);
 
     uint64_t lag_ms() const { return lag_ms_; }

@@ -24,6 +24,10 @@ void Replica::primary_time() {
         actions_.push_back(AskForBackup{});
         return;
     }
+    if (state_ == State::kSynchronising) {
+        on_flush(now_ms_, primary_.complete);
+        mind_the_buffer();
+    }
     if (!paired()) return;
     std::optional<uint64_t> since = lag_.unacknowledged_since();
     if (since && now_ms_ > std::max(*since, awake_ms_) + timing.ack_ms)
@@ -66,6 +70,7 @@ void Replica::handle(const Welcome& message) {
         primary_.holds & (1u << static_cast<unsigned>(StopReason::kSynchronise)))
         return;
     peer_.buffer_bytes = message.buffer_bytes;
+    primary_.stopped_ms = now_ms_;
     hold(StopReason::kSynchronise);
 }
 
@@ -100,6 +105,10 @@ void Replica::on_snapshot(uint64_t now_ms, Bytes config, uint64_t state_bytes) {
     primary_.sent_complete = primary_.complete;
     lag_ = LagControl(config_.timing, peer_.buffer_bytes, primary_.appended, primary_.complete);
     send(SnapshotStart{primary_.appended, primary_.complete, state_bytes, std::move(config)});
+    // The guest goes on while the backup receives and loads the snapshot; the log from here on waits there.
+    unhold(StopReason::kSynchronise);
+    say(LogLevel::kInfo, fmt::format("the guest stood still for {} ms, for the copy of its state",
+                                     now_ms_ - primary_.stopped_ms));
 }
 
 void Replica::on_snapshot_part(uint64_t now_ms, ByteSpan part) {
@@ -124,11 +133,12 @@ void Replica::handle(const Loaded& message) {
     if (state_ != State::kSynchronising || !primary_.log_flows ||
         message.position != primary_.snapshot_position)
         return;
+    // What has left until now is in the log that goes before Protect, so a backup that may take over holds
+    // it.
+    if (primary_.pending_count != 0) send_log();
     enter(State::kProtected, "the backup has loaded the guest");
     // Sent before any output is made under the new rule: the backup may take over from here on.
     send(Protect{primary_.appended});
-    unhold(StopReason::kSynchronise);
-    if (primary_.guest_off) trigger(Trigger::kGuestOff);
 }
 
 // --- The log ---
@@ -190,7 +200,7 @@ void Replica::acknowledged(LogPos received, LogPos replayed, Icount icount) {
     }
     primary_.acknowledged = std::max(primary_.acknowledged, received);
     lag_.acknowledged(now_ms_, received, replayed, icount);
-    if (!paired()) return;
+    if (!paired()) return mind_the_buffer();
     apply_lag_control();
     release();
     if (state_ == State::kHandingOver) try_offer();
@@ -216,8 +226,11 @@ void Replica::unhold(StopReason reason) {
     if (std::exchange(primary_.holds, rest) != rest && rest == 0) actions_.push_back(StartVm{});
 }
 
-void Replica::apply_lag_control() {
-    lag_.update(now_ms_);
+/// A backup that loads can't catch up, so the guest isn't slowed for its sake; it stops where the log fills
+/// the backup's buffer.
+void Replica::mind_the_buffer() {
+    if (!primary_.log_flows) return;
+    lag_.update_fill();
     bool held = primary_.holds & (1u << static_cast<unsigned>(StopReason::kBufferFull));
     if (lag_.full() && !held) {
         say(LogLevel::kDebug,
@@ -225,6 +238,11 @@ void Replica::apply_lag_control() {
         hold(StopReason::kBufferFull);
     }
     if (!lag_.full() && held) unhold(StopReason::kBufferFull);
+}
+
+void Replica::apply_lag_control() {
+    mind_the_buffer();
+    lag_.update(now_ms_);
     if (std::exchange(primary_.speed, lag_.speed()) != lag_.speed())
         actions_.push_back(SetSpeed{lag_.speed()});
 }

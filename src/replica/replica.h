@@ -203,6 +203,7 @@ class Replica {
         bool pending_ends = false;
         bool log_flows = false;  ///< a backup has (or is being sent) the snapshot
         LogPos acknowledged;
+        uint64_t stopped_ms = 0;  ///< when the guest was stopped for a snapshot
         uint8_t holds = 0;        ///< one bit for each StopReason that keeps the guest stopped
         bool vm_stopped = false;  ///< hand-over: the guest is stopped, all that it issued has ended
         bool offered = false;     ///< hand-over: the backup was told to go on
@@ -258,6 +259,7 @@ class Replica {
     void send_log();
     void hold(StopReason reason);
     void unhold(StopReason reason);
+    void mind_the_buffer();
     void apply_lag_control();
     void acknowledged(LogPos received, LogPos replayed, Icount icount);
     void release();

@@ -283,11 +283,12 @@ void Process::act(replica::StopVm& action) {
         return;
     }
     quiescing_ = true;
+    quiet_ = action.reason == replica::StopReason::kHandOver;
     world_.after(world_.random().between(0, 2 * kMillisecond), id_, [this] { check_quiesced(); });
 }
 
-/// Lets the disk requests that were issued end, so that nothing is in flight when the guest is called
-/// stopped.
+/// Lets the disk requests that were issued end where it must, so that nothing is in flight when the guest is
+/// called stopped.
 void Process::check_quiesced() {
     if (!quiescing_ || machine_.off()) return;
     for (auto entry = inputs_.begin(); entry != inputs_.end();) {
@@ -300,7 +301,7 @@ void Process::check_quiesced() {
         deliver(completion);
     }
     replica_.on_flush(local_ms(), machine_.icount());
-    if (issued_.empty()) {
+    if (issued_.empty() || !quiet_) {
         quiescing_ = false;
         replica_.on_vm_stopped(local_ms(), machine_.icount());
     }
@@ -327,7 +328,13 @@ void Process::act(replica::TakeSnapshot&) {
     replica_.on_snapshot(local_ms(), config, state.size());
     size_t half = state.size() / 2;
     replica_.on_snapshot_part(local_ms(), ByteSpan(state).first(half));
-    replica_.on_snapshot_part(local_ms(), ByteSpan(state).subspan(half));
+    // The guest goes on meanwhile, so log comes between the parts.
+    Micros pause = world_.random().between(0, 20 * kMillisecond);
+    world_.after(pause, id_, [this, state = std::move(state), half, channel = channel_] {
+        if (channel != channel_) return;
+        replica_.on_snapshot_part(local_ms(), ByteSpan(state).subspan(half));
+        pump();
+    });
 }
 
 // --- The backup's guest ---
@@ -341,8 +348,9 @@ void Process::act(replica::LoadSnapshot& action) {
     uint64_t primary = ByteReader(action.config).varint();
     const std::vector<ToyEntry>& log = world_.history_of(primary);
     history_.assign(log.begin(), log.begin() + static_cast<ptrdiff_t>(action.position.value()));
-    received_ = action.position;
-    complete_ = action.icount;
+    CHECK(to_replay_.empty() || to_replay_.front().icount >= action.icount, "log from before the snapshot");
+    received_ = std::max(received_, action.position);
+    complete_ = std::max(complete_, action.icount);
     ByteReader in(stored_);
     machine_.load(in);
     world_.after(world_.random().between(kMillisecond, 40 * kMillisecond), id_, [this] {
@@ -355,6 +363,7 @@ void Process::act(replica::LoadSnapshot& action) {
 
 void Process::act(replica::ReplayLog& action) {
     ByteReader in(action.entries);
+    if (!loaded_ && to_replay_.empty()) received_ = std::max(received_, action.first);
     for (uint64_t i = 0; i < action.count; ++i) to_replay_.push_back(ToyEntry::decode(in));
     CHECK(in.ok() && in.remaining() == 0 && action.first == received_, "a group of entries is damaged");
     received_ = action.first + action.count;

@@ -126,7 +126,7 @@ class Process {
     Term noted_term_;
     replica::State owner_state_{};  ///< the last one in which it owned the guest
 
-    bool running_ = false, slicing_ = false, quiescing_ = false, ended_ = false;
+    bool running_ = false, slicing_ = false, quiescing_ = false, quiet_ = false, ended_ = false;
     uint32_t speed_permille_ = 1000;
     uint64_t slices_ = 0;
     std::deque<ToyEntry> inputs_;

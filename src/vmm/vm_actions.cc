@@ -123,9 +123,11 @@ void VmProcess::carry_out(replica::ReleaseOutputs& action) { gate_->release(acti
 
 void VmProcess::carry_out(replica::StopVm& action) {
     uint64_t stop = ++stop_;
-    bool quiet = action.reason != replica::StopReason::kBufferFull;
-    vcpu_->pause([this, stop, quiet](Icount icount) {
-        if (quiet) wait_until_quiet(stop, icount);
+    vcpu_->pause([this, stop, reason = action.reason](Icount icount) {
+        if (stop != stop_ || reason == replica::StopReason::kBufferFull) return;
+        if (reason == replica::StopReason::kHandOver) return wait_until_quiet(stop, icount);
+        replica_->on_vm_stopped(now_ms(), icount);
+        act();
     });
 }
 
@@ -156,7 +158,9 @@ void VmProcess::carry_out(replica::SetSpeed& action) { vcpu_->set_speed(action.p
 
 void VmProcess::carry_out(replica::TakeSnapshot&) {
     vcpu_->call([this](machine::Machine& machine, const DriverCounts& counts, LogPos) {
-        auto state = std::make_shared<Bytes>(save_state(machine, counts));
+        // The guest stands still for this. Room for all of its memory costs nothing until it is used, and
+        // saves copying what was saved already.
+        auto state = std::make_shared<Bytes>(save_state(machine, counts, settings_.memory_bytes));
         vcpu_->report([this, state] {
             snapshot_ = std::move(*state);
             snapshot_sent_ = 0;

@@ -2,8 +2,9 @@
 
 namespace lockstep::vmm {
 
-Bytes save_state(machine::Machine& machine, const DriverCounts& counts) {
+Bytes save_state(machine::Machine& machine, const DriverCounts& counts, uint64_t expected_bytes) {
     Bytes state;
+    state.reserve(expected_bytes);
     ByteWriter out(state);
     out.fixed(counts.outputs);
     out.fixed(counts.rate);

@@ -13,8 +13,8 @@ struct DriverCounts {
     uint64_t rate = bus::kRateOne;  ///< of guest time, as the last kTimeRate says
 };
 
-/// The counts, then the machine's state.
-Bytes save_state(machine::Machine& machine, const DriverCounts& counts);
+/// The counts, then the machine's state. `expected_bytes`: room that is made for it at the start.
+Bytes save_state(machine::Machine& machine, const DriverCounts& counts, uint64_t expected_bytes = 0);
 Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state);
 
 }  // namespace lockstep::vmm

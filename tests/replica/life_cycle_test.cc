@@ -90,6 +90,55 @@ TEST(LifeCycle, AFailedLoadLeavesTheGuestRunningAlone) {
     EXPECT_TRUE(pair.primary.said("not enough memory"));
 }
 
+TEST(LifeCycle, TheGuestRunsWhileItsBackupLoads) {
+    Pair pair;
+    connect(pair);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.collect();
+    EXPECT_EQ(pair.primary.last<StartVm>(), nullptr);
+    pair.primary.replica.on_snapshot(pair.now, {}, 4);
+    pair.primary.collect();
+    EXPECT_NE(pair.primary.last<StartVm>(), nullptr) << "not a moment longer than the state is taken";
+    LogPos alone = pair.output();
+    EXPECT_EQ(pair.primary.state(), State::kSynchronising);
+    EXPECT_TRUE(pair.primary.replica.may_release(alone, pair.now)) << "nobody can take over yet";
+    pair.flush();
+    pair.primary.replica.on_snapshot_part(pair.now, Bytes(4));
+    pair.primary.collect();
+    pair.carry();
+    ASSERT_NE(pair.backup.last<ReplayLog>(), nullptr) << "the log came before the snapshot's end";
+    EXPECT_EQ(pair.backup.last<LoadSnapshot>()->position, alone);
+
+    // An output of the last moment: the backup must hold it before it may take over.
+    LogPos last = pair.entry(record::EntryKind::kOutput);
+    EXPECT_EQ(pair.primary.replica.on_output(pair.now, last), OutputFate::kRelease);
+    pair.backup.replica.on_loaded(pair.now, {});
+    pair.backup.collect();
+    pair.carry();
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    EXPECT_EQ(pair.backup.replica.status(pair.now).appended, last + 1);
+    EXPECT_EQ(pair.primary.count<StopVm>(), 1u);
+}
+
+TEST(LifeCycle, AGuestStopsWhoseLogFillsTheBackupThatLoads) {
+    Pair pair;
+    connect(pair);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.replica.on_snapshot(pair.now, {}, 4);
+    pair.primary.collect();
+    pair.primary.forget();
+    uint64_t position = pair.primary.replica.status(pair.now).appended.value();
+    Bytes large(1 << 20);
+    for (uint64_t i = 0; i <= config_of(kBackupId).buffer_bytes >> 20; ++i)
+        pair.primary.replica.on_entry(pair.now, LogPos(position + i), record::EntryKind::kNetworkReceive,
+                                      large);
+    pair.run(20);
+    ASSERT_NE(pair.primary.last<StopVm>(), nullptr);
+    EXPECT_EQ(pair.primary.last<StopVm>()->reason, StopReason::kBufferFull);
+    EXPECT_EQ(pair.primary.last<SetSpeed>(), nullptr) << "slowing it would be of no use";
+}
+
 TEST(LifeCycle, ABackupLostWhileSynchronisingNeedsNoArbiter) {
     Pair pair;
     connect(pair);
