@@ -18,6 +18,26 @@ std::string bits_text(double bits_per_second) {
     return fmt::format("{:.1f} kbit/s", bits_per_second / 1e3);
 }
 
+double microseconds(uint64_t ns) { return static_cast<double>(ns) / 1e3; }
+
+Json wait_view(const vmm::WaitMeter& waits) {
+    return {{"count", waits.count()},
+            {"mean_us", microseconds(waits.mean_ns())},
+            {"median_us", microseconds(waits.quantile_ns(500))},
+            {"p99_us", microseconds(waits.quantile_ns(990))},
+            {"longest_us", microseconds(waits.longest_ns())}};
+}
+
+std::string latency_text(const Json& wait) {
+    if (!wait.contains("beyond_link") || wait["count"] == 0) return "";
+    const Json& beyond = wait["beyond_link"];
+    return fmt::format(
+        "  outputs waited {:.0f} us in the median ({:.0f} at 99 %) beyond the link's round trip of {:.0f} "
+        "us\n",
+        beyond["median_us"].get<double>(), beyond["p99_us"].get<double>(),
+        wait["link_round_trip_us"].get<double>());
+}
+
 }  // namespace
 
 Json status_json(const vmm::VmStatus& status) {
@@ -46,12 +66,9 @@ Json status_json(const vmm::VmStatus& status) {
                  {"recording", status.recording},
                  {"uptime_ms", status.uptime_ms},
                  {"live_ms", status.live_ms}};
-    const vmm::OutputGate::Waits& waits = status.waits;
-    double mean_us =
-        waits.count ? static_cast<double>(waits.total_ns) / 1e3 / static_cast<double>(waits.count) : 0;
-    json["output_wait"] = {{"count", waits.count},
-                           {"mean_us", mean_us},
-                           {"longest_us", static_cast<double>(waits.longest_ns) / 1e3}};
+    json["output_wait"] = wait_view(status.waits.all);
+    json["output_wait"]["beyond_link"] = wait_view(status.waits.beyond_link);
+    json["output_wait"]["link_round_trip_us"] = microseconds(status.link_round_trip_ns);
     json["traffic"] = {{"packets_in", status.traffic.packets_in},
                        {"packets_out", status.traffic.packets_out},
                        {"disk_reads", status.traffic.disk_reads},
@@ -83,6 +100,7 @@ std::string status_text(const Json& status) {
         lines += fmt::format("  log {}, {} bytes in all; {} outputs wait\n",
                              bits_text(status.value("log_bits_per_second", 0.0)), number("log_bytes"),
                              number("held_outputs"));
+        lines += latency_text(status.value("output_wait", Json::object()));
     }
     lines += fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
                          number("log_position"), number("state_hashes"));

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "host/sockets.h"
+#include "host/tcp_round_trip.h"
 
 namespace lockstep::host {
 
@@ -98,6 +99,8 @@ void Channel::close() {
     watch_.reset();
     stream_.reset();
 }
+
+uint64_t Channel::round_trip_ns() const { return stream_ ? tcp_round_trip_ns(stream_->descriptor()) : 0; }
 
 void Channel::set_handlers(Handlers handlers) {
     handlers_ = std::make_shared<Handlers>(std::move(handlers));

@@ -86,6 +86,8 @@ class Channel {
     /// breaks meanwhile, or is closed already, `done` is called as well; never from within this call.
     void close_after_sending(Callback done);
     bool is_open() const { return stream_ != nullptr; }
+    /// What the link itself takes for a round trip, in ns; 0: not known.
+    uint64_t round_trip_ns() const;
     /// The peer's address, for messages.
     const std::string& peer() const { return peer_; }
 

@@ -104,11 +104,12 @@ void Replica::handle(Log& message) {
     backup_.complete = std::max(backup_.complete, message.complete);
     backup_.log_ended = backup_.log_ended || message.ends;
     backup_.unreported_bytes += message.entries.size();
-    actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
-                                 std::move(message.entries)});
+    // Outputs wait for the acknowledgement, so it goes before anything else is done with the entries.
     backup_.ack_due = true;
     bool at_once = message.count != 0 && !strikes(FaultPoint::kDelayAck);
     if (at_once) send_ack();
+    actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
+                                 std::move(message.entries)});
     if (message.ends) trigger(Trigger::kLogEnded);
 }
 

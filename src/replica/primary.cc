@@ -83,10 +83,7 @@ void Replica::handle(const Refuse& message) {
 void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
     advance(now_ms);
     primary_.complete = std::max(primary_.complete, icount);
-    if (state_ == State::kSynchronising && !primary_.log_flows) {
-        primary_.snapshot_position = primary_.appended;
-        actions_.push_back(TakeSnapshot{});
-    }
+    if (state_ == State::kSynchronising && !primary_.log_flows) actions_.push_back(TakeSnapshot{});
     if (state_ == State::kHandingOver && !primary_.vm_stopped) {
         on_flush(now_ms, icount);
         primary_.vm_stopped = true;
@@ -94,10 +91,12 @@ void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
     }
 }
 
-void Replica::on_snapshot(uint64_t now_ms, Bytes config, uint64_t state_bytes) {
+void Replica::on_snapshot(uint64_t now_ms, Icount icount, Bytes config, uint64_t state_bytes) {
     advance(now_ms);
     if (state_ != State::kSynchronising || primary_.log_flows) return;
-    CHECK(primary_.appended == primary_.snapshot_position, "entries were made while the guest was stopped");
+    // Requests are still in flight: completions may have come since the guest stopped.
+    primary_.snapshot_position = primary_.appended;
+    primary_.complete = std::max(primary_.complete, icount);
     primary_.snapshot_bytes = state_bytes;
     primary_.snapshot_sent = 0;
     primary_.log_flows = true;

@@ -142,8 +142,9 @@ class Replica {
     OutputFate on_output(uint64_t now_ms, LogPos entry);
     /// The guest is stopped, as StopVm wanted it.
     void on_vm_stopped(uint64_t now_ms, Icount icount);
-    /// Answers TakeSnapshot: the machine's configuration, and how many bytes of state will follow.
-    void on_snapshot(uint64_t now_ms, Bytes config, uint64_t state_bytes);
+    /// Answers TakeSnapshot: the icount of the state, to which all entries reported so far belong; the
+    /// machine's configuration, and how many bytes of state will follow.
+    void on_snapshot(uint64_t now_ms, Icount icount, Bytes config, uint64_t state_bytes);
     /// The next bytes of the state (1 MiB, say), as the channel can take them.
     void on_snapshot_part(uint64_t now_ms, ByteSpan part);
     /// No snapshot could be made, and why.

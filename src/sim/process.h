@@ -30,6 +30,11 @@ class Process {
     const ToyMachine& machine() const { return machine_; }
     const std::vector<ToyEntry>& history() const { return history_; }
     LogPos received() const { return received_; }
+    /// Entries that a backup has in its memory: an acknowledgement leaves before they are handed on.
+    LogPos held_entries() const {
+        return replica::is_backup(replica_.state()) ? std::max(received_, replica_.status(0).appended)
+                                                    : received_;
+    }
     uint64_t channel() const { return channel_; }
     bool idle() const { return held_.empty() && issued_.empty() && inputs_.empty(); }
     /// The host's clock.

@@ -243,7 +243,7 @@ void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
     effect.term = from.replica().term();
     effect.alone = from.needs_no_backup();
     effect.entry = entry;
-    effect.backup_holds = backup ? backup->received() : LogPos(0);
+    effect.backup_holds = backup ? backup->held_entries() : LogPos(0);
     effect.output = output;
     checker_.effect(effect);
     if (output.kind != EffectKind::kPacket || output.request == 0) return;

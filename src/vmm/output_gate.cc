@@ -22,7 +22,7 @@ bool OutputGate::passes(const Output& output) const {
     });
 }
 
-void OutputGate::made(LogPos entry, Output output) {
+void OutputGate::made(LogPos entry, uint64_t made_ns, Output output) {
     switch (replica_.on_output(now_ms_(), entry)) {
         case replica::OutputFate::kDrop:
             return;
@@ -33,16 +33,15 @@ void OutputGate::made(LogPos entry, Output output) {
             if (passes(output)) return out_(output);
             break;
     }
-    held_.push_back({entry, host::monotonic_ns(), std::move(output)});
+    held_.push_back({entry, made_ns, std::move(output)});
 }
 
 void OutputGate::release(LogPos up_to) {
     while (!held_.empty() && held_.front().entry < up_to) {
         if (!replica_.may_release(held_.front().entry, now_ms_())) return;
         uint64_t waited = host::monotonic_ns() - held_.front().since_ns;
-        ++waits_.count;
-        waits_.total_ns += waited;
-        waits_.longest_ns = std::max(waits_.longest_ns, waited);
+        waits_.all.add(waited);
+        waits_.beyond_link.add(waited > round_trip_ns_ ? waited - round_trip_ns_ : 0);
         out_(held_.front().output);
         held_.pop_front();
     }

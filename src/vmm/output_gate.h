@@ -11,6 +11,7 @@
 #include "bus/device.h"
 #include "devices/virtio/block/request.h"
 #include "replica/replica.h"
+#include "vmm/wait_meter.h"
 
 namespace lockstep::vmm {
 
@@ -21,19 +22,23 @@ class OutputGate {
     OutputGate(replica::Replica& replica, Clock now_ms, Out out)
         : replica_(replica), now_ms_(std::move(now_ms)), out_(std::move(out)) {}
 
-    /// The guest has made an output whose kOutput entry is `entry`.
-    void made(LogPos entry, bus::Output output);
+    /// The guest has made an output, at `made_ns`, whose kOutput entry is `entry`.
+    void made(LogPos entry, uint64_t made_ns, bus::Output output);
     /// ReleaseOutputs: lets out what lies before `up_to`, as long as the replica allows each of them.
     void release(LogPos up_to);
     /// Throws away what waits: the guest isn't ours any more.
     void discard() { held_.clear(); }
 
     size_t held() const { return held_.size(); }
-    /// Of the outputs that were held: how many, and for how long in all and at most.
+    /// What the logging link takes for a round trip, now.
+    void set_round_trip(uint64_t ns) { round_trip_ns_ = ns; }
+    /// Of the outputs that were held, from the instruction that made each until it went to the host's kernel.
     struct Waits {
-        uint64_t count = 0, total_ns = 0, longest_ns = 0;
+        WaitMeter all;
+        WaitMeter beyond_link;  ///< less a round trip of the logging link
     };
     const Waits& waits() const { return waits_; }
+    uint64_t round_trip_ns() const { return round_trip_ns_; }
 
   private:
     struct Held {
@@ -48,6 +53,7 @@ class OutputGate {
     Out out_;
     std::deque<Held> held_;
     Waits waits_;
+    uint64_t round_trip_ns_ = 0;
 };
 
 }  // namespace lockstep::vmm

@@ -183,7 +183,7 @@ void VcpuThread::output(bus::Output output) {
         live_->output(std::move(output));
     } else if (replayer_) {
         replayer_->count_output();
-        produce(OutputMade{LogPos(), std::move(output), false});
+        produce(OutputMade{LogPos(), std::move(output), false, host::monotonic_ns()});
     } else {
         ++counts_.outputs;
     }
@@ -194,7 +194,7 @@ void VcpuThread::entry_made(LogPos position, record::Entry entry) {
     produce(EntryMade{position, std::move(entry)});
 }
 void VcpuThread::output_made(LogPos position, bus::Output output) {
-    produce(OutputMade{position, std::move(output), true});
+    produce(OutputMade{position, std::move(output), true, host::monotonic_ns()});
 }
 void VcpuThread::progress(Icount icount) { produce(ProgressMade{icount}); }
 

@@ -43,6 +43,7 @@ struct OutputMade {
     LogPos position;
     bus::Output output;
     bool live;
+    uint64_t made_ns;  ///< of the host's clock
 };
 struct ProgressMade {
     Icount icount;

@@ -161,12 +161,12 @@ void VmProcess::carry_out(replica::TakeSnapshot&) {
         // The guest stands still for this. Room for all of its memory costs nothing until it is used, and
         // saves copying what was saved already.
         auto state = std::make_shared<Bytes>(save_state(machine, counts, settings_.memory_bytes));
-        vcpu_->report([this, state] {
+        vcpu_->report([this, state, icount = machine.icount()] {
             snapshot_ = std::move(*state);
             snapshot_sent_ = 0;
             snapshot_leaves_ = true;
             vcpu_->set_hash_period(settings_.protection.hash_ms * host::kNsPerMs);
-            replica_->on_snapshot(now_ms(), configuration_, snapshot_.size());
+            replica_->on_snapshot(now_ms(), icount, configuration_, snapshot_.size());
             act();
             send_snapshot();
         });

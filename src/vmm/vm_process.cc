@@ -60,7 +60,7 @@ void VmProcess::take(EntryMade& made) {
 }
 
 void VmProcess::take(OutputMade& made) {
-    if (made.live) return gate_->made(made.position, std::move(made.output));
+    if (made.live) return gate_->made(made.position, made.made_ns, std::move(made.output));
     backends_->show(made.output);
     if (made.output.kind == bus::OutputKind::kPackets) remember_packets(std::move(made.output));
 }
@@ -108,6 +108,7 @@ void VmProcess::on_timer() {
 void VmProcess::update_meters() {
     uint64_t sent = earlier_links_bytes_ + (link_ ? link_->bytes_sent() : 0);
     log_rate_.set(loop_.now_ns(), sent);
+    if (link_ && gate_) gate_->set_round_trip(link_->round_trip_ns());
     if (recording_ && recording_->has_begun()) recording_->flush();
 }
 
@@ -133,6 +134,7 @@ VmStatus VmProcess::status() const {
     if (gate_) {
         status.held_outputs = gate_->held();
         status.waits = gate_->waits();
+        status.link_round_trip_ns = gate_->round_trip_ns();
     }
     status.checkpoints = checkpoints_;
     status.traffic = backends_->traffic();

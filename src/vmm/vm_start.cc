@@ -1,7 +1,4 @@
 // How a VM process starts, as an owner or as a backup, and how it ends.
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/hash.h"
 #include "base/log.h"
 #include "host/clock.h"
@@ -10,6 +7,7 @@
 #include "host/host_cpu.h"
 #include "host/limits.h"
 #include "host/random.h"
+#include "host/thread_priority.h"
 #include "vmm/host_list.h"
 #include "vmm/vm_process.h"
 
@@ -21,7 +19,6 @@ namespace {
 constexpr uint64_t kEngineBytes = 128 << 20;
 constexpr uint64_t kQueryTimeoutNs = 500 * host::kNsPerMs;
 constexpr uint64_t kTermAttempts = 20;
-constexpr int kInputOutputNice = -10;
 constexpr uint64_t kLastWordsPauseNs = 5 * host::kNsPerMs;
 constexpr unsigned kLastWordsAttempts = 100;
 
@@ -70,9 +67,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
             if (!alive.expired()) drain_vcpu();
         });
     });
-    // This thread sleeps most of the time, but outputs and heartbeats wait for it: it goes before guests that
-    // compute. Without the right to say so it is as any other.
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kInputOutputNice);
+    host::prefer_this_thread();  // outputs and heartbeats wait for it
 }
 
 /// What owner and backup need alike.

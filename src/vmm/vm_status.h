@@ -29,7 +29,8 @@ struct VmStatus {
     std::vector<Kind> entries;  ///< of the log by kind, those that occurred
     uint64_t held_outputs = 0;  ///< waiting for the backup now
     OutputGate::Waits waits;
-    uint64_t checkpoints = 0;  ///< state hashes made (owner) or found equal (backup)
+    uint64_t link_round_trip_ns = 0;  ///< of the logging link, by the kernel; 0: not known
+    uint64_t checkpoints = 0;         ///< state hashes made (owner) or found equal (backup)
     Backends::Traffic traffic;
     std::string console;     ///< where to attach
     std::string recording;   ///< path; empty: none

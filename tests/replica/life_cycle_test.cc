@@ -77,7 +77,7 @@ TEST(LifeCycle, AFailedLoadLeavesTheGuestRunningAlone) {
     Pair pair;
     connect(pair);
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
-    pair.primary.replica.on_snapshot(pair.now, {}, 0);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 0);
     pair.primary.collect();
     pair.carry();
     ASSERT_NE(pair.backup.last<LoadSnapshot>(), nullptr);
@@ -96,7 +96,8 @@ TEST(LifeCycle, TheGuestRunsWhileItsBackupLoads) {
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
     pair.primary.collect();
     EXPECT_EQ(pair.primary.last<StartVm>(), nullptr);
-    pair.primary.replica.on_snapshot(pair.now, {}, 4);
+    pair.entry(record::EntryKind::kDiskCompletion);  // of a request that was in flight
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 4);
     pair.primary.collect();
     EXPECT_NE(pair.primary.last<StartVm>(), nullptr) << "not a moment longer than the state is taken";
     LogPos alone = pair.output();
@@ -125,7 +126,7 @@ TEST(LifeCycle, AGuestStopsWhoseLogFillsTheBackupThatLoads) {
     Pair pair;
     connect(pair);
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
-    pair.primary.replica.on_snapshot(pair.now, {}, 4);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 4);
     pair.primary.collect();
     pair.primary.forget();
     uint64_t position = pair.primary.replica.status(pair.now).appended.value();
