@@ -83,6 +83,7 @@ void Assembler::mov_imm64(HostReg to, uint64_t value) {
 
 void Assembler::load(HostReg to, const HostMem& from) { op_mem(0x8b, true, to, from); }
 void Assembler::store(const HostMem& to, HostReg from) { op_mem(0x89, true, from, to); }
+void Assembler::cmp_mem(HostReg a, const HostMem& b) { op_mem(0x3b, true, a, b); }
 void Assembler::store32(const HostMem& to, HostReg from) { op_mem(0x89, false, from, to); }
 void Assembler::store_imm(const HostMem& to, int32_t value) {
     op_mem(0xc7, true, 0, to);

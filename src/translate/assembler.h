@@ -109,6 +109,7 @@ class Assembler {
     void or32_mem(const HostMem& to, uint32_t value);
     void cmp32_imm(HostReg to, int32_t value);
     void cmp(HostReg a, HostReg b);
+    void cmp_mem(HostReg a, const HostMem& b);
     void cmp_imm(HostReg a, int32_t value);
     void test(HostReg a, HostReg b);
     void test8_imm(HostReg a, uint8_t value);

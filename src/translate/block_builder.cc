@@ -22,8 +22,9 @@ constexpr unsigned kMostSideExits = 3;
 
 }  // namespace
 
-BlockBuilder::BlockBuilder(CodeCache& cache, const EngineOptions& options, const Exits& exits)
-    : cache_(cache), options_(options), exits_(exits), asm_(nullptr, nullptr) {}
+BlockBuilder::BlockBuilder(CodeCache& cache, DirectTargets& targets, const EngineOptions& options,
+                           const Exits& exits)
+    : cache_(cache), targets_(targets), options_(options), exits_(exits), asm_(nullptr, nullptr) {}
 
 Block& BlockBuilder::build(const BlockSource& source) {
     source_ = source;
@@ -49,7 +50,10 @@ Block& BlockBuilder::build(const BlockSource& source) {
     decode_run(source);
     plan();
 
-    emit_checked_entry();
+    if (source.checked) {
+        block_->checked_entry = asm_.here();
+        emit_check(source.pc, source.user);
+    }
     block_->entry = asm_.here();
     emit_head();
     bool left = false;
@@ -198,19 +202,33 @@ void BlockBuilder::decode_run(const BlockSource& source) {
 
 // r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the
 // flags: where the guess is wrong they may be live at the true target, whatever they are here.
-void BlockBuilder::emit_checked_entry() {
+void BlockBuilder::emit_check(uint64_t pc, bool user) {
     asm_.mov(kHostR12, kHostRcx);
     if (relocatable_) {
-        asm_.mov_imm64(kHostRcx, -source_.pc);
+        asm_.mov_imm64(kHostRcx, -pc);
         relocate(RelocationKind::kNegatedGuestAddress, 8);
     } else {
-        asm_.mov_imm(kHostRcx, -source_.pc);
+        asm_.mov_imm(kHostRcx, -pc);
     }
     asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
     asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
     asm_.mov(kHostRcx, kHostR12);
-    jump_to_trampoline(source_.user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
+    jump_to_trampoline(user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
     asm_.mov(kHostRcx, kHostR12);
+}
+
+bool BlockBuilder::add_checked_entry(Block& block) {
+    constexpr size_t kBytes = 64;
+    if (block.checked_entry) return true;
+    HostCode room = cache_.room(Part::kCold, false);
+    if (room.size() < kBytes) return false;
+    asm_ = Assembler(room.start, room.end);
+    relocatable_ = false;
+    block.checked_entry = asm_.here();
+    emit_check(block.pc, block.user);
+    asm_.jmp_to(block.entry);
+    cache_.use_cold_until(asm_.here());
+    return true;
 }
 
 void BlockBuilder::emit_head() {

@@ -11,7 +11,8 @@
 // RFLAGS.DF is always clear in host code; the guest's is in CpuState::rflags.
 //
 // A BLOCK
-//     checked entry   compares r14 with the block's pc: a wrong guess of the jump cache leaves
+//     checked entry   compares r14 with the block's pc: a wrong guess of the jump cache leaves. Blocks that
+//                     an indirect branch has led to have one, here or elsewhere
 //     entry           counts
 //     instructions    each first makes sure of all its memory accesses, then changes state: precise faults
 //     exits           one for each way out
@@ -31,6 +32,7 @@
 #include "cpu/cpu_state.h"
 #include "translate/assembler.h"
 #include "translate/code_cache.h"
+#include "translate/direct_targets.h"
 #include "translate/engine_options.h"
 #include "translate/guest_instruction.h"
 #include "translate/shared_lookups.h"
@@ -59,7 +61,8 @@ struct BlockSource {
     bool fpu_enabled = true;
     unsigned limit = 1;  ///< instructions at most
     bool transient = false;
-    bool plain = false;  ///< no shared look-ups, and no superblock
+    bool checked = false;  ///< with a checked entry
+    bool plain = false;    ///< no shared look-ups, and no superblock
     Head head = Head::kStops;
     const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
@@ -74,14 +77,17 @@ struct Exits {
     const uint8_t* indirect_miss = nullptr;   ///< r14 = target: the dispatcher
     const uint8_t* user_jump_miss = nullptr;  ///< r14 = target: the jump index, else the dispatcher
     const uint8_t* kernel_jump_miss = nullptr;
+    const uint8_t* direct_miss = nullptr;  ///< r13 = slot: the jump index, else the dispatcher
 };
 
 class BlockBuilder {
   public:
-    BlockBuilder(CodeCache& cache, const EngineOptions& options, const Exits& exits);
+    BlockBuilder(CodeCache& cache, DirectTargets& targets, const EngineOptions& options, const Exits& exits);
 
     /// Translates. The cache must have room.
     Block& build(const BlockSource& source);
+    /// Gives a block its checked entry, if it has none. False: the cache is full.
+    bool add_checked_entry(Block& block);
 
   private:
     /// A guest general register in an encoding field.
@@ -138,7 +144,7 @@ class BlockBuilder {
     bool goes_on_behind(const GuestInstruction& instruction) const;
     void plan();
     bool flags_dead_before(size_t index) const;
-    void emit_checked_entry();
+    void emit_check(uint64_t pc, bool user);
     void emit_head();
     void emit_instruction(const GuestInstruction& instruction);
     void emit_exit(uint32_t record, bool flags_in_slot = false);
@@ -226,9 +232,9 @@ class BlockBuilder {
     /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
     /// possible.
     void jump_direct(Fixup from, uint64_t target);
-    void jump_by_cache(uint64_t target);
+    void jump_by_slot(uint64_t target);
     void link(Fixup from, uint64_t target, bool plain = false);
-    bool goes_by_jump_cache(uint64_t target) const;
+    bool goes_by_slot(uint64_t target) const;
     void jump_to_r14();
     /// Whether the block at `target` depends on the mapping of the source's page alone.
     bool in_same_page(uint64_t target) const;
@@ -244,6 +250,7 @@ class BlockBuilder {
     void emit_swapgs();
 
     CodeCache& cache_;
+    DirectTargets& targets_;
     const EngineOptions& options_;
     Exits exits_;
     Assembler asm_;

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "translate/assembler.h"
-#include "translate/jump_cache.h"
 
 namespace lockstep::translate {
 
@@ -29,7 +28,8 @@ struct Distances {
 
 Part other(Part part) { return part == Part::kHot ? Part::kCold : Part::kHot; }
 
-void relocate(uint8_t* place, const Relocation& relocation, const Distances& distances) {
+void relocate(uint8_t* place, const Relocation& relocation, const Distances& distances,
+              DirectTargets& targets) {
     Part part = relocation.part;
     switch (relocation.kind) {
         case RelocationKind::kGuestAddress:
@@ -47,12 +47,11 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
         case RelocationKind::kRecord:
             add_at<uint32_t>(place, distances.record);
             break;
-        case RelocationKind::kJumpTarget: {
-            add_at<uint64_t>(place, distances.guest);
-            uint64_t target;
-            std::memcpy(&target, place, sizeof target);
-            int32_t displacement = JumpCache::index_of(target) * 8;
-            std::memcpy(place + kJumpIndexDistance, &displacement, sizeof displacement);
+        case RelocationKind::kDirectTarget: {
+            uint32_t slot;
+            std::memcpy(&slot, place, sizeof slot);
+            slot = targets.slot_of(targets.address_of(slot) + distances.guest);
+            std::memcpy(place, &slot, sizeof slot);
             break;
         }
     }
@@ -60,7 +59,7 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
 
 }  // namespace
 
-Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc) {
+Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, uint64_t pc) {
     Distances distances{.guest = pc - from.pc, .host = {}, .record = cache.next_record() - from.first_record};
     Block& block = cache.new_block(false);
     block = from;
@@ -76,6 +75,8 @@ Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc) {
     };
     block.pc = pc;
     block.entry = moved(from.entry);
+    bool checked = from.part(Part::kHot).contains(from.checked_entry);
+    block.checked_entry = checked ? moved(from.checked_entry) : nullptr;
     block.next_in_bucket = block.next_variant = nullptr;
     block.next_in_page = {};
     block.first_incoming = kNoRecord;
@@ -92,7 +93,7 @@ Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc) {
         cache.add_record(record, false);
     }
     for (const Relocation& relocation : cache.relocations(from))
-        relocate(block.part(relocation.part).start + relocation.offset, relocation, distances);
+        relocate(block.part(relocation.part).start + relocation.offset, relocation, distances, targets);
     cache.use(block);
     return block;
 }

@@ -9,10 +9,11 @@
 #include <cstdint>
 
 #include "translate/code_cache.h"
+#include "translate/direct_targets.h"
 
 namespace lockstep::translate {
 
 /// Makes a block for guest address `pc` out of `from`. The cache must have room.
-Block& copy_block(CodeCache& cache, const Block& from, uint64_t pc);
+Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, uint64_t pc);
 
 }  // namespace lockstep::translate

@@ -2,9 +2,8 @@
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry
 //     within the kernel  chained, too, until a page of the upper half goes (kernel_chains.h)
-//     another page       (or an instruction that reaches into one) through the jump cache, like an indirect
-//     branch
-//                        whose target is known
+//     another page       of user code: through the target's slot (direct_targets.h); also where the target's
+//                        instruction reaches into another page
 //     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there
 //     compares r14
 //                        with its own pc
@@ -175,40 +174,33 @@ bool BlockBuilder::in_same_page(uint64_t target) const {
     return target >= source_.pc && decode(source_.bytes.subspan(target - source_.pc), target, at_target);
 }
 
-// Kernel targets in the lower half are so rare that they have no jump cache.
-bool BlockBuilder::goes_by_jump_cache(uint64_t target) const {
+bool BlockBuilder::goes_by_slot(uint64_t target) const {
     bool same_page = !source_.second_page && in_same_page(target);
-    bool own_half = (target >> 63) == (source_.user ? 0u : 1u);
-    return !same_page && own_half && options_.jump_cache && !source_.transient &&
-           !(!source_.user && options_.chaining);
+    return source_.user && !(target >> 63) && !same_page && options_.jump_cache && !source_.transient;
 }
 
 void BlockBuilder::jump_direct(uint64_t target) {
-    if (goes_by_jump_cache(target)) {
-        jump_by_cache(target);
+    if (goes_by_slot(target)) {
+        jump_by_slot(target);
     } else {
         link(asm_.jmp(), target);
     }
 }
 
 void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
-    if (goes_by_jump_cache(target)) {
+    if (goes_by_slot(target)) {
         asm_.bind_here(from);
-        jump_by_cache(target);
+        jump_by_slot(target);
     } else {
         link(from, target);
     }
 }
 
-void BlockBuilder::jump_by_cache(uint64_t target) {
-    if (relocatable_) {
-        asm_.mov_imm64(kHostR14, target);
-    } else {
-        asm_.mov_imm(kHostR14, target);
-    }
-    load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
-    asm_.jmp_mem_far(kHostR12, JumpCache::index_of(target) * 8);
-    relocate(RelocationKind::kJumpTarget, 8, kJumpIndexDistance - 4);
+void BlockBuilder::jump_by_slot(uint64_t target) {
+    asm_.mov_imm(kHostR13, targets_.slot_of(target));
+    relocate(RelocationKind::kDirectTarget, 4);
+    load_state(kHostR12, cache_.state().user_targets);
+    asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
 }
 
 void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {

@@ -25,6 +25,7 @@ enum class ExitKind : uint8_t {
     kMemory,          ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
     kLink,            ///< a direct branch that isn't chained
     kIndirect,        ///< an indirect branch that the jump cache doesn't know; target in r14
+    kDirect,          ///< a direct branch through a slot of DirectTargets that is empty; target in r14
     kBudget,          ///< the block is longer than the budget
     kInterpret,       ///< an instruction for cpu::interpret
     kInterpretFpu,    ///< the same, with x87 state
@@ -57,12 +58,11 @@ struct ExitRecord {
 enum class RelocationKind : uint8_t {
     kGuestAddress,         ///< 64 bits
     kNegatedGuestAddress,  ///< 64 bits
-    kJumpTarget,           ///< 64 bits, and kJumpIndexDistance behind it the target's place in the jump cache
+    kDirectTarget,         ///< 32 bits: a slot of DirectTargets
     kNear,                 ///< 32 bits relative to the host code, to EngineState or a trampoline
     kAcross,               ///< 32 bits relative to the host code, to the block's other part
     kRecord,               ///< 32 bits: the index of an exit record
 };
-inline constexpr ptrdiff_t kJumpIndexDistance = 19;
 
 /// The two parts of a block's host code.
 enum class Part : uint8_t { kHot, kCold };
@@ -106,6 +106,7 @@ struct Block {
     uint16_t read_bytes = 0;            ///< guest bytes that the translation depends on, look-ahead included
     std::array<HostCode, kParts> code;  ///< by Part
     uint8_t* entry = nullptr;           ///< in the hot part
+    uint8_t* checked_entry = nullptr;   ///< for indirect branches: compares r14 with pc first; null: none yet
     uint32_t first_mark = 0;
     uint32_t first_record = 0;
     uint32_t record_count = 0;
@@ -119,8 +120,6 @@ struct Block {
 
     HostCode& part(Part which) { return code[static_cast<size_t>(which)]; }
     const HostCode& part(Part which) const { return code[static_cast<size_t>(which)]; }
-    /// For indirect branches: compares r14 with pc first.
-    uint8_t* checked_entry() const { return part(Part::kHot).start; }
 };
 
 /// What trampolines and C++ exchange.
@@ -131,11 +130,15 @@ struct alignas(64) EngineState {
     uint64_t exit_address = 0;  ///< r14 at the exit
     uint64_t flags = 0;         ///< AH and AL of LAHF and SETO
     uint64_t host_stack = 0;
-    uint64_t target = 0;         ///< where enter() jumps to
-    uint64_t entry_address = 0;  ///< r14 on entry: the guest's address, for a checked entry
-    uint64_t scratch = 0;        ///< across two memory accesses of one instruction
-    uint64_t flags_slot = 0;     ///< the guest's flags while code of ours uses the host's; form of `flags`
-    uint64_t user_jumps = 0;     ///< the jump cache of user code in the current space
+    uint64_t target = 0;            ///< where enter() jumps to
+    uint64_t entry_address = 0;     ///< r14 on entry: the guest's address, for a checked entry
+    uint64_t scratch = 0;           ///< across two memory accesses of one instruction
+    uint64_t flags_slot = 0;        ///< the guest's flags while code of ours uses the host's; form of `flags`
+    uint64_t user_jumps = 0;        ///< the jump cache of user code in the current space
+    uint64_t user_targets = 0;      ///< the table of DirectTargets in the current space
+    uint64_t target_journal = 0;    ///< DirectTargets::Journal of the same
+    uint64_t target_addresses = 0;  ///< DirectTargets::addresses()
+    uint64_t missed_slot = 0;       ///< in the trampolines
     uint64_t kernel_jumps = 0;
     uint64_t user_pages = 0;  ///< JumpCache::pages() of the same
     uint64_t kernel_pages = 0;
@@ -175,6 +178,8 @@ class CodeCache {
     void use(const Block& block) {
         for (size_t part = 0; part < kParts; ++part) free_[part] = block.code[part].end;
     }
+    /// The next cold part begins here.
+    void use_cold_until(uint8_t* end) { free_[static_cast<size_t>(Part::kCold)] = end; }
     /// Whether another block of the largest size fits.
     bool has_room() const {
         return room(Part::kHot, false).size() >= kLargestPart &&

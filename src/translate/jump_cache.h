@@ -56,6 +56,8 @@ class JumpCache {
     /// Forgets at least the entries of a page, and of instructions that reach into it.
     void drop_page(uint64_t page);
     void clear();
+    /// Whether a page may have entries, or be noted.
+    bool may_have(uint64_t page) const { return filled_.test(page / kPageSize % filled_.size()); }
 
   private:
     static constexpr uint64_t kNoPage = ~uint64_t{0};
@@ -71,7 +73,6 @@ class JumpCache {
     std::array<Page, kPages> pages_;       // by page number, modulo the size
     std::vector<uint16_t> noted_;          // those of pages_ that may be in use
 
-    bool may_have(uint64_t page) const { return filled_.test(page / kPageSize % filled_.size()); }
     void clear_from(uint64_t pc, size_t count);
 };
 

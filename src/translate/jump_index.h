@@ -27,9 +27,9 @@ class JumpIndex {
     /// Read by trampolines.cc.
     struct Entry {
         uint64_t pc;
-        uint64_t key;  ///< 0: empty
-        const uint8_t* checked_entry;
-        uint64_t reserved;
+        uint64_t key;                  ///< 0: empty
+        const uint8_t* checked_entry;  ///< null: only direct branches have led there
+        const uint8_t* entry;
     };
     static constexpr size_t kEntries = 1 << 17;
     static_assert(sizeof(Entry) == 32);

@@ -1,6 +1,10 @@
 #include "translate/trampolines.h"
 
+#include <array>
+#include <span>
+
 #include "translate/assembler.h"
+#include "translate/direct_targets.h"
 #include "translate/jump_cache.h"
 #include "translate/jump_index.h"
 
@@ -104,17 +108,14 @@ void save_rax_and_flags(Assembler& out, EngineState& state) {
 
 void restore_rax_and_flags(Assembler& out, EngineState& state) {
     out.load_near(kHostRax, &state.saved_flags);
-    out.add_al(0x7f);
+    out.add_al(kOverflowAtOne);
     out.sahf();
     out.load_near(kHostRax, &state.saved_rax);
 }
 
-// r14 = target. Temporaries: r12, r13, and RAX, which is saved.
-const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_t& jumps,
-                               const uint64_t& pages, const uint8_t* unknown) {
-    const uint8_t* start = out.here();
-    Fixup misses[3];
-    save_rax_and_flags(out, state);
+/// Looks for r14 = target in the jump index: afterwards RAX is the entry. Temporaries: r12, r13.
+std::array<Fixup, 3> look_up_index(Assembler& out, EngineState& state, const uint64_t& pages) {
+    std::array<Fixup, 3> misses{};
     out.mov(kHostRax, kHostR14);  // RAX = page number, r12 = JumpCache::Page
     out.shr_imm(kHostRax, 12);
     out.mov32(kHostR12, kHostRax);
@@ -138,7 +139,23 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
     out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, key)));
     out.cmp(kHostR12, kHostR13);
     misses[2] = out.jcc(kNotEqual);
+    return misses;
+}
+
+void write_unknown(Assembler& out, EngineState& state, std::span<const Fixup> misses) {
+    for (Fixup miss : misses) out.bind_here(miss);
+    restore_rax_and_flags(out, state);
+}
+
+// An indirect branch that the jump cache doesn't know. r14 = target.
+const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_t& jumps,
+                               const uint64_t& pages, const uint8_t* unknown) {
+    const uint8_t* start = out.here();
+    save_rax_and_flags(out, state);
+    std::array<Fixup, 3> misses = look_up_index(out, state, pages);
     out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, checked_entry)));
+    out.test(kHostR12, kHostR12);
+    Fixup unchecked = out.jcc(kEqual);
     out.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // JumpCache::index_of()
     out.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
     out.movzx16(kHostR13, kHostR13);
@@ -146,9 +163,37 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
     out.store({.base = kHostRax, .index = kHostR13, .scale = 8}, kHostR12);
     restore_rax_and_flags(out, state);
     out.jmp_reg(kHostR12);
-    for (Fixup miss : misses) out.bind_here(miss);
-    restore_rax_and_flags(out, state);
+    out.bind_here(unchecked);
+    write_unknown(out, state, misses);
     out.jmp_to(unknown);
+    return start;
+}
+
+// A direct branch through an empty slot. r13 = slot.
+const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const uint8_t* exit) {
+    const uint8_t* start = out.here();
+    save_rax_and_flags(out, state);
+    out.store_near(&state.missed_slot, kHostR13);
+    out.load_near(kHostR14, &state.target_addresses);
+    out.load(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = 8});
+    std::array<Fixup, 3> misses = look_up_index(out, state, state.user_pages);
+    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, entry)));
+    out.load_near(kHostRax, &state.target_journal);  // r13 = the journal's end
+    out.load(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, next)));
+    out.cmp_mem(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, end)));
+    Fixup full = out.jcc(kEqual);
+    out.load_near(kHostR14, &state.missed_slot);
+    out.store32({.base = kHostR13}, kHostR14);
+    out.lea(kHostR13, {.base = kHostR13, .disp = sizeof(uint32_t)});
+    out.store(field(kHostRax, offsetof(DirectTargets::Journal, next)), kHostR13);
+    out.load_near(kHostRax, &state.user_targets);
+    out.store({.base = kHostRax, .index = kHostR14, .scale = 8}, kHostR12);
+    restore_rax_and_flags(out, state);
+    out.jmp_reg(kHostR12);
+    out.bind_here(full);
+    write_unknown(out, state, misses);
+    out.mov_imm(kHostR12, kDirectRecord);
+    out.jmp_to(exit);
     return start;
 }
 
@@ -167,6 +212,7 @@ Trampolines Trampolines::write(CodeCache& cache) {
         write_jump_miss(out, state, state.user_jumps, state.user_pages, made.exits.indirect_miss);
     made.exits.kernel_jump_miss =
         write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages, made.exits.indirect_miss);
+    made.exits.direct_miss = write_direct_miss(out, state, made.exits.common);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     return made;

@@ -20,6 +20,7 @@ namespace lockstep::translate {
 /// Records that every code cache starts with.
 inline constexpr uint32_t kIndirectRecord = 0;
 inline constexpr uint32_t kHostFaultRecord = 1;
+inline constexpr uint32_t kDirectRecord = 2;
 
 struct Trampolines {
     void (*enter)(cpu::CpuState* state) = nullptr;

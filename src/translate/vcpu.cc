@@ -14,6 +14,8 @@ namespace {
 
 /// FXSAVE image: where the x87 part ends and XMM registers begin.
 constexpr size_t kX87Bytes = 160;
+/// Host code for each slot of a direct target: less than there is in any program.
+constexpr uint64_t kCodeBytesOfATarget = 512;
 /// The longest single run of translated code; keeps the counter far from the stop bias.
 constexpr uint64_t kLongestRun = uint64_t{1} << 40;
 
@@ -31,7 +33,8 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       cache(engine_options.code_cache_bytes),
       trampolines(Trampolines::write(cache)),
       faults(cache, trampolines),
-      builder(cache, options, trampolines.exits),
+      targets(cache.size() / kCodeBytesOfATarget, trampolines.exits.direct_miss),
+      builder(cache, targets, options, trampolines.exits),
       table(cache, the_cpu.memory, shadow_map, [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
       user_jumps(
@@ -48,6 +51,7 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
     cache.state().kernel_jumps = kernel_jumps.table();
     cache.state().kernel_pages = kernel_jumps.pages();
     cache.state().jump_index = jump_index.table();
+    cache.state().target_addresses = targets.addresses();
 }
 
 Vcpu::Impl::~Impl() {
@@ -95,7 +99,7 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         make_flags_canonical();
         ++counters.interrupts;
         ++state.icount;
-        has_pending_chain = pending_jump = plain_wanted = false;
+        has_pending_chain = pending_jump = pending_direct = plain_wanted = false;
         if (cpu::deliver_interrupt(cpu, cpu.platform.acknowledge_interrupt())) return Next::kContinue;
         leave_reason = VcpuExit::kTripleFault;
         return Next::kLeave;
@@ -123,7 +127,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
     stepping = single != 0;
-    bool direct = !single && !has_pending_chain && !pending_jump && !plain_wanted &&
+    bool direct = !single && !has_pending_chain && !pending_jump && !pending_direct && !plain_wanted &&
                   !std::exchange(budget_short, false);
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
@@ -132,13 +136,14 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     Block* block = find_block(exception);
     plain_wanted = false;
     if (!block) {
-        has_pending_chain = pending_jump = false;
+        has_pending_chain = pending_jump = pending_direct = false;
         make_flags_canonical();
         return deliver(exception);
     }
     if (has_pending_chain) chain_pending(*block);
     if (pending_jump) remember_jump(*block);
-    has_pending_chain = pending_jump = false;
+    if (pending_direct) remember_direct(*block);
+    has_pending_chain = pending_jump = pending_direct = false;
     if (block->interpret_only) return without_block(block->first_exit);
     // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop
     // may come in between.
@@ -184,6 +189,7 @@ void Vcpu::Impl::set_mode() {
         fpu_enabled = enabled;
         kernel_jumps.clear();
         for (JumpCache& jumps : user_jumps) jumps.clear();
+        for (unsigned space = 0; space < cpu::kSpaces; ++space) targets.drop_space(space);
     }
     if (user()) shadow_map.enter_user();
 }
@@ -197,7 +203,8 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
         if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
             engine.counter -= kStopBias;
         cpu.state.icount = limit + engine.counter + 1 - record.credit;
-        cpu.state.rip = record.kind == ExitKind::kIndirect ? engine.exit_address : record.pc;
+        bool by_table = record.kind == ExitKind::kIndirect || record.kind == ExitKind::kDirect;
+        cpu.state.rip = by_table ? engine.exit_address : record.pc;
         if (record.kind != ExitKind::kMemory) return after_exit(record, index);
         if (auto next = memory_exit(record)) return *next;
         run_host(record.host);
@@ -213,6 +220,9 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
             return Next::kContinue;
         case ExitKind::kIndirect:
             pending_jump = true;
+            return Next::kContinue;
+        case ExitKind::kDirect:
+            pending_direct = true;
             return Next::kContinue;
         case ExitKind::kBudget:
             budget_short = true;
@@ -295,13 +305,19 @@ void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     uint64_t address = page.value() & ~kPageMask;
     bool upper = address >> 63;
     (upper ? kernel_jumps : user_jumps[space]).drop_page(address);
-    if (upper) kernel_chains.drop_page(address);
+    if (upper) {
+        kernel_chains.drop_page(address);
+    } else {
+        if (user_jumps[space].may_have(address) || targets.may_lead_to(space, address))
+            targets.drop_page(space, address);
+    }
 }
 
 void Vcpu::Impl::space_dropped(unsigned space) {
     ++drops;
     shadow_map.drop_space(space);
     user_jumps[space].clear();
+    targets.drop_space(space);
 }
 
 void Vcpu::Impl::upper_half_dropped() {
@@ -315,6 +331,9 @@ void Vcpu::Impl::space_entered(unsigned space) {
     shadow_map.enter_space(space);
     cache.state().user_jumps = user_jumps[space].table();
     cache.state().user_pages = user_jumps[space].pages();
+    EngineState& state = cache.state();
+    state.user_targets = targets.table(space);
+    state.target_journal = targets.journal(space);
     asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
 }
 

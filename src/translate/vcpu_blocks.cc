@@ -41,15 +41,16 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     BlockSource source;
     source.limit = options.block_limit;
     source.plain = plain_wanted;
+    source.checked = pending_jump;
     if (!fetch(source, exception)) return nullptr;
     return translate(source);
 }
 
 Block* Vcpu::Impl::copy_variant(const BlockKey& key) {
-    if (!options.copied_blocks || !cache.has_room()) return nullptr;
+    if (!options.copied_blocks || !has_room()) return nullptr;
     const Block* variant = table.find_variant(key);
     if (!variant) return nullptr;
-    Block& block = copy_block(cache, *variant, key.pc);
+    Block& block = copy_block(cache, targets, *variant, key.pc);
     table.insert(block);
     ++counters.blocks_copied;
     return &block;
@@ -97,8 +98,13 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     return true;
 }
 
+bool Vcpu::Impl::has_room() const {
+    constexpr size_t kMostTargets = 2 * 128;  // of a block
+    return cache.has_room() && targets.has_room(kMostTargets);
+}
+
 Block* Vcpu::Impl::translate(const BlockSource& source) {
-    if (!cache.has_room()) flush_code();
+    if (!has_room()) flush_code();
     Block& block = builder.build(source);
     table.insert(block);
     ++counters.blocks_translated;
@@ -133,8 +139,19 @@ void Vcpu::Impl::chain_pending(Block& block) {
 
 void Vcpu::Impl::remember_jump(Block& block) {
     bool upper = block.pc >> 63;
-    if (!options.jump_cache || upper == block.user) return;
-    jumps().insert(block.pc, block.checked_entry());
+    if (!options.jump_cache || upper == block.user || !builder.add_checked_entry(block)) return;
+    jumps().insert(block.pc, block.checked_entry);
+    remember_block(block);
+}
+
+void Vcpu::Impl::remember_direct(const Block& block) {
+    if (!block.user) return;
+    targets.fill(cpu.mmu.space(), block);
+    remember_block(block);
+}
+
+// In the index, which the trampolines ask where a jump cache or a slot is empty.
+void Vcpu::Impl::remember_block(const Block& block) {
     if (!options.jump_index || block.second_page) return;
     uint64_t key = JumpIndex::key_of(block);
     jumps().note_page(block.pc, key, JumpIndex::start_of(key));
@@ -144,9 +161,10 @@ void Vcpu::Impl::remember_jump(Block& block) {
 void Vcpu::Impl::forget_block(Block& block) {
     jump_index.remove(block);
     if (!block.user) {
-        kernel_jumps.remove(block.pc, block.checked_entry());
+        kernel_jumps.remove(block.pc, block.checked_entry);
     } else {
-        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry());
+        targets.drop_block(block);
+        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry);
     }
 }
 
@@ -158,10 +176,12 @@ void Vcpu::Impl::flush_code() {
     kernel_jumps.clear();
     for (JumpCache& jumps : user_jumps) jumps.clear();
     jump_index.clear();
-    has_pending_chain = pending_jump = false;
+    targets.clear();
+    has_pending_chain = pending_jump = pending_direct = false;
     uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, false);
     uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, false);
-    CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord);
+    uint32_t direct = cache.add_record({.kind = ExitKind::kDirect}, false);
+    CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord && direct == kDirectRecord);
 }
 
 // The state at state.rip as the rule of block_builder.h has it: flags that are dead there read as zero.

@@ -7,6 +7,7 @@
 //          kMemory           fill the shadow map and resume, or a fault, or slow_step()
 //          kLink             chain, next block
 //          kIndirect         fill the jump cache, next block
+//          kDirect           fill the slot of the target, next block
 //          kBudget           a transient block of the exact rest
 //          kInterpret*       cpu::interpret()
 //          kHostFault, ...   deliver the exception
@@ -18,6 +19,7 @@
 #include "translate/block_builder.h"
 #include "translate/block_table.h"
 #include "translate/code_cache.h"
+#include "translate/direct_targets.h"
 #include "translate/host_faults.h"
 #include "translate/jump_cache.h"
 #include "translate/jump_index.h"
@@ -83,8 +85,11 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool fetch(BlockSource& source, cpu::Exception& exception);
     void chain_pending(Block& block);
     void remember_jump(Block& block);
+    void remember_direct(const Block& block);
+    void remember_block(const Block& block);
     void flush_code();
     void forget_block(Block& block);
+    bool has_room() const;
     bool fetch_is_cached(uint64_t pc) const;
     void make_flags_canonical();
     void make_flags_canonical(GuestPhys code);
@@ -107,6 +112,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     CodeCache cache;
     Trampolines trampolines;
     HostFaults faults;
+    DirectTargets targets;
     BlockBuilder builder;
     BlockTable table;
     KernelChains kernel_chains;
@@ -120,6 +126,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     uint32_t pending_chain = 0;  ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
     bool pending_jump = false;       ///< an indirect branch led to state.rip
+    bool pending_direct = false;     ///< a direct branch through an empty slot led to state.rip
     bool plain_wanted = false;       ///< a shared look-up failed at state.rip: a plain block is to run
     uint64_t drops = 0;              ///< what the TLB has dropped so far: pages, spaces
     bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel

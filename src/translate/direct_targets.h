@@ -1,0 +1,78 @@
+// Where direct branches of user code to other pages lead.
+//
+// Which block lies at an address of user code depends on the address space, so such a branch can't be
+// chained. Each address that one of them leads to has a slot of its own, and each space a table of slots: the
+// branch jumps through `table of the present space [slot]`. Since a slot stands for one address alone, the
+// block there needn't verify anything (the jump cache's must).
+//
+// LIFE CYCLE. A slot is made when a branch to its address is translated and lives until the code cache is
+// flushed. It leads to the miss trampoline (with its number in r13) until that finds the block in the jump
+// index (jump_index.h), or the dispatcher has been there, in this space. It leads there again when the block
+// dies, or the TLB of this space no longer holds the block's page as fetched. A journal of what was filled
+// makes a flush of the TLB cost what was used.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/mmu.h"
+#include "memory/large_array.h"
+#include "translate/code_cache.h"
+
+namespace lockstep::translate {
+
+class DirectTargets {
+  public:
+    /// Slots that have been filled since the space was dropped, some of them more than once. Written by
+    /// trampolines.cc.
+    struct Journal {
+        uint32_t* next;
+        uint32_t* end;
+    };
+
+    /// `miss` is where empty slots lead.
+    DirectTargets(size_t capacity, const uint8_t* miss);
+
+    bool has_room(size_t count) const { return addresses_.has_room(count); }
+    /// The slot of a guest address; made where there is none.
+    uint32_t slot_of(uint64_t pc);
+    uint64_t address_of(uint32_t slot) const { return addresses_[slot]; }
+    /// What translated code of a space uses.
+    uint64_t table(unsigned space) { return reinterpret_cast<uint64_t>(table_of(space)); }
+
+    uint64_t journal(unsigned space) const { return reinterpret_cast<uint64_t>(&journals_[space]); }
+    uint64_t addresses() { return reinterpret_cast<uint64_t>(addresses_.begin()); }
+
+    /// The slot of the block's address leads to it, in this space.
+    void fill(unsigned space, const Block& block);
+    /// Whether fill() may have been used for a page.
+    bool may_lead_to(unsigned space, uint64_t page) const { return filled_[space].test(list_of(page)); }
+    /// Forgets at least what leads to a page.
+    void drop_page(unsigned space, uint64_t page);
+    void drop_space(unsigned space);
+    void drop_block(const Block& block);
+    /// Forgets all slots: no code refers to them any more.
+    void clear();
+
+  private:
+    static constexpr size_t kLists = 4096;
+
+    static size_t list_of(uint64_t pc) { return pc / kPageSize % kLists; }
+    const uint8_t** table_of(unsigned space) { return tables_.data() + space * capacity_; }
+    size_t bucket_of(uint64_t pc) const;
+    uint32_t* journal_start(unsigned space) { return journal_entries_.data() + space * capacity_; }
+
+    size_t capacity_;
+    const uint8_t* miss_;
+    memory::LargeArray<const uint8_t*> tables_;  // capacity_ for each space
+    memory::LargeList<uint64_t> addresses_;      // by slot
+    memory::LargeArray<uint32_t> buckets_;       // slot + 1 by hash of the address; 0: empty
+    std::vector<std::vector<uint32_t>> lists_;   // slots by page number, modulo kLists
+    memory::LargeArray<uint32_t> journal_entries_;
+    std::array<Journal, cpu::kSpaces> journals_{};
+    std::array<std::bitset<kLists>, cpu::kSpaces> filled_;  // by fill()
+};
+
+}  // namespace lockstep::translate
