@@ -20,6 +20,21 @@ namespace {
 /// A superblock of more would hold too much that is never reached.
 constexpr unsigned kMostSideExits = 3;
 
+/// Kinds whose code may change r13 for purposes of its own; the others say so where they do.
+bool uses_all_temporaries(Kind kind) {
+    switch (kind) {
+        case Kind::kNothing:
+        case Kind::kCopy:
+        case Kind::kLea:
+        case Kind::kPush:
+        case Kind::kPop:
+        case Kind::kConditional:
+            return false;
+        default:
+            return true;
+    }
+}
+
 }  // namespace
 
 BlockBuilder::BlockBuilder(CodeCache& cache, DirectTargets& targets, const EngineOptions& options,
@@ -40,6 +55,8 @@ Block& BlockBuilder::build(const BlockSource& source) {
     cold_.clear();
     side_exits_.clear();
     stack_aligned_ = false;
+    stack_owed_ = 0;
+    group_in_r13_.reset();
     flags_in_slot_ = false;
     lookups_ = 0;
     // Addresses of programs that lie at fixed places are short constants, and never others.
@@ -61,17 +78,20 @@ Block& BlockBuilder::build(const BlockSource& source) {
         const GuestInstruction& instruction = run_[index_];
         flags_dead_ = flags_dead_before(index_);
         if (flags_dead_) flags_in_slot_ = false;
+        if (!continues_stack_run(instruction)) pay_stack();
         resume_ = asm_.here();
         mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
                                  static_cast<uint16_t>(instruction.pc - source.pc), flags_in_slot_},
                                 source.transient);
         if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
+        if (uses_all_temporaries(instruction.kind)) group_in_r13_.reset();
         left = instruction.ends_block() && instruction.kind != Kind::kInterpret;
     }
     if (!left) {
         const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
         uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source.pc;
+        pay_stack();
         need_flags();
         if (next && block_->count < source.limit && next->kind >= Kind::kInterpret) {
             leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret

@@ -178,10 +178,11 @@ class BlockBuilder {
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base, Sharing sharing);
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
-    /// The same for the stack access of a call or return, where the guest's flags are in the host's and stay
-    /// there: flags are live there by our rule, and saving them costs more than the access. bind_island()
-    /// follows, behind the instruction's last jump.
-    void emit_stack_lookup_keeping_flags(const Address& address, bool write);
+    /// The same for the last access of a block, 8 bytes, by a call, return or indirect jump: flags are live
+    /// there by our rule, and saving them costs more than the access. bind_island() follows, behind the
+    /// instruction's last jump.
+    void emit_last_lookup(const Address& address, bool write);
+    void emit_lookup_keeping_flags(const Address& address, bool write);
     void bind_island();
     bool flags_are_worth_keeping() const {
         return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty() &&
@@ -227,6 +228,9 @@ class BlockBuilder {
     void emit_loop(const GuestInstruction& instruction);
     void emit_return(const GuestInstruction& instruction);
     HostMem emit_push_lookup(bool last_of_block = false);
+    /// Whether an instruction may leave RSP to be changed later: a push or pop whose page is known.
+    bool continues_stack_run(const GuestInstruction& instruction) const;
+    void pay_stack();
     void push_return_address(uint64_t pc);
     void jump_direct(uint64_t target);
     /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
@@ -265,6 +269,8 @@ class BlockBuilder {
     bool flags_in_slot_ = false;
     uint32_t mark_ = 0;           ///< of it
     bool stack_aligned_ = false;  ///< RSP is known to be a multiple of 8
+    int32_t stack_owed_ = 0;      ///< what is still to be added to RSP
+    std::optional<uint8_t> group_in_r13_;  ///< whose page is there
     bool relocatable_ = false;    ///< so far
     uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
     Part part_ = Part::kHot;      ///< being emitted

@@ -13,18 +13,43 @@
 
 namespace lockstep::translate {
 
+// RSP is changed once for a run of pushes and pops: those whose page is known can't fault, and nothing looks
+// at RSP in between.
+bool BlockBuilder::continues_stack_run(const GuestInstruction& instruction) const {
+    if (lookups_ >= plans_.size() || next_plan().sharing != Sharing::kMember) return false;
+    const ZydisDecodedOperand& operand = instruction.operands[0];
+    bool plain_register =
+        operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.reg.value != ZYDIS_REGISTER_RSP;
+    switch (instruction.kind) {
+        case Kind::kPush:
+            return plain_register || operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+        case Kind::kPop:
+            return plain_register;
+        case Kind::kCall:
+        case Kind::kReturn:
+            return true;
+        default:
+            return false;
+    }
+}
+
+void BlockBuilder::pay_stack() {
+    if (stack_owed_) asm_.lea(kHostRsp, {.base = kHostRsp, .disp = stack_owed_});
+    stack_owed_ = 0;
+}
+
 // After it the place for the pushed value is the returned operand; RSP is still unchanged.
 HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
     Address address{.base = kHostR14,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
     if (next_plan().sharing == Sharing::kMember) {
-        address = {.base = kHostRsp, .disp = -8};
+        address = {.base = kHostRsp, .disp = stack_owed_ - 8};
     } else {
         asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
     }
-    if (last_of_block && flags_are_worth_keeping()) {
-        emit_stack_lookup_keeping_flags(address, true);
+    if (last_of_block) {
+        emit_last_lookup(address, true);
     } else {
         emit_lookup(address, 8, true);
     }
@@ -34,6 +59,7 @@ HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
 void BlockBuilder::emit_push(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        group_in_r13_.reset();  // a miss of the second access comes back to the first
         Address address = emit_address(operand, true, next_plan().sharing);
         emit_lookup(address, 8, false);
         asm_.load(kHostR12, found(address));
@@ -51,13 +77,14 @@ void BlockBuilder::emit_push(const GuestInstruction& instruction) {
         if (from == kHostR12) load_guest(kHostR12, number);
         asm_.store(place, from);
     }
-    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
+    stack_owed_ -= 8;
 }
 
 void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
     Address address{.base = kHostRsp,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
-                    .stack_segment = true};
+                    .stack_segment = true,
+                    .disp = stack_owed_};
     emit_lookup(address, 8, false);
     uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value));
     HostReg to = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
@@ -66,7 +93,7 @@ void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
         stack_aligned_ = false;
         return;
     }
-    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = 8});
+    stack_owed_ += 8;
     if (to == kHostR12) asm_.store(slot(number), kHostR12);
 }
 
@@ -87,7 +114,8 @@ void BlockBuilder::push_return_address(uint64_t pc) {
         emit_guest_address(kHostR12, pc);
         asm_.store(place, kHostR12);
     }
-    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
+    stack_owed_ -= 8;
+    pay_stack();
 }
 
 void BlockBuilder::emit_call(const GuestInstruction& instruction) {
@@ -100,6 +128,7 @@ void BlockBuilder::emit_call(const GuestInstruction& instruction) {
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+        group_in_r13_.reset();  // a miss of the second access comes back to the first
         Address address = emit_address(operand, true, next_plan().sharing);
         emit_lookup(address, 8, false);
         asm_.load(kHostR12, found(address));
@@ -117,28 +146,27 @@ void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
         Address address = emit_address(operand, true, next_plan().sharing);
-        emit_lookup(address, 8, false);
+        emit_last_lookup(address, false);
         asm_.load(kHostR14, found(address));
     } else {
         load_guest(kHostR14, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
     }
     jump_to_r14();
+    bind_island();
 }
 
 void BlockBuilder::emit_return(const GuestInstruction& instruction) {
     Address address{.base = kHostRsp,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
-                    .stack_segment = true};
-    if (flags_are_worth_keeping()) {
-        emit_stack_lookup_keeping_flags(address, false);
-    } else {
-        emit_lookup(address, 8, false);
-    }
+                    .stack_segment = true,
+                    .disp = stack_owed_};
+    emit_last_lookup(address, false);
     asm_.load(kHostR14, found(address));
     int32_t released = 8;
     if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         released += static_cast<int32_t>(instruction.operands[0].imm.value.u);
-    asm_.lea(kHostRsp, {.base = kHostRsp, .disp = released});
+    stack_owed_ += released;
+    pay_stack();
     jump_to_r14();
     bind_island();
 }

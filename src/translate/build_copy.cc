@@ -98,6 +98,7 @@ void BlockBuilder::assign_temporaries(Fields& fields, HostMem* target) {
     if (target && wanted > 1 && target->base == kHostR14) {
         asm_.lea(kHostR13, *target);
         *target = {.base = kHostR13};
+        group_in_r13_.reset();
     }
     const HostReg free[] = {kHostR12, kHostR14, kHostR13};
     unsigned next = 0;
@@ -109,6 +110,7 @@ void BlockBuilder::assign_temporaries(Fields& fields, HostMem* target) {
             if (earlier->spilled() && earlier->number == field->number) same = earlier;
         }
         field->host = same ? same->host : static_cast<uint8_t>(free[next++]);
+        if (field->host == kHostR13) group_in_r13_.reset();
     }
     for (Field* field : all)
         if (field->spilled() && field->read)
@@ -210,6 +212,7 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
 // uses. The page is touched first: a host fault finds RSI still in place.
 void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
                                        const HostMem& target) {
+    group_in_r13_.reset();
     asm_.lea(kHostR13, target);
     asm_.rex_mem(false, kHostR12, {.base = kHostR13});
     asm_.byte(0x8a), asm_.modrm_mem(kHostR12, {.base = kHostR13});

@@ -94,13 +94,19 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
         if (mem.index != ZYDIS_REGISTER_NONE) {
             uint8_t index = static_cast<uint8_t>(ZydisRegisterGetId(mem.index));
             sum.index = index < cpu::kR10 ? static_cast<HostReg>(index) : kHostR13;
-            if (sum.index == kHostR13) load_guest(kHostR13, index);
+            if (sum.index == kHostR13) {
+                load_guest(kHostR13, index);
+                group_in_r13_.reset();
+            }
         }
+        if (base == 0xff && !segment)
+            address.known_alignment = std::min(alignment_of(displacement), sum.scale);
         bool done = sum.base == kHostR14 && sum.index == kNoReg && sum.disp == 0 && !narrow;
         if (!done && narrow) asm_.lea32(kHostR14, sum);
         if (!done && !narrow) asm_.lea(kHostR14, sum);
     }
     if (segment) {
+        group_in_r13_.reset();
         asm_.load(kHostR13, segment_base(mem.segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
         asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
     }
@@ -115,8 +121,10 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         return;
     }
     if (plan.sharing == Sharing::kMember) {
-        asm_.load(kHostR13, group_slot(plan));
+        if (group_in_r13_ != plan.group) asm_.load(kHostR13, group_slot(plan));
+        group_in_r13_ = plan.group;
     } else {
+        group_in_r13_.reset();
         free_flags();
         if (plan.sharing == Sharing::kFirst) {
             emit_shared_lookup(address, size, write, plan);
@@ -198,6 +206,15 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
     }
     side_exits_.push_back(plain);
     asm_.store(group_slot(plan), kHostR13);
+    group_in_r13_ = plan.group;
+}
+
+void BlockBuilder::emit_last_lookup(const Address& address, bool write) {
+    if (flags_are_worth_keeping()) {
+        emit_lookup_keeping_flags(address, write);
+    } else {
+        emit_lookup(address, 8, write);
+    }
 }
 
 // Two branches that look at no flags: PEXT gives what must be zero (the low bits), or mustn't (the entry).
@@ -206,13 +223,14 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
 //     pext rcx, address, [7] ; jrcxz aligned ; jmp cold          unless alignment is known
 //     pext r13, address, [mask] ; mov r13, entry
 //     mov  rcx, r13 ; jrcxz island ; mov rcx, r12
-void BlockBuilder::emit_stack_lookup_keeping_flags(const Address& address, bool write) {
+void BlockBuilder::emit_lookup_keeping_flags(const Address& address, bool write) {
     ++lookups_;
+    group_in_r13_.reset();
     uint32_t record = add_record({.kind = ExitKind::kMemory,
                                   .size = 8,
                                   .write = write,
                                   .misaligned_is_slow = true,
-                                  .stack = true,
+                                  .stack = address.stack_segment,
                                   .credit = credit(),
                                   .pc = run_[index_].pc,
                                   .host = resume_});

@@ -17,12 +17,16 @@ DirectTargets::DirectTargets(size_t capacity, const uint8_t* miss)
         journals_[space] = {journal_start(space), journal_start(space) + capacity};
 }
 
+// Buckets in use follow one another from an address's home on.
+size_t DirectTargets::home_of(uint64_t pc) const {
+    constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;
+    return (pc * kGoldenRatio >> 32) % buckets_.size();
+}
+
 // The bucket that holds the address, or the empty one where it belongs.
 size_t DirectTargets::bucket_of(uint64_t pc) const {
-    constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;
-    size_t mask = buckets_.size() - 1;
-    size_t bucket = (pc * kGoldenRatio >> 32) & mask;
-    while (buckets_[bucket] && addresses_[buckets_[bucket] - 1] != pc) bucket = (bucket + 1) & mask;
+    size_t bucket = home_of(pc);
+    while (buckets_[bucket] && addresses_[buckets_[bucket] - 1] != pc) bucket = next(bucket);
     return bucket;
 }
 
@@ -69,9 +73,12 @@ void DirectTargets::drop_block(const Block& block) {
 
 void DirectTargets::clear() {
     for (unsigned space = 0; space < cpu::kSpaces; ++space) drop_space(space);
+    for (uint64_t pc : addresses_) {  // few of them cost little
+        for (size_t bucket = home_of(pc); buckets_[bucket]; bucket = next(bucket)) buckets_[bucket] = 0;
+        lists_[list_of(pc)].clear();
+        lists_[list_of(pc + kPageSize)].clear();
+    }
     addresses_.clear();
-    std::ranges::fill(buckets_.all(), 0);
-    for (std::vector<uint32_t>& list : lists_) list.clear();
 }
 
 }  // namespace lockstep::translate

@@ -61,6 +61,8 @@ class DirectTargets {
 
     static size_t list_of(uint64_t pc) { return pc / kPageSize % kLists; }
     const uint8_t** table_of(unsigned space) { return tables_.data() + space * capacity_; }
+    size_t home_of(uint64_t pc) const;
+    size_t next(size_t bucket) const { return (bucket + 1) % buckets_.size(); }
     size_t bucket_of(uint64_t pc) const;
     uint32_t* journal_start(unsigned space) { return journal_entries_.data() + space * capacity_; }
 
