@@ -114,7 +114,8 @@ void HostFaults::leave_thread() {
 }
 
 void HostFaults::request_stop() {
-    stop_.store(true);
+    // A request that hasn't been taken yet has sent its signal, or is about to: one is enough for both.
+    if (stop_.exchange(true)) return;
     if (in_thread_.load()) pthread_kill(thread_, stop_signal());
 }
 

@@ -31,8 +31,9 @@ class HostFaults {
     void leave_thread();
     /// Makes translated code leave soon; sticks until take_stop().
     void request_stop();
-    bool stop_requested() const { return stop_.load(std::memory_order_relaxed); }
-    void take_stop() { stop_.store(false, std::memory_order_relaxed); }
+    bool stop_requested() const { return stop_.load(); }
+    /// Whoever asks from here on is heard again; what was done before an earlier request is seen.
+    void take_stop() { stop_.exchange(false); }
 
   private:
     friend void handle_fault(int signal, void* info, void* context);

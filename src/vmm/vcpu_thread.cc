@@ -21,6 +21,12 @@ bool is_from_outside(record::EntryKind kind) {
            kind != record::EntryKind::kTimeAdvance;
 }
 
+/// The mark of an output, which follows at once: nobody is woken up for the mark alone.
+bool is_output_mark(const Produced& produced) {
+    const auto* made = std::get_if<EntryMade>(&produced);
+    return made && made->entry.kind == record::EntryKind::kOutput;
+}
+
 }  // namespace
 
 VcpuThread::VcpuThread(MachineFactory& factory, std::function<void()> notify)
@@ -40,13 +46,20 @@ VcpuThread::~VcpuThread() {
 
 // --- Work from the I/O thread ---
 
+/// A sleeping thread is woken up, a running machine is stopped; one that has other work sees to this as well.
 void VcpuThread::post(Work work) {
+    machine::Machine* running = nullptr;
     {
         std::lock_guard lock(work_mutex_);
         work_.push_back(std::move(work));
-        if (busy_ && stoppable_) stoppable_->request_stop();
+        if (busy_) running = stoppable_;
     }
-    work_changed_.notify_one();
+    // The machine lives until the destructor, and that is on this thread. The signal comes without the lock,
+    // for which its receiver would have to wait.
+    if (running)
+        running->request_stop();
+    else
+        work_changed_.notify_one();
 }
 
 void VcpuThread::create(Bytes configuration, const translate::EngineOptions& options,
@@ -156,10 +169,12 @@ void VcpuThread::end_log(record::EndReason reason, std::string message) {
 // --- What the vCPU thread makes ---
 
 void VcpuThread::produce(Produced produced) {
-    bool first = false;
+    bool quiet = is_output_mark(produced);
+    bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
-        first = produced_.empty();
+        bool first = produced_.empty();
+        notify = !quiet && !std::exchange(notified_, true);
         // Of progress only the newest counts.
         bool same = !first && produced.index() == produced_.back().index();
         if (same &&
@@ -168,11 +183,12 @@ void VcpuThread::produce(Produced produced) {
         else
             produced_.push_back(std::move(produced));
     }
-    if (first) notify_();
+    if (notify) notify_();
 }
 
 std::vector<Produced> VcpuThread::take() {
     std::lock_guard lock(produced_mutex_);
+    notified_ = false;
     return std::exchange(produced_, {});
 }
 

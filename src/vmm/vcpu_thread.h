@@ -68,7 +68,8 @@ struct ReplayChunk {
 
 class VcpuThread : private bus::OutputSink, private LiveListener {
   public:
-    /// `notify` is called on the vCPU thread when take() has something for the first time.
+    /// `notify` is called on the vCPU thread, once between two calls of take(), when that has something to
+    /// give.
     VcpuThread(MachineFactory& factory, std::function<void()> notify);
     ~VcpuThread() override;
     VcpuThread(const VcpuThread&) = delete;
@@ -151,6 +152,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
     std::mutex produced_mutex_;  // guards what follows
     std::vector<Produced> produced_;
+    bool notified_ = false;  ///< since the last take()
 
     std::thread thread_;
 };
