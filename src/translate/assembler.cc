@@ -148,16 +148,6 @@ void Assembler::bextr(HostReg to, HostReg from, HostReg control) {
     byte(0xf7);
     modrm_reg(to, from);
 }
-void Assembler::pext_near(HostReg to, HostReg from, const void* mask) {
-    byte(0xc4);
-    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | 0x20 | 0x02));
-    byte(static_cast<uint8_t>(0x80 | (~from & 15) << 3 | 0x02));
-    byte(0xf5);
-    byte(static_cast<uint8_t>((to & 7) << 3 | 5));
-    int64_t distance = static_cast<const uint8_t*>(mask) - (at_ + 4);
-    CHECK(distance == static_cast<int32_t>(distance));
-    u32(static_cast<uint32_t>(distance));
-}
 void Assembler::sarx(HostReg to, HostReg from, HostReg count) {
     byte(0xc4);
     byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
@@ -175,8 +165,8 @@ void Assembler::rorx(HostReg to, HostReg from, uint8_t count) {
     byte(count);
 }
 
-Fixup Assembler::jrcxz() {
-    byte(0xe3), byte(0);
+Fixup Assembler::jmp_short() {
+    byte(0xeb), byte(0);
     return at_ - 1;
 }
 void Assembler::bind_short(Fixup fixup) {

@@ -114,16 +114,14 @@ class Assembler {
     void test(HostReg a, HostReg b);
     void test8_imm(HostReg a, uint8_t value);
     void bextr(HostReg to, HostReg from, HostReg control);
-    /// PEXT to, from, [address]: the mask is in memory, RIP-relative; flags are kept.
-    void pext_near(HostReg to, HostReg from, const void* mask);
     void sarx(HostReg to, HostReg from, HostReg count);
     void lahf() { byte(0x9f); }
     void sahf() { byte(0x9e); }
     void seto_al() { bytes(std::initializer_list<uint8_t>{0x0f, 0x90, 0xc0}); }
     void add_al(uint8_t value) { byte(0x04), byte(value); }
 
-    /// JRCXZ with an 8-bit displacement that bind_short() fills in.
-    Fixup jrcxz();
+    /// JMP with an 8-bit displacement that bind_short() fills in.
+    Fixup jmp_short();
     void bind_short(Fixup fixup);
     Fixup jcc(Condition condition);
     Fixup jmp();

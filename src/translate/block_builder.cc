@@ -67,11 +67,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     decode_run(source);
     plan();
 
-    if (source.checked) {
-        block_->checked_entry = asm_.here();
-        emit_check(source.pc, source.user);
-    }
-    block_->entry = asm_.here();
+    emit_entries();
     emit_head();
     bool left = false;
     for (index_ = 0; index_ < block_->count; ++index_) {
@@ -92,7 +88,6 @@ Block& BlockBuilder::build(const BlockSource& source) {
         const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
         uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source.pc;
         pay_stack();
-        need_flags();
         if (next && block_->count < source.limit && next->kind >= Kind::kInterpret) {
             leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
                   : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
@@ -220,21 +215,18 @@ void BlockBuilder::decode_run(const BlockSource& source) {
                                                              : ExitKind::kFpuUnavailable;
 }
 
-// r14 = the target that an indirect branch has; the jump cache guessed this block. The comparison keeps the
-// flags: where the guess is wrong they may be live at the true target, whatever they are here.
+// r14 = the target that an indirect branch has; the jump cache guessed this block. The guest's flags are in
+// their slot, as on all ways through tables.
 void BlockBuilder::emit_check(uint64_t pc, bool user) {
-    asm_.mov(kHostR12, kHostRcx);
-    if (relocatable_) {
-        asm_.mov_imm64(kHostRcx, -pc);
-        relocate(RelocationKind::kNegatedGuestAddress, 8);
+    bool is_short = static_cast<int64_t>(pc) == static_cast<int32_t>(pc);
+    if (is_short && !relocatable_) {
+        asm_.cmp_imm(kHostR14, static_cast<int32_t>(pc));
     } else {
-        asm_.mov_imm(kHostRcx, -pc);
+        emit_guest_address(kHostR12, pc);
+        asm_.cmp(kHostR14, kHostR12);
     }
-    asm_.lea(kHostRcx, {.base = kHostRcx, .index = kHostR14});
-    asm_.bytes({0xe3, 8});  // jrcxz over the two instructions below
-    asm_.mov(kHostRcx, kHostR12);
-    jump_to_trampoline(user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
-    asm_.mov(kHostRcx, kHostR12);
+    asm_.jcc_to(kNotEqual, user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
+    relocate(RelocationKind::kNear, 4);
 }
 
 bool BlockBuilder::add_checked_entry(Block& block) {
@@ -246,32 +238,53 @@ bool BlockBuilder::add_checked_entry(Block& block) {
     relocatable_ = false;
     block.checked_entry = asm_.here();
     emit_check(block.pc, block.user);
-    asm_.jmp_to(block.entry);
+    asm_.jmp_to(block.slot_entry);
     cache_.use_cold_until(asm_.here());
     return true;
 }
 
+// The body finds the flags where its first use of them wants them; an entry from elsewhere brings them there.
+//
+//     in the slot                          in place                        dead
+//     entry:          save                 checked entry: compare          checked entry: compare
+//     checked entry:  compare              slot entry:    restore          slot entry, entry:
+//     slot entry:                          entry:
+void BlockBuilder::emit_entries() {
+    index_ = 0;
+    flags_dead_ = flags_dead_before(0);
+    flags_in_slot_ = !flags_dead_ && !flags_are_used_first();
+    Fixup over = nullptr;
+    block_->entry = asm_.here();
+    if (flags_in_slot_ &&
+        !source_.transient) {  // the dispatcher, who enters that, has put them in both places
+        save_flags();
+        if (source_.checked) over = asm_.jmp_short();
+    }
+    if (source_.checked) {
+        block_->checked_entry = asm_.here();
+        emit_check(source_.pc, source_.user);
+    }
+    if (over) asm_.bind_short(over);
+    block_->slot_entry = asm_.here();
+    if (!flags_dead_ && !flags_in_slot_) restore_flags();
+    if (!flags_in_slot_) block_->entry = asm_.here();
+}
+
 void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
-    index_ = 0;
     if (source_.head == Head::kNoStop) {
         asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
         return;
     }
     uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
-    flags_dead_ = flags_dead_before(0);
-    if (flags_dead_) {
+    if (flags_dead_ || flags_in_slot_) {
         asm_.add_imm(kHostR11, block_->count);
-        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kHost});
+        cold_.push_back({.fixup = asm_.jcc(kNotSign),
+                         .record = record,
+                         .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
         return;
     }
     asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
-    if (access_comes_before_flags()) {
-        free_flags();
-        asm_.test(kHostR11, kHostR11);
-        cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kSlot});
-        return;
-    }
     asm_.mov(kHostR12, kHostRax);
     asm_.lahf();
     asm_.seto_al();
@@ -280,27 +293,24 @@ void BlockBuilder::emit_head() {
     restore_flags_from_rax();
 }
 
-// Whether the block's first use of the flags is to make room for a memory access: then they go to the slot at
-// once.
-bool BlockBuilder::access_comes_before_flags() const {
+// Whether an instruction needs the flags in place before anything wants them in their slot: an access to
+// memory, or the way out.
+bool BlockBuilder::flags_are_used_first() const {
     for (size_t i = 0; i < block_->count; ++i) {
         const GuestInstruction& instruction = run_[i];
         switch (instruction.kind) {
-            case Kind::kPush:
-            case Kind::kPop:
-            case Kind::kLeave:
-            case Kind::kCall:
-            case Kind::kCallIndirect:
-            case Kind::kReturn:
-            case Kind::kBitString:
-            case Kind::kMoveOffset:
-                return true;
             case Kind::kLea:
             case Kind::kNothing:
                 break;
+            case Kind::kConditional:
+            case Kind::kLoop:
+                return true;
+            case Kind::kCopy:
+                if (instruction.memory_operand()) return false;
+                if (instruction.touches_flags) return true;
+                break;
             default:
-                if (instruction.ends_block() || instruction.touches_flags) return false;
-                if (instruction.memory_operand()) return true;
+                return false;
         }
     }
     return false;
@@ -308,12 +318,21 @@ bool BlockBuilder::access_comes_before_flags() const {
 
 void BlockBuilder::free_flags() {
     if (flags_dead_ || flags_in_slot_) return;
+    save_flags();
+    flags_in_slot_ = true;
+}
+
+void BlockBuilder::put_flags_in_slot() {
+    if (!flags_in_slot_) save_flags();
+    flags_in_slot_ = true;
+}
+
+void BlockBuilder::save_flags() {
     asm_.mov(kHostR12, kHostRax);
     asm_.lahf();
     asm_.seto_al();
     store_state(cache_.state().flags_slot, kHostRax);
     asm_.mov(kHostRax, kHostR12);
-    flags_in_slot_ = true;
 }
 
 void BlockBuilder::need_flags() {
@@ -367,7 +386,6 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
             emit_call_indirect(instruction);
             break;
         case Kind::kJump:
-            need_flags();
             jump_direct(instruction.branch_target());
             break;
         case Kind::kJumpIndirect:
@@ -398,7 +416,7 @@ uint32_t BlockBuilder::add_record(ExitRecord record) {
 }
 
 void BlockBuilder::leave(ExitKind kind, uint64_t pc, uint16_t unexecuted) {
-    emit_exit(add_record({.kind = kind, .credit = unexecuted, .pc = pc}));
+    emit_exit(add_record({.kind = kind, .credit = unexecuted, .pc = pc}), flags_in_slot_);
 }
 
 void BlockBuilder::emit_exit(uint32_t record, bool flags_in_slot) {
@@ -418,7 +436,7 @@ void BlockBuilder::bind_from_hot(Fixup fixup) {
 void BlockBuilder::emit_side_exit(const SideExit& exit) {
     bind_from_hot(exit.fixup);
     if (exit.second) bind_from_hot(exit.second);
-    if (exit.flags_in_slot) restore_flags();
+    flags_in_slot_ = exit.flags_in_slot;
     if (exit.unexecuted) asm_.lea(kHostR11, {.base = kHostR11, .disp = -exit.unexecuted});
     if (exit.plain) {
         link(asm_.jmp(), exit.target, true);
@@ -443,7 +461,6 @@ void BlockBuilder::emit_cold_part(const ColdPart& part) {
     } else {
         bind_from_hot(part.fixup);
     }
-    if (part.rcx_in_r12) asm_.mov(kHostRcx, kHostR12);
     if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
     if (part.flags == Flags::kRax) restore_flags_from_rax();
     emit_exit(part.record, part.flags == Flags::kSlot);

@@ -13,15 +13,20 @@
 // A BLOCK
 //     checked entry   compares r14 with the block's pc: a wrong guess of the jump cache leaves. Blocks that
 //                     an indirect branch has led to have one, here or elsewhere
-//     entry           counts
+//     entries         one for flags in place, one for flags in their slot
+//     head            counts
 //     instructions    each first makes sure of all its memory accesses, then changes state: precise faults
 //     exits           one for each way out
 //     cold part       stubs of the rare cases, elsewhere in the code cache
 //
 // FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise
 // they are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an
-// instruction or an exit needs them. Whether they are dead at an instruction is a function of the guest's
-// code from there to the page's end, kLookAhead instructions at most; never of block borders.
+// instruction needs them. Whether they are dead at an instruction is a function of the guest's code from
+// there to the page's end, kLookAhead instructions at most; never of block borders.
+//
+// From one block to the next they may stay in the slot: a block has an entry for either place. On the ways
+// through tables (jump cache, direct targets) they are always in the slot, so what is done on the way may use
+// the host's. Where they are dead at the successor's start its entries are one, and nothing is restored.
 #pragma once
 
 #include <cstdint>
@@ -111,7 +116,6 @@ class BlockBuilder {
     struct ColdPart {
         Fixup fixup = nullptr;  ///< leads to the exit
         uint32_t record = 0;
-        bool rcx_in_r12 = false;  ///< where the look-up kept the flags
         Flags flags = Flags::kHost;
         HostReg address = kNoReg;    ///< moved to r14
         Fixup misaligned = nullptr;  ///< leads to a test whether `size` bytes at `address` stay in their page
@@ -144,20 +148,24 @@ class BlockBuilder {
     bool goes_on_behind(const GuestInstruction& instruction) const;
     void plan();
     bool flags_dead_before(size_t index) const;
+    void emit_entries();
     void emit_check(uint64_t pc, bool user);
     void emit_head();
     void emit_instruction(const GuestInstruction& instruction);
-    void emit_exit(uint32_t record, bool flags_in_slot = false);
+    void emit_exit(uint32_t record, bool flags_in_slot);
     void emit_cold_part(const ColdPart& part);
     void emit_side_exit(const SideExit& exit);
     void bind_from_hot(Fixup fixup);
     /// The host's flags may be changed from here on.
     void free_flags();
+    /// The guest's flags are in their slot from here on.
+    void put_flags_in_slot();
+    void save_flags();
     /// The guest's flags are in the host's from here on.
     void need_flags();
     void restore_flags();
     void restore_flags_from_rax();
-    bool access_comes_before_flags() const;
+    bool flags_are_used_first() const;
     /// Before the part of an instruction that a host fault may interrupt.
     void note_operation();
     uint16_t credit() const { return static_cast<uint16_t>(block_->count - index_); }
@@ -178,16 +186,6 @@ class BlockBuilder {
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base, Sharing sharing);
     /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
-    /// The same for the last access of a block, 8 bytes, by a call, return or indirect jump: flags are live
-    /// there by our rule, and saving them costs more than the access. bind_island() follows, behind the
-    /// instruction's last jump.
-    void emit_last_lookup(const Address& address, bool write);
-    void emit_lookup_keeping_flags(const Address& address, bool write);
-    void bind_island();
-    bool flags_are_worth_keeping() const {
-        return !flags_dead_ && !flags_in_slot_ && source_.deltas.empty() &&
-               next_plan().sharing == Sharing::kNone;
-    }
     void emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu);
     void emit_shared_lookup(const Address& address, unsigned size, bool write, const AccessPlan& plan);
     uint32_t add_memory_record(const Address& address, unsigned size, bool write);
@@ -227,7 +225,7 @@ class BlockBuilder {
     void emit_conditional(const GuestInstruction& instruction);
     void emit_loop(const GuestInstruction& instruction);
     void emit_return(const GuestInstruction& instruction);
-    HostMem emit_push_lookup(bool last_of_block = false);
+    HostMem emit_push_lookup();
     /// Whether an instruction may leave RSP to be changed later: a push or pop whose page is known.
     bool continues_stack_run(const GuestInstruction& instruction) const;
     void pay_stack();
@@ -267,16 +265,15 @@ class BlockBuilder {
     size_t lookups_ = 0;                 ///< emitted so far
     bool flags_dead_ = false;            ///< before it
     bool flags_in_slot_ = false;
-    uint32_t mark_ = 0;           ///< of it
-    bool stack_aligned_ = false;  ///< RSP is known to be a multiple of 8
-    int32_t stack_owed_ = 0;      ///< what is still to be added to RSP
+    uint32_t mark_ = 0;                    ///< of it
+    bool stack_aligned_ = false;           ///< RSP is known to be a multiple of 8
+    int32_t stack_owed_ = 0;               ///< what is still to be added to RSP
     std::optional<uint8_t> group_in_r13_;  ///< whose page is there
-    bool relocatable_ = false;    ///< so far
-    uint8_t* resume_ = nullptr;   ///< host code of the instruction's start
-    Part part_ = Part::kHot;      ///< being emitted
+    bool relocatable_ = false;             ///< so far
+    uint8_t* resume_ = nullptr;            ///< host code of the instruction's start
+    Part part_ = Part::kHot;               ///< being emitted
     std::vector<ColdPart> cold_;
     std::vector<SideExit> side_exits_;
-    std::optional<ColdPart> island_;  ///< where a short jump of the instruction leads
 };
 
 }  // namespace lockstep::translate

@@ -35,9 +35,6 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
         case RelocationKind::kGuestAddress:
             add_at<uint64_t>(place, distances.guest);
             break;
-        case RelocationKind::kNegatedGuestAddress:
-            add_at<uint64_t>(place, -distances.guest);
-            break;
         case RelocationKind::kNear:
             add_at<uint32_t>(place, static_cast<uint32_t>(-distances.of(part)));
             break;
@@ -75,6 +72,7 @@ Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, u
     };
     block.pc = pc;
     block.entry = moved(from.entry);
+    block.slot_entry = moved(from.slot_entry);
     bool checked = from.part(Part::kHot).contains(from.checked_entry);
     block.checked_entry = checked ? moved(from.checked_entry) : nullptr;
     block.next_in_bucket = block.next_variant = nullptr;

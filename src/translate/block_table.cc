@@ -107,7 +107,7 @@ void BlockTable::clear() {
 
 void BlockTable::chain(uint32_t record, Block& block) {
     ExitRecord& exit = cache_.record(record);
-    Assembler::bind(exit.host, block.entry);
+    Assembler::bind(exit.host, exit.flags_in_slot ? block.slot_entry : block.entry);
     exit.next_incoming = std::exchange(block.first_incoming, record);
 }
 

@@ -39,7 +39,7 @@ void BlockBuilder::pay_stack() {
 }
 
 // After it the place for the pushed value is the returned operand; RSP is still unchanged.
-HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
+HostMem BlockBuilder::emit_push_lookup() {
     Address address{.base = kHostR14,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
@@ -48,11 +48,7 @@ HostMem BlockBuilder::emit_push_lookup(bool last_of_block) {
     } else {
         asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
     }
-    if (last_of_block) {
-        emit_last_lookup(address, true);
-    } else {
-        emit_lookup(address, 8, true);
-    }
+    emit_lookup(address, 8, true);
     return found(address);
 }
 
@@ -107,7 +103,7 @@ void BlockBuilder::emit_leave(const GuestInstruction&) {
 }
 
 void BlockBuilder::push_return_address(uint64_t pc) {
-    HostMem place = emit_push_lookup(true);
+    HostMem place = emit_push_lookup();
     if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {  // only where addresses are fixed
         asm_.store_imm(place, static_cast<int32_t>(pc));
     } else {
@@ -120,9 +116,7 @@ void BlockBuilder::push_return_address(uint64_t pc) {
 
 void BlockBuilder::emit_call(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
-    need_flags();
     jump_direct(instruction.branch_target());
-    bind_island();
 }
 
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
@@ -139,20 +133,18 @@ void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
     load_state(kHostR14, cache_.state().scratch);
     jump_to_r14();
-    bind_island();
 }
 
 void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
         Address address = emit_address(operand, true, next_plan().sharing);
-        emit_last_lookup(address, false);
+        emit_lookup(address, 8, false);
         asm_.load(kHostR14, found(address));
     } else {
         load_guest(kHostR14, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
     }
     jump_to_r14();
-    bind_island();
 }
 
 void BlockBuilder::emit_return(const GuestInstruction& instruction) {
@@ -160,7 +152,7 @@ void BlockBuilder::emit_return(const GuestInstruction& instruction) {
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true,
                     .disp = stack_owed_};
-    emit_last_lookup(address, false);
+    emit_lookup(address, 8, false);
     asm_.load(kHostR14, found(address));
     int32_t released = 8;
     if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
@@ -168,7 +160,6 @@ void BlockBuilder::emit_return(const GuestInstruction& instruction) {
     stack_owed_ += released;
     pay_stack();
     jump_to_r14();
-    bind_island();
 }
 
 void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
@@ -180,6 +171,7 @@ void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
         return;
     }
     jump_direct(instruction.next_pc());
+    flags_in_slot_ = false;
     jump_direct(taken, instruction.branch_target());
 }
 
@@ -191,6 +183,7 @@ void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
     Fixup not_taken = asm_.jmp();
     Fixup taken = asm_.jmp();
     jump_direct(not_taken, instruction.next_pc());
+    flags_in_slot_ = false;
     jump_direct(taken, instruction.branch_target());
 }
 
@@ -225,6 +218,7 @@ void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
 }
 
 void BlockBuilder::jump_by_slot(uint64_t target) {
+    put_flags_in_slot();
     asm_.mov_imm(kHostR13, targets_.slot_of(target));
     relocate(RelocationKind::kDirectTarget, 4);
     load_state(kHostR12, cache_.state().user_targets);
@@ -235,19 +229,23 @@ void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
     bool same_page = !source_.second_page && in_same_page(target);
     bool within_kernel = !source_.user && target >> 63;
     bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
-    uint32_t record = add_record(
-        {.kind = ExitKind::kLink, .chainable = chainable, .plain = plain, .pc = target, .host = from});
-    cold_.push_back({.fixup = from, .record = record});
+    uint32_t record = add_record({.kind = ExitKind::kLink,
+                                  .chainable = chainable,
+                                  .plain = plain,
+                                  .flags_in_slot = flags_in_slot_,
+                                  .pc = target,
+                                  .host = from});
+    cold_.push_back({.fixup = from, .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
 }
 
 void BlockBuilder::jump_to_r14() {
-    need_flags();
+    put_flags_in_slot();
     if (!options_.jump_cache || source_.transient) {
         jump_to_trampoline(exits_.indirect_miss);
         return;
     }
     load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
-    asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of(), without touching flags
+    asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of()
     asm_.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
     asm_.movzx16(kHostR13, kHostR13);
     asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});

@@ -228,7 +228,7 @@ void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
     HostReg to = fields.reg.spilled() ? kHostR12 : static_cast<HostReg>(fields.reg.number);
     unsigned width = instruction.decoded.operand_width;
     const auto& mem = instruction.operands[1].mem;
-    bool in_place = mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE && width == 64 &&
+    bool in_place = mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE && width >= 32 &&
                     instruction.decoded.address_width == 64 && ZydisRegisterGetId(mem.base) < cpu::kR10 &&
                     (mem.index == ZYDIS_REGISTER_NONE || ZydisRegisterGetId(mem.index) < cpu::kR10);
     if (in_place) {
@@ -238,7 +238,8 @@ void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
             sum.index = static_cast<HostReg>(ZydisRegisterGetId(mem.index));
             sum.scale = mem.scale;
         }
-        asm_.lea(to, sum);
+        if (width == 64) asm_.lea(to, sum);
+        if (width == 32) asm_.lea32(to, sum);
     } else {
         Address address = emit_address(instruction.operands[1], true);
         if (width == 16 && fields.reg.spilled()) asm_.load(to, slot(fields.reg.number));

@@ -209,60 +209,6 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
     group_in_r13_ = plan.group;
 }
 
-void BlockBuilder::emit_last_lookup(const Address& address, bool write) {
-    if (flags_are_worth_keeping()) {
-        emit_lookup_keeping_flags(address, write);
-    } else {
-        emit_lookup(address, 8, write);
-    }
-}
-
-// Two branches that look at no flags: PEXT gives what must be zero (the low bits), or mustn't (the entry).
-//
-//     mov  r12, rcx
-//     pext rcx, address, [7] ; jrcxz aligned ; jmp cold          unless alignment is known
-//     pext r13, address, [mask] ; mov r13, entry
-//     mov  rcx, r13 ; jrcxz island ; mov rcx, r12
-void BlockBuilder::emit_lookup_keeping_flags(const Address& address, bool write) {
-    ++lookups_;
-    group_in_r13_.reset();
-    uint32_t record = add_record({.kind = ExitKind::kMemory,
-                                  .size = 8,
-                                  .write = write,
-                                  .misaligned_is_slow = true,
-                                  .stack = address.stack_segment,
-                                  .credit = credit(),
-                                  .pc = run_[index_].pc,
-                                  .host = resume_});
-    EngineState& state = cache_.state();
-    ColdPart cold{.record = record, .rcx_in_r12 = true, .address = address.base};
-    asm_.mov(kHostR12, kHostRcx);
-    if (address.known_alignment < 8) {
-        asm_.pext_near(kHostRcx, address.base, &state.alignment_mask);
-        relocate(RelocationKind::kNear, 4);
-        Fixup aligned = asm_.jrcxz();
-        cold.fixup = asm_.jmp();
-        cold_.push_back(cold);
-        asm_.bind_short(aligned);
-    }
-    asm_.pext_near(kHostR13, address.base, source_.user ? &state.user_index_mask : &state.kernel_index_mask);
-    relocate(RelocationKind::kNear, 4);
-    load_map_entry(write);
-    asm_.mov(kHostRcx, kHostR13);
-    cold.fixup = asm_.jrcxz();
-    island_ = cold;
-    asm_.mov(kHostRcx, kHostR12);
-    note_operation();
-}
-
-void BlockBuilder::bind_island() {
-    if (!island_) return;
-    asm_.bind_short(island_->fixup);
-    island_->fixup = asm_.jmp();
-    cold_.push_back(*island_);
-    island_.reset();
-}
-
 // r13: the index, then the entry.
 void BlockBuilder::load_map_entry(bool write) {
     if (write) {

@@ -43,8 +43,8 @@ struct ExitRecord {
     bool write = false;               ///< kMemory
     bool chainable = false;           ///< kLink: source and target share their page
     bool plain = false;               ///< kLink: to a block that shares no look-ups
+    bool flags_in_slot = false;       ///< kLink: the guest's flags are in their slot
     bool requires_alignment = false;  ///< kMemory: a misaligned address raises #GP before all else
-    bool misaligned_is_slow = false;  ///< kMemory: a misaligned address takes the slow path
     bool stack = false;               ///< kMemory: non-canonical addresses raise #SS
     uint16_t credit = 0;              ///< instructions of the block that were counted but not executed
     uint64_t pc = 0;                  ///< guest address to continue at
@@ -56,12 +56,11 @@ struct ExitRecord {
 
 /// A constant in a block's host code that is another one in a copy for another guest address (block_copy.h).
 enum class RelocationKind : uint8_t {
-    kGuestAddress,         ///< 64 bits
-    kNegatedGuestAddress,  ///< 64 bits
-    kDirectTarget,         ///< 32 bits: a slot of DirectTargets
-    kNear,                 ///< 32 bits relative to the host code, to EngineState or a trampoline
-    kAcross,               ///< 32 bits relative to the host code, to the block's other part
-    kRecord,               ///< 32 bits: the index of an exit record
+    kGuestAddress,  ///< 64 bits
+    kDirectTarget,  ///< 32 bits: a slot of DirectTargets
+    kNear,          ///< 32 bits relative to the host code, to EngineState or a trampoline
+    kAcross,        ///< 32 bits relative to the host code, to the block's other part
+    kRecord,        ///< 32 bits: the index of an exit record
 };
 
 /// The two parts of a block's host code.
@@ -105,7 +104,8 @@ struct Block {
     uint16_t count = 0;                 ///< guest instructions counted at the head
     uint16_t read_bytes = 0;            ///< guest bytes that the translation depends on, look-ahead included
     std::array<HostCode, kParts> code;  ///< by Part
-    uint8_t* entry = nullptr;           ///< in the hot part
+    uint8_t* entry = nullptr;           ///< for flags in place; in the hot part
+    uint8_t* slot_entry = nullptr;      ///< for flags in EngineState::flags_slot; perhaps the same
     uint8_t* checked_entry = nullptr;   ///< for indirect branches: compares r14 with pc first; null: none yet
     uint32_t first_mark = 0;
     uint32_t first_record = 0;
@@ -142,12 +142,8 @@ struct alignas(64) EngineState {
     uint64_t kernel_jumps = 0;
     uint64_t user_pages = 0;  ///< JumpCache::pages() of the same
     uint64_t kernel_pages = 0;
-    uint64_t jump_index = 0;  ///< JumpIndex::table()
-    uint64_t saved_rax = 0;   ///< the guest's RAX and flags in the trampolines
-    uint64_t saved_flags = 0;
-    uint64_t user_index_mask = uint64_t{0x7ffffffff} << 12;  ///< of an address: its index in the shadow map
-    uint64_t kernel_index_mask = uint64_t{0xfffffffff} << 12;
-    uint64_t alignment_mask = 7;   ///< of an address: what must be 0 for an aligned stack access
+    uint64_t jump_index = 0;       ///< JumpIndex::table()
+    uint64_t saved_rax = 0;        ///< the guest's RAX in the trampolines
     uint64_t interrupt_waits = 0;  ///< nonzero: an interrupt would be taken if RFLAGS.IF were set
     struct Fault {
         int trap = 0;  ///< the exception's vector on the host

@@ -48,7 +48,7 @@ void DirectTargets::fill(unsigned space, const Block& block) {
     Journal& journal = journals_[space];
     if (journal.next == journal.end) drop_space(space);
     *journal.next++ = slot;
-    table_of(space)[slot] = block.entry;
+    table_of(space)[slot] = block.slot_entry;
     filled_[space].set(list_of(block.pc));
     if (!block.second_page) return;
     filled_[space].set(list_of(block.pc + kPageSize));

@@ -13,12 +13,12 @@ void JumpIndex::insert(const Block& block) {
     uint64_t key = key_of(block);
     size_t index = index_of(block.pc, key);
     used_.set(index / kChunk);
-    entries_[index] = {block.pc, key, block.checked_entry, block.entry};
+    entries_[index] = {block.pc, key, block.checked_entry, block.slot_entry};
 }
 
 void JumpIndex::remove(const Block& block) {
     Entry& entry = entries_[index_of(block.pc, key_of(block))];
-    if (entry.entry == block.entry) entry = {};
+    if (entry.slot_entry == block.slot_entry) entry = {};
 }
 
 void JumpIndex::clear() {

@@ -29,7 +29,7 @@ class JumpIndex {
         uint64_t pc;
         uint64_t key;                  ///< 0: empty
         const uint8_t* checked_entry;  ///< null: only direct branches have led there
-        const uint8_t* entry;
+        const uint8_t* slot_entry;
     };
     static constexpr size_t kEntries = 1 << 17;
     static_assert(sizeof(Entry) == 32);

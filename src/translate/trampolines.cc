@@ -99,20 +99,6 @@ static_assert(sizeof(JumpCache::Page) == 1 << kSizeShift && sizeof(JumpIndex::En
 
 HostMem field(HostReg base, size_t offset) { return {.base = base, .disp = static_cast<int32_t>(offset)}; }
 
-void save_rax_and_flags(Assembler& out, EngineState& state) {
-    out.store_near(&state.saved_rax, kHostRax);
-    out.lahf();
-    out.seto_al();
-    out.store_near(&state.saved_flags, kHostRax);
-}
-
-void restore_rax_and_flags(Assembler& out, EngineState& state) {
-    out.load_near(kHostRax, &state.saved_flags);
-    out.add_al(kOverflowAtOne);
-    out.sahf();
-    out.load_near(kHostRax, &state.saved_rax);
-}
-
 /// Looks for r14 = target in the jump index: afterwards RAX is the entry. Temporaries: r12, r13.
 std::array<Fixup, 3> look_up_index(Assembler& out, EngineState& state, const uint64_t& pages) {
     std::array<Fixup, 3> misses{};
@@ -144,14 +130,14 @@ std::array<Fixup, 3> look_up_index(Assembler& out, EngineState& state, const uin
 
 void write_unknown(Assembler& out, EngineState& state, std::span<const Fixup> misses) {
     for (Fixup miss : misses) out.bind_here(miss);
-    restore_rax_and_flags(out, state);
+    out.load_near(kHostRax, &state.saved_rax);
 }
 
 // An indirect branch that the jump cache doesn't know. r14 = target.
 const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_t& jumps,
                                const uint64_t& pages, const uint8_t* unknown) {
     const uint8_t* start = out.here();
-    save_rax_and_flags(out, state);
+    out.store_near(&state.saved_rax, kHostRax);
     std::array<Fixup, 3> misses = look_up_index(out, state, pages);
     out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, checked_entry)));
     out.test(kHostR12, kHostR12);
@@ -161,7 +147,7 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
     out.movzx16(kHostR13, kHostR13);
     out.load_near(kHostRax, &jumps);
     out.store({.base = kHostRax, .index = kHostR13, .scale = 8}, kHostR12);
-    restore_rax_and_flags(out, state);
+    out.load_near(kHostRax, &state.saved_rax);
     out.jmp_reg(kHostR12);
     out.bind_here(unchecked);
     write_unknown(out, state, misses);
@@ -172,12 +158,12 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
 // A direct branch through an empty slot. r13 = slot.
 const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const uint8_t* exit) {
     const uint8_t* start = out.here();
-    save_rax_and_flags(out, state);
+    out.store_near(&state.saved_rax, kHostRax);
     out.store_near(&state.missed_slot, kHostR13);
     out.load_near(kHostR14, &state.target_addresses);
     out.load(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = 8});
     std::array<Fixup, 3> misses = look_up_index(out, state, state.user_pages);
-    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, entry)));
+    out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, slot_entry)));
     out.load_near(kHostRax, &state.target_journal);  // r13 = the journal's end
     out.load(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, next)));
     out.cmp_mem(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, end)));
@@ -188,7 +174,7 @@ const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const uint8
     out.store(field(kHostRax, offsetof(DirectTargets::Journal, next)), kHostR13);
     out.load_near(kHostRax, &state.user_targets);
     out.store({.base = kHostRax, .index = kHostR14, .scale = 8}, kHostR12);
-    restore_rax_and_flags(out, state);
+    out.load_near(kHostRax, &state.saved_rax);
     out.jmp_reg(kHostR12);
     out.bind_here(full);
     write_unknown(out, state, misses);
@@ -206,13 +192,13 @@ Trampolines Trampolines::write(CodeCache& cache) {
     write_enter(out, state, made);
     write_exit(out, state, made);
     made.exits.flags_in_slot = write_exit_from_slot(out, state, made.exits.common);
-    made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.common);
+    made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.flags_in_slot);
     made.jump_misses = out.here();
     made.exits.user_jump_miss =
         write_jump_miss(out, state, state.user_jumps, state.user_pages, made.exits.indirect_miss);
     made.exits.kernel_jump_miss =
         write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages, made.exits.indirect_miss);
-    made.exits.direct_miss = write_direct_miss(out, state, made.exits.common);
+    made.exits.direct_miss = write_direct_miss(out, state, made.exits.flags_in_slot);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     return made;

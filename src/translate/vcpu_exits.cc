@@ -103,9 +103,7 @@ void Vcpu::Impl::enter(const Block& block, Head head) {
     EngineState& engine = cache.state();
     engine.counter = -(limit - cpu.state.icount) - 1;
     if (head == Head::kStops) return run_host(block.entry);
-    // What the head does: it counts, and may have put the flags into their slot.
-    engine.counter += block.count;
-    engine.flags_slot = to_engine_flags(cpu.state.rflags);
+    engine.counter += block.count;  // what the head does
     run_host(block.entry + cache.marks(block)->host_offset);
 }
 
@@ -114,6 +112,7 @@ void Vcpu::Impl::run_host(const uint8_t* target) {
     engine.target = reinterpret_cast<uint64_t>(target);
     engine.read_base = shadow_map.read_base(user());
     engine.flags = to_engine_flags(cpu.state.rflags);
+    engine.flags_slot = engine.flags;  // for entries of either kind
     engine.interrupt_waits = cpu.platform.interrupt_pending();
     // A stop request from here on finds the counter in place, in memory or in its register.
     asm volatile("" ::: "memory");
@@ -129,7 +128,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     ++counters.memory_misses;
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
-    bool misaligned = (record.requires_alignment || record.misaligned_is_slow) && address % record.size;
+    bool misaligned = record.requires_alignment && address % record.size;
     bool other_half = user() && address >> 63;
     if (crosses || misaligned || other_half) return slow_step();
 
