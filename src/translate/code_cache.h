@@ -88,10 +88,12 @@ struct InstructionMark {
     bool flags_in_slot;     ///< while it executes the guest's flags are in EngineState::flags_slot
 };
 
-/// A translation block.
-struct Block {
+/// A translation block. What a look-up reads comes first, in one cache line.
+struct alignas(64) Block {
     uint64_t pc = 0;
     GuestPhys physical;
+    Block* next_in_bucket = nullptr;  ///< in BlockTable
+    Block* next_variant = nullptr;    ///< the same
     uint64_t second_page =
         0;  ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
     bool user = false;
@@ -99,23 +101,21 @@ struct Block {
     bool plain = false;           ///< made without shared look-ups (shared_lookups.h)
     bool shares_lookups = false;  ///< some
     bool alive = true;
-    bool interpret_only = false;        ///< the first instruction is the interpreter's: nothing to enter
-    ExitKind first_exit{};              ///< with interpret_only: which of the interpreter's kinds
-    uint16_t count = 0;                 ///< guest instructions counted at the head
-    uint16_t read_bytes = 0;            ///< guest bytes that the translation depends on, look-ahead included
-    std::array<HostCode, kParts> code;  ///< by Part
-    uint8_t* entry = nullptr;           ///< for flags in place; in the hot part
-    uint8_t* slot_entry = nullptr;      ///< for flags in EngineState::flags_slot; perhaps the same
+    bool relocatable = false;     ///< copy_block() may be used
+    bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
+    ExitKind first_exit{};        ///< with interpret_only: which of the interpreter's kinds
+    uint8_t* entry = nullptr;     ///< for flags in place; in the hot part
+    uint16_t count = 0;           ///< guest instructions counted at the head
+    uint16_t read_bytes = 0;      ///< guest bytes that the translation depends on, look-ahead included
+    uint32_t first_incoming = kNoRecord;  ///< exit records of kind kLink that are chained to this block
+    uint8_t* slot_entry = nullptr;        ///< for flags in EngineState::flags_slot; perhaps the same
     uint8_t* checked_entry = nullptr;   ///< for indirect branches: compares r14 with pc first; null: none yet
+    std::array<HostCode, kParts> code;  ///< by Part
     uint32_t first_mark = 0;
     uint32_t first_record = 0;
     uint32_t record_count = 0;
     uint32_t first_relocation = 0;
     uint32_t relocation_count = 0;
-    bool relocatable = false;              ///< copy_block() may be used
-    uint32_t first_incoming = kNoRecord;   ///< exit records of kind kLink that are chained to this block
-    Block* next_in_bucket = nullptr;       ///< in BlockTable
-    Block* next_variant = nullptr;         ///< the same
     std::array<Block*, 2> next_in_page{};  ///< of the first page, of the second
 
     HostCode& part(Part which) { return code[static_cast<size_t>(which)]; }
