@@ -42,63 +42,13 @@ BlockBuilder::BlockBuilder(CodeCache& cache, DirectTargets& targets, const Engin
     : cache_(cache), targets_(targets), options_(options), exits_(exits), asm_(nullptr, nullptr) {}
 
 Block& BlockBuilder::build(const BlockSource& source) {
-    source_ = source;
-    if (source.transient) cache_.start_transient();
-    block_ = &cache_.new_block(source.transient);
-    block_->pc = source.pc;
-    block_->physical = source.physical;
-    block_->second_page = source.second_page;
-    block_->user = source.user;
-    block_->fpu_enabled = source.fpu_enabled;
-    block_->plain = source.plain;
-    start_part(Part::kHot);
-    cold_.clear();
-    side_exits_.clear();
-    stack_aligned_ = false;
-    stack_owed_ = 0;
-    group_in_r13_.reset();
-    flags_in_slot_ = false;
-    lookups_ = 0;
-    // Addresses of programs that lie at fixed places are short constants, and never others.
-    relocatable_ =
-        options_.copied_blocks && source.user && source.pc >> 32 && !source.second_page && !source.transient;
-    block_->first_record = cache_.next_record();
-    block_->first_relocation = cache_.next_relocation();
+    start(source);
     decode_run(source);
     plan();
-
+    start_part(Part::kHot);
     emit_entries();
     emit_head();
-    bool left = false;
-    for (index_ = 0; index_ < block_->count; ++index_) {
-        const GuestInstruction& instruction = run_[index_];
-        flags_dead_ = flags_dead_before(index_);
-        if (flags_dead_) flags_in_slot_ = false;
-        if (!continues_stack_run(instruction)) pay_stack();
-        resume_ = asm_.here();
-        mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
-                                 static_cast<uint16_t>(instruction.pc - source.pc), flags_in_slot_},
-                                source.transient);
-        if (index_ == 0) block_->first_mark = mark_;
-        emit_instruction(instruction);
-        if (uses_all_temporaries(instruction.kind)) group_in_r13_.reset();
-        left = instruction.ends_block() && instruction.kind != Kind::kInterpret;
-    }
-    if (!left) {
-        const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
-        uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source.pc;
-        pay_stack();
-        if (next && block_->count < source.limit && next->kind >= Kind::kInterpret) {
-            leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
-                  : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
-                                                      : ExitKind::kUndefined,
-                  pc, 0);
-        } else if (next && block_->count < source.limit && next->uses_fpu && !source.fpu_enabled) {
-            leave(ExitKind::kFpuUnavailable, pc, 0);
-        } else {
-            jump_direct(pc);
-        }
-    }
+    emit_body();
     end_part();
     start_part(Part::kCold);
     for (const SideExit& exit : side_exits_) emit_side_exit(exit);
@@ -109,6 +59,66 @@ Block& BlockBuilder::build(const BlockSource& source) {
     block_->relocation_count = cache_.next_relocation() - block_->first_relocation;
     if (!source.transient) cache_.use(*block_);
     return *block_;
+}
+
+void BlockBuilder::start(const BlockSource& source) {
+    source_ = source;
+    if (source.transient) cache_.start_transient();
+    block_ = &cache_.new_block(source.transient);
+    block_->pc = source.pc;
+    block_->physical = source.physical;
+    block_->second_page = source.second_page;
+    block_->user = source.user;
+    block_->fpu_enabled = source.fpu_enabled;
+    block_->plain = source.plain;
+    block_->first_record = cache_.next_record();
+    block_->first_relocation = cache_.next_relocation();
+    cold_.clear();
+    side_exits_.clear();
+    stack_aligned_ = false;
+    stack_owed_ = 0;
+    group_in_r13_.reset();
+    lookups_ = 0;
+    // Addresses of programs that lie at fixed places are short constants, and never others.
+    relocatable_ =
+        options_.copied_blocks && source.user && source.pc >> 32 && !source.second_page && !source.transient;
+}
+
+void BlockBuilder::emit_body() {
+    bool left = false;
+    for (index_ = 0; index_ < block_->count; ++index_) {
+        const GuestInstruction& instruction = run_[index_];
+        flags_dead_ = flags_dead_before(index_);
+        if (flags_dead_) flags_in_slot_ = false;
+        if (!continues_stack_run(instruction)) pay_stack();
+        resume_ = asm_.here();
+        mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
+                                 static_cast<uint16_t>(instruction.pc - source_.pc), flags_in_slot_},
+                                source_.transient);
+        if (index_ == 0) block_->first_mark = mark_;
+        emit_instruction(instruction);
+        if (uses_all_temporaries(instruction.kind)) group_in_r13_.reset();
+        left = instruction.ends_block() && instruction.kind != Kind::kInterpret;
+    }
+    pay_stack();
+    if (!left) emit_end();
+}
+
+// Behind a block's last instruction, which is no branch: what follows isn't for blocks, or for another one.
+void BlockBuilder::emit_end() {
+    const GuestInstruction* next = block_->count < decoded_ ? &run_[block_->count] : nullptr;
+    uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source_.pc;
+    bool by_kind = next && block_->count < source_.limit;
+    if (by_kind && next->kind >= Kind::kInterpret) {
+        leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
+              : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
+                                                  : ExitKind::kUndefined,
+              pc, 0);
+    } else if (by_kind && next->uses_fpu && !source_.fpu_enabled) {
+        leave(ExitKind::kFpuUnavailable, pc, 0);
+    } else {
+        jump_direct(pc);
+    }
 }
 
 void BlockBuilder::start_part(Part part) {

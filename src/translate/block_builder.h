@@ -134,6 +134,9 @@ class BlockBuilder {
     };
 
     // block_builder.cc
+    void start(const BlockSource& source);
+    void emit_body();
+    void emit_end();
     void start_part(Part part);
     void end_part();
     /// A relocation of the field that ends `behind` bytes before here (see block_copy.h).
