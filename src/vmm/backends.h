@@ -49,6 +49,7 @@ class Backends {
     /// Back-pressure: while paused, packets and typed bytes wait in the kernel.
     void pause_inputs();
     void resume_inputs();
+    bool inputs_paused() const { return inputs_paused_; }
 
     /// Requests under way.
     size_t in_flight() const;

@@ -15,16 +15,13 @@ namespace {
 /// Entries applied before the work list is looked at again.
 constexpr size_t kReplayBatch = 256;
 
+/// Between two looks of the I/O thread at the icount of a guest that makes no entries.
+constexpr uint64_t kProgressNs = 10'000'000;
+
 /// Inputs that come through add_input(), unlike the corrections of time.
 bool is_from_outside(record::EntryKind kind) {
     return record::entry_class(kind) == record::EntryClass::kInput && kind != record::EntryKind::kTimeRate &&
            kind != record::EntryKind::kTimeAdvance;
-}
-
-/// The mark of an output, which follows at once: nobody is woken up for the mark alone.
-bool is_output_mark(const Produced& produced) {
-    const auto* made = std::get_if<EntryMade>(&produced);
-    return made && made->entry.kind == record::EntryKind::kOutput;
 }
 
 }  // namespace
@@ -168,38 +165,50 @@ void VcpuThread::end_log(record::EndReason reason, std::string message) {
 
 // --- What the vCPU thread makes ---
 
-void VcpuThread::produce(Produced produced) {
-    bool quiet = is_output_mark(produced);
+void VcpuThread::produce(Produced produced, Urgency urgency) {
     bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
-        bool first = produced_.empty();
-        notify = !quiet && !std::exchange(notified_, true);
+        entries_waiting_ = entries_waiting_ || std::holds_alternative<EntryMade>(produced);
         // Of progress only the newest counts.
-        bool same = !first && produced.index() == produced_.back().index();
+        bool same = !produced_.empty() && produced.index() == produced_.back().index();
         if (same &&
             (std::holds_alternative<ProgressMade>(produced) || std::holds_alternative<Replayed>(produced)))
             produced_.back() = std::move(produced);
         else
             produced_.push_back(std::move(produced));
+        notify = urgency == Urgency::kAtOnce && !std::exchange(notified_, true);
     }
+    if (notify) notify_();
+}
+
+/// The guest has run for a while, or halts.
+void VcpuThread::hand_over_entries(uint64_t now_ns) {
+    if (!entries_wanted_) return;
+    bool notify = false;
+    {
+        std::lock_guard lock(produced_mutex_);
+        if (!entries_waiting_ && now_ns - handed_over_ns_ < kProgressNs) return;
+        notify = !produced_.empty() && !std::exchange(notified_, true);
+    }
+    handed_over_ns_ = now_ns;
     if (notify) notify_();
 }
 
 std::vector<Produced> VcpuThread::take() {
     std::lock_guard lock(produced_mutex_);
-    notified_ = false;
+    notified_ = entries_waiting_ = false;
     return std::exchange(produced_, {});
 }
 
-void VcpuThread::report(std::function<void()> work) { produce(Report{std::move(work)}); }
+void VcpuThread::report(std::function<void()> work) { produce(Report{std::move(work)}, Urgency::kAtOnce); }
 
 void VcpuThread::output(bus::Output output) {
     if (live_) {
         live_->output(std::move(output));
     } else if (replayer_) {
         replayer_->count_output();
-        produce(OutputMade{LogPos(), std::move(output), false, host::monotonic_ns()});
+        produce(OutputMade{LogPos(), std::move(output), false, host::monotonic_ns()}, Urgency::kCanWait);
     } else {
         ++counts_.outputs;
     }
@@ -207,12 +216,12 @@ void VcpuThread::output(bus::Output output) {
 
 void VcpuThread::entry_made(LogPos position, record::Entry entry) {
     if (is_from_outside(entry.kind)) waiting_input_ -= entry.payload.size();
-    produce(EntryMade{position, std::move(entry)});
+    produce(EntryMade{position, std::move(entry)}, Urgency::kCanWait);
 }
 void VcpuThread::output_made(LogPos position, bus::Output output) {
-    produce(OutputMade{position, std::move(output), true, host::monotonic_ns()});
+    produce(OutputMade{position, std::move(output), true, host::monotonic_ns()}, Urgency::kAtOnce);
 }
-void VcpuThread::progress(Icount icount) { produce(ProgressMade{icount}); }
+void VcpuThread::progress(Icount icount) { produce(ProgressMade{icount}, Urgency::kCanWait); }
 
 // --- The thread ---
 
@@ -271,21 +280,24 @@ void VcpuThread::wait_until(uint64_t wake_ns) {
 void VcpuThread::live_step() {
     if (paused_) {
         live_->deliver_completions();
+        hand_over_entries(host::monotonic_ns());
         wait_until(~uint64_t{0});
         return;
     }
     uint64_t before = host::monotonic_ns();
     LiveDriver::Step step = live_->step(host::monotonic_ns);
+    uint64_t after = host::monotonic_ns();
+    hand_over_entries(after);
     switch (step.next) {
         case LiveDriver::Next::kAgain:
-            rest(host::monotonic_ns() - before);
+            rest(after - before);
             break;
         case LiveDriver::Next::kSleep:
             wait_until(step.wake_ns);
             break;
         case LiveDriver::Next::kPowerOff:
             mode_ = Mode::kOff;
-            produce(GuestOff{});
+            produce(GuestOff{}, Urgency::kAtOnce);
             break;
     }
 }
@@ -312,7 +324,8 @@ void VcpuThread::replay_step() {
         result = replayer_->apply(entry);
         if (result != ReplayResult::kDone) break;
         if (++applied % kReplayBatch == 0)
-            produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()});
+            produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()},
+                    Urgency::kAtOnce);
     }
     if (result == ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
     after_replay(result);
@@ -321,13 +334,13 @@ void VcpuThread::replay_step() {
 void VcpuThread::after_replay(ReplayResult result) {
     if (result == ReplayResult::kDiverged) {
         mode_ = Mode::kOff;
-        produce(*replayer_->divergence());
+        produce(*replayer_->divergence(), Urgency::kAtOnce);
         return;
     }
-    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()});
+    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()}, Urgency::kAtOnce);
     if (result == ReplayResult::kPowerOff || result == ReplayResult::kEnded) {
         mode_ = Mode::kOff;
-        produce(GuestOff{});
+        produce(GuestOff{}, Urgency::kAtOnce);
     }
 }
 

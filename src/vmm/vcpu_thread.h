@@ -13,6 +13,12 @@
 //                                       kOff (the guest is off, or the replay differed)
 //
 // Every public function may be called from the I/O thread; none of them waits, but for the destructor.
+//
+// A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
+//   - at once, for what somebody waits for: outputs, answers, the end;
+//   - when the guest halts or was stopped, for entries of the log, if anybody wants them (want_entries());
+//   - after kProgressNs, for the icount alone, with the same condition.
+// What is left is found at its next look.
 #pragma once
 
 #include <atomic>
@@ -89,6 +95,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void add_input(Input input);
     /// Bytes of inputs that were not delivered yet.
     uint64_t waiting_input() const { return waiting_input_; }
+    /// Whether entries and progress of a live guest are worth a wake-up.
+    void want_entries(bool wanted) { entries_wanted_ = wanted; }
     /// Time between two checkpoints of a live guest; 0: none.
     void set_hash_period(uint64_t ns);
     /// `done` is reported when the guest stands still, with its icount.
@@ -118,7 +126,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void live_step();
     void replay_step();
     void rest(uint64_t ran_ns);
-    void produce(Produced produced);
+    enum class Urgency : uint8_t { kCanWait, kAtOnce };
+    void produce(Produced produced, Urgency urgency);
+    void hand_over_entries(uint64_t now_ns);
     void after_replay(ReplayResult result);
 
     void output(bus::Output output) override;
@@ -140,8 +150,10 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
     uint32_t permille_ = 1000;
+    uint64_t handed_over_ns_ = 0;
 
     std::atomic<uint64_t> waiting_input_ = 0;
+    std::atomic<bool> entries_wanted_ = true;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 
     std::mutex work_mutex_;  // guards what follows
@@ -152,7 +164,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
     std::mutex produced_mutex_;  // guards what follows
     std::vector<Produced> produced_;
-    bool notified_ = false;  ///< since the last take()
+    bool notified_ = false;         ///< since the last take()
+    bool entries_waiting_ = false;  ///< some of produced_
 
     std::thread thread_;
 };

@@ -42,6 +42,7 @@ void VmProcess::act() {
         std::visit([this](auto& one) { carry_out(one); }, action);
     }
     acting_ = false;
+    set_wanted();
 }
 
 // --- The link ---

@@ -44,6 +44,14 @@ void VmProcess::drain_vcpu() {
         act();
     }
     if (backends_ && vcpu_->waiting_input() < kFewInputs) backends_->resume_inputs();
+    set_wanted();
+}
+
+/// A wake-up of this thread for entries alone is worth it where a backup or a file waits for them, or packets
+/// wait for room among the inputs.
+void VmProcess::set_wanted() {
+    if (!replica_ || !backends_) return;
+    vcpu_->want_entries(recording_ || replica_->wants_log() || backends_->inputs_paused());
 }
 
 void VmProcess::take(EntryMade& made) {
@@ -94,10 +102,15 @@ void VmProcess::take(GuestOff&) {
 
 void VmProcess::add_input(Input input) {
     vcpu_->add_input(std::move(input));
-    if (vcpu_->waiting_input() > kManyInputs) backends_->pause_inputs();
+    if (vcpu_->waiting_input() > kManyInputs) {
+        backends_->pause_inputs();
+        set_wanted();
+    }
 }
 
 void VmProcess::on_timer() {
+    drain_vcpu();
+    if (ending_) return;
     replica_->on_time(now_ms());
     act();
     update_meters();

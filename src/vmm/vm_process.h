@@ -123,6 +123,7 @@ class VmProcess {
 
     // vm_process.cc: what the vCPU thread made
     void drain_vcpu();
+    void set_wanted();
     void take(EntryMade& made);
     void take(OutputMade& made);
     void take(ProgressMade& made);
