@@ -184,7 +184,7 @@ void Replica::go_live() {
     primary_ = {};
     primary_.appended = primary_.acknowledged = backup_.replayed;
     primary_.complete = primary_.sent_complete = backup_.icount;
-    primary_.ask_at_ms = now_ms_;
+    primary_.ask_at_ms = now_ms_ + config_.timing.recovery_ms;
     send(Live{backup_.replayed});
     close_channel();
     enter(State::kSolo, "the guest runs here now");

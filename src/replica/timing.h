@@ -32,6 +32,9 @@ struct Timing {
     uint64_t synchronise_ms = 10'000;
     /// Between two attempts to get a backup.
     uint64_t ask_ms = 1000;
+    /// After going live, before a backup is asked for, for whose snapshot the guest stands still: clients send
+    /// again what was lost meanwhile (TCP for the first time after 200 ms), and are answered first.
+    uint64_t recovery_ms = 300;
     /// How long the other side may take to take over before the primary wants the guest back.
     uint64_t hand_over_ms = 2000;
     /// At most so often a running guest's icount is sent when there is no entry to send.
