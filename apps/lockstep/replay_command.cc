@@ -74,6 +74,8 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
     command->add_option("--until", settings->until, "replay no further than this instruction count");
     command->add_flag("--disturb", settings->options.disturbed,
                       "stop the machine at random moments, which must make no difference");
+    command->add_flag("--any-build", settings->options.any_build,
+                      "replay the log of another build as well; a difference may then be the builds'");
     command->add_flag("--console", settings->console, "show the guest's console output");
     command->add_flag("--describe", settings->describe,
                       "print the machine's state at each stop and at the end");

@@ -12,7 +12,7 @@ Result<StartInfo> StartInfo::decode(ByteSpan body) {
 }
 
 std::string incompatible(const StartInfo& start, const Identity& ours) {
-    std::string build = difference(start.build, ours.build);
+    std::string build = ours.builds == BuildRule::kAny ? std::string() : difference(start.build, ours.build);
     return build.empty() ? difference(start.cpu, ours.cpu) : build;
 }
 

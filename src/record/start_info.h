@@ -31,10 +31,17 @@ struct StartInfo {
     bool operator==(const StartInfo&) const = default;
 };
 
+/// Which builds' logs a reader takes.
+enum class BuildRule : uint8_t {
+    kSame,  ///< its own build's alone
+    kAny,   ///< any build's; whether the two compute alike is then what a replay shows, and no certainty
+};
+
 /// What a reader is itself, to be compared with a log's start.
 struct Identity {
     BuildIdentity build;
     CpuIdentity cpu;
+    BuildRule builds = BuildRule::kSame;
 };
 
 /// Why a machine of `ours` can't replay the log, as a sentence; empty where it can.

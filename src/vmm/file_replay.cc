@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/log.h"
 #include "host/random.h"
 #include "vmm/file_recording.h"
 
@@ -43,7 +44,10 @@ class FileReplay : private bus::OutputSink {
 
     Result<ReplayReport> run(const std::string& path) {
         host::MappedFile file = TRY(host::MappedFile::open(path));
-        record::LogReader reader(TRY(own_identity()));
+        record::Identity ours = TRY(own_identity());
+        if (options_.any_build) ours.builds = record::BuildRule::kAny;
+        build_ = ours.build;
+        record::LogReader reader(ours);
         ByteSpan rest = file.bytes();
         while (!over_) {
             auto frame = reader.next();
@@ -87,6 +91,9 @@ class FileReplay : private bus::OutputSink {
     }
 
     Result<void> begin(const record::StartInfo& start, LogPos position) {
+        if (start.build != build_)
+            log_warning("build {} recorded this log, build {} replays it: they may compute differently",
+                        start.build.version, build_.version);
         machine_ = TRY(factory_.create(start.configuration, options_.engine, *this, ram_bytes_));
         if (options_.disturbed) disturber_ = std::make_unique<Disturber>(*machine_);
         position_ = position;
@@ -156,6 +163,7 @@ class FileReplay : private bus::OutputSink {
     std::unique_ptr<machine::Machine> machine_;
     std::unique_ptr<Disturber> disturber_;  // before the machine goes, its thread must end
     std::unique_ptr<Replayer> replayer_;
+    record::BuildIdentity build_;  ///< this one
     uint64_t ram_bytes_ = 0;
     LogPos position_;
     Bytes snapshot_;

@@ -22,6 +22,8 @@ struct ReplayOptions {
     std::vector<Icount> stops;
     /// Another thread asks the machine to stop at random moments. It must make no difference.
     bool disturbed = false;
+    /// Replay the log of another build as well, with a warning; never that of another processor.
+    bool any_build = false;
     /// Stop the replay for good at this icount.
     Icount until = kNeverIcount;
     /// Console output of the guest, as it comes; optional.
@@ -40,8 +42,9 @@ struct ReplayReport {
     std::string problem;    ///< the log is damaged or cut behind what was replayed; empty: it isn't
 };
 
-/// Fails where the log can't be read, is damaged or cut before it tells the machine, or is of another build
-/// or processor. A divergence is no failure of the call: see the report. `aborted` ends the replay early.
+/// Fails where the log can't be read, is damaged or cut before it tells the machine, or is of another
+/// processor or (but for `any_build`) another build. A divergence is no failure of the call: see the report.
+/// `aborted` ends the replay early.
 Result<ReplayReport> replay_file(const std::string& path, MachineFactory& factory,
                                  const ReplayOptions& options, const std::atomic<bool>& aborted);
 

@@ -145,7 +145,10 @@ TEST(LogStream, RefusesALogOfAnotherBuildOrProcessor) {
               "at byte 0, log position 0: the builds of Lockstep differ: 0.1.0 (abc1234) there, 0.2.0 (fff) "
               "here; use "
               "the same executable on both sides");
-    Identity other_cpu{start.build, start.cpu};
+    other_build.builds = BuildRule::kAny;
+    EXPECT_EQ(read_log(sink.bytes, 64, other_build).error, "");
+
+    Identity other_cpu{start.build, start.cpu, BuildRule::kAny};
     other_cpu.cpu.vendor = "GenuineIntel";
     std::string reason = read_log(sink.bytes, 64, other_cpu).error;
     EXPECT_NE(reason.find("the processors are not compatible"), std::string::npos) << reason;

@@ -94,7 +94,8 @@ TEST_F(CommandLine, ABusyPort) {
 }
 
 TEST_F(CommandLine, AnAddressOfAnotherHost) {
-    expect_sentence(run({"serve", "--listen", "203.0.113.1:7700", "--runtime", folder_}), {"203.0.113.1:7700"});
+    expect_sentence(run({"serve", "--listen", "203.0.113.1:7700", "--runtime", folder_}),
+                    {"203.0.113.1:7700"});
 }
 
 TEST_F(CommandLine, AVmThatDoesNotRun) {
@@ -170,6 +171,20 @@ TEST_F(RecordedLog, ThatIsDamagedSaysWhere) {
 
 TEST_F(RecordedLog, OfAnotherBuildIsRefused) {
     expect_sentence(run({"replay", log_}, LOCKSTEP_PROGRAM), {log_, "the builds of Lockstep differ"});
+}
+
+// A byte behind the end of an executable makes another build of it that computes alike.
+TEST_F(RecordedLog, OfAnotherBuildIsReplayedWithAWarningIfAskedFor) {
+    std::string other = folder_ + "/other_lockstep";
+    std::filesystem::copy_file(LOCKSTEP_TOY, other);
+    std::ofstream(other, std::ios::app) << '\n';
+    expect_sentence(run({"replay", log_}, other), {log_, "the builds of Lockstep differ"});
+
+    Outcome outcome = run({"replay", "--any-build", log_}, other);
+    EXPECT_EQ(outcome.status, 0) << outcome.output;
+    for (const char* part : {"warning", "recorded this log", "to the log's end"})
+        EXPECT_NE(outcome.output.find(part), std::string::npos) << outcome.output;
+    EXPECT_EQ(run({"replay", "--any-build", log_}).output.find("warning"), std::string::npos);
 }
 
 TEST_F(CommandLine, ARecordingThatCannotStartLeavesNothing) {
