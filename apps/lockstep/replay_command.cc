@@ -19,6 +19,7 @@ struct ReplaySettings {
     vmm::ReplayOptions options;
     bool console = false;
     bool describe = false;
+    bool counters = false;
 };
 
 const std::atomic<bool> kNeverAborted = false;
@@ -48,6 +49,11 @@ void print_report(const std::string& path, const vmm::ReplayReport& report) {
                report.hash.registers, report.hash.memory, report.hash.devices);
 }
 
+void print_counters(const translate::EngineReport& report) {
+    for (const translate::Figure& figure : translate::figures(report))
+        fmt::print(stderr, "{} {}\n", figure.name, figure.value);
+}
+
 void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
     std::ranges::sort(settings.stops);
     for (uint64_t stop : settings.stops) settings.options.stops.push_back(Icount(stop));
@@ -58,6 +64,7 @@ void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
     vmm::ReplayReport report =
         value_or_leave(vmm::replay_file(settings.path, factory, settings.options, kNeverAborted));
     print_report(settings.path, report);
+    if (settings.counters) print_counters(report.engine);
     if (report.divergence)
         leave_with(kDiverged, fmt::format("{}: {}", settings.path, report.divergence->sentence));
     if (!report.problem.empty()) leave_with(kFailed, report.problem);
@@ -79,6 +86,9 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
     command->add_flag("--console", settings->console, "show the guest's console output");
     command->add_flag("--describe", settings->describe,
                       "print the machine's state at each stop and at the end");
+    command->add_flag("--counters", settings->counters, "print at the end what the engine did");
+    command->add_flag("--perf-map", settings->options.engine.perf_map,
+                      "list translated code in /tmp/perf-PID.map for profiles");
     command->add_option_function<std::string>(
         "--code-cache",
         [settings](const std::string& text) { set_code_cache(text, settings->options.engine); },

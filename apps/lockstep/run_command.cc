@@ -25,6 +25,7 @@ struct RunOptions {
     std::string record_path;
     uint64_t hash_ms = 0;  ///< 0: as the configuration says
     bool background = false;
+    bool perf_map = false;        ///< whatever the configuration says
     bool ends_on_signal = false;  ///< of `record`: a signal ends the recording and the VM
 };
 
@@ -125,6 +126,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
 void run(vmm::MachineFactory& factory, const RunOptions& options) {
     vmm::VmSettings settings = value_or_leave(control::load_config(find_config(options.config)));
     if (options.hash_ms) settings.protection.hash_ms = options.hash_ms;
+    if (options.perf_map) settings.engine.perf_map = true;
     Background background;
     if (options.background) background.begin();
     vmm::Ending ending = run_vm(factory, settings, options, options.background ? &background : nullptr);
@@ -141,6 +143,8 @@ void add_common_options(CLI::App& command, RunOptions& options) {
         ->required();
     command.add_option("--host", options.host,
                        "this host's entry in protection.hosts (else found by its address)");
+    command.add_flag("--perf-map", options.perf_map,
+                     "list translated code in /tmp/perf-PID.map for profiles");
     add_runtime_option(command, options.runtime);
 }
 

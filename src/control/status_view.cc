@@ -38,6 +38,20 @@ std::string latency_text(const Json& wait) {
         wait["link_round_trip_us"].get<double>());
 }
 
+/// Some figures of the engine on each line, in the order of figures().
+std::string engine_text(const Json& engine) {
+    constexpr size_t kOnALine = 4;
+    std::string lines;
+    size_t shown = 0;
+    for (const translate::Figure& figure : translate::figures({})) {
+        auto found = engine.find(figure.name);
+        if (found == engine.end()) continue;
+        lines += shown++ % kOnALine == 0 ? fmt::format("{}  engine: ", shown == 1 ? "" : "\n") : ", ";
+        lines += fmt::format("{} {}", figure.name, found->get<uint64_t>());
+    }
+    return lines.empty() ? lines : lines + "\n";
+}
+
 }  // namespace
 
 Json status_json(const vmm::VmStatus& status) {
@@ -74,6 +88,8 @@ Json status_json(const vmm::VmStatus& status) {
                        {"disk_reads", status.traffic.disk_reads},
                        {"disk_writes", status.traffic.disk_writes},
                        {"disk_errors", status.traffic.disk_errors}};
+    for (const translate::Figure& figure : translate::figures(status.engine))
+        json["engine"][std::string(figure.name)] = figure.value;
     json["entries"] = Json::object();
     for (const vmm::VmStatus::Kind& kind : status.entries)
         json["entries"][kind.name] = {{"count", kind.entries}, {"bytes", kind.bytes}};
@@ -104,6 +120,7 @@ std::string status_text(const Json& status) {
     }
     lines += fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
                          number("log_position"), number("state_hashes"));
+    lines += engine_text(status.value("engine", Json::object()));
     if (!text("console").empty()) lines += fmt::format("  console at {}\n", text("console"));
     if (!text("recording").empty()) lines += fmt::format("  recorded to {}\n", text("recording"));
     return lines;

@@ -124,6 +124,12 @@ Result<void> write_file_atomically(const std::string& path, ByteSpan content) {
     return {};
 }
 
+Result<void> append_to_file(const std::string& path, ByteSpan content) {
+    FileDescriptor file(open(path.c_str(), O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC));
+    if (!file) return file_error("write", path, errno);
+    return write_all(file.get(), content, path);
+}
+
 Result<void> make_folders(const std::string& path) {
     std::error_code failure;
     std::filesystem::create_directories(path, failure);

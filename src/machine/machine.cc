@@ -63,6 +63,10 @@ class MachineImpl : public Machine, public bus::IcountSource {
     StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override { return board_.unanswered(); }
     std::string describe() const override;
+    translate::EngineReport engine_report() const override { return vcpu_->report(); }
+    void set_code_visitor(translate::CodeVisitor visitor) override {
+        vcpu_->set_code_visitor(std::move(visitor));
+    }
 
   private:
     uint64_t hash_registers() const { return cpu::hash(cpu_.state); }

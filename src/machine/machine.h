@@ -15,6 +15,7 @@
 #include "bus/device.h"
 #include "record/entry.h"
 #include "translate/engine_options.h"
+#include "translate/engine_report.h"
 
 namespace lockstep::machine {
 
@@ -100,6 +101,10 @@ class Machine {
     virtual std::vector<bus::Output> unanswered() const = 0;
     /// Registers and devices as text, for dumps.
     virtual std::string describe() const = 0;
+    /// What the engine did for this machine. It depends on the host's timing, too.
+    virtual translate::EngineReport engine_report() const = 0;
+    /// See translate::Vcpu::set_code_visitor().
+    virtual void set_code_visitor(translate::CodeVisitor visitor) = 0;
 
     static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
                                                    const translate::EngineOptions& options,

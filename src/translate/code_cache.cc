@@ -48,6 +48,10 @@ HostCode CodeCache::room(Part part, bool transient) const {
     return {scratch, scratch + kLargestPart};
 }
 
+HostCode CodeCache::used(Part part) const {
+    return {part == Part::kHot ? base_ + kBlocksOffset : border(), free_[static_cast<size_t>(part)]};
+}
+
 Block& CodeCache::new_block(bool transient) {
     if (!transient) return blocks_.add({});
     transient_block_ = {};

@@ -15,6 +15,7 @@
 
 #include "base/strong.h"
 #include "memory/large_array.h"
+#include "translate/engine_report.h"
 
 namespace lockstep::translate {
 
@@ -170,6 +171,11 @@ class CodeCache {
 
     /// Where the next block's part goes: from the first free byte to the end of what there is for such parts.
     HostCode room(Part part, bool transient) const;
+    /// What blocks occupy: from the first byte that there is for such parts to the first free one.
+    HostCode used(Part part) const;
+    CodeUse use_of(Part part) const {
+        return {used(part).size(), used(part).size() + room(part, false).size()};
+    }
     /// The next block begins behind these two.
     void use(const Block& block) {
         for (size_t part = 0; part < kParts; ++part) free_[part] = block.code[part].end;

@@ -16,6 +16,7 @@ struct EngineOptions {
     bool superblocks = true;     ///< a block goes on behind a conditional branch that isn't taken
     bool shared_lookups = true;  ///< accesses by the same registers share one look-up of their page
     bool inline_system = true;   ///< common system instructions are translated instead of interpreted
+    bool perf_map = false;       ///< whoever makes the machine lists its code for profilers (vmm/perf_map.h)
 };
 
 }  // namespace lockstep::translate

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cpu/float_state.h"
+#include "translate/code_pieces.h"
 #include "translate/vcpu_impl.h"
 #include "x86/control.h"
 
@@ -55,6 +56,7 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
 }
 
 Vcpu::Impl::~Impl() {
+    if (code_visitor) visit_blocks(cache, code_visitor);
     cpu.mmu.set_listener(nullptr);
     table.clear();
 }
@@ -350,6 +352,14 @@ VcpuExit Vcpu::run(Icount until) { return impl_->run(until); }
 void Vcpu::request_stop() { impl_->faults.request_stop(); }
 Icount Vcpu::icount() const { return impl_->cpu.state.icount; }
 void Vcpu::state_replaced() { impl_->forget_everything(); }
-const VcpuCounters& Vcpu::counters() const { return impl_->counters; }
+
+EngineReport Vcpu::report() const {
+    return {impl_->counters, impl_->cache.use_of(Part::kHot), impl_->cache.use_of(Part::kCold)};
+}
+
+void Vcpu::set_code_visitor(CodeVisitor visitor) {
+    impl_->code_visitor = std::move(visitor);
+    if (impl_->code_visitor) visit_fixed_code(impl_->cache, impl_->code_visitor);
+}
 
 }  // namespace lockstep::translate

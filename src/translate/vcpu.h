@@ -7,6 +7,7 @@
 #include "base/strong.h"
 #include "cpu/cpu.h"
 #include "translate/engine_options.h"
+#include "translate/engine_report.h"
 
 namespace lockstep::translate {
 
@@ -16,21 +17,6 @@ enum class VcpuExit : uint8_t {
     kHalted,       ///< HLT with no interrupt to take
     kTripleFault,  ///< the machine must be reset
     kPlatform,     ///< the platform asked to leave (a power-off or reset was written to a device)
-};
-
-/// Counts for the profile and the tests; no influence on the guest.
-struct VcpuCounters {
-    uint64_t blocks_translated = 0;
-    uint64_t blocks_copied = 0;
-    uint64_t instructions_translated = 0;
-    uint64_t dispatches = 0;
-    uint64_t memory_misses = 0;
-    uint64_t slow_accesses = 0;
-    uint64_t interpreted = 0;
-    uint64_t exceptions = 0;
-    uint64_t interrupts = 0;
-    uint64_t code_invalidations = 0;
-    uint64_t cache_flushes = 0;
 };
 
 class Vcpu {
@@ -49,7 +35,12 @@ class Vcpu {
 
     /// After the state in `cpu` was replaced (reset, restore): forgets everything derived from it.
     void state_replaced();
-    const VcpuCounters& counters() const;
+
+    /// On the thread of run(), and not during it, as all but request_stop().
+    EngineReport report() const;
+    /// From now on `visitor` is shown all host code, each piece once: trampolines now, blocks before they are
+    /// thrown away (state_replaced() does this, too), the last ones by the destructor.
+    void set_code_visitor(CodeVisitor visitor);
 
   private:
     struct Impl;

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "translate/block_copy.h"
+#include "translate/code_pieces.h"
 #include "translate/vcpu_impl.h"
 
 namespace lockstep::translate {
@@ -170,6 +171,7 @@ void Vcpu::Impl::forget_block(Block& block) {
 
 void Vcpu::Impl::flush_code() {
     ++counters.cache_flushes;
+    if (code_visitor) visit_blocks(cache, code_visitor);
     table.clear();
     kernel_chains.clear();
     cache.flush();

@@ -120,6 +120,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     JumpCache kernel_jumps;
     JumpIndex jump_index;
     VcpuCounters counters;
+    CodeVisitor code_visitor;
 
     Icount limit;                ///< of this entry
     VcpuExit leave_reason{};     ///< with Next::kLeave

@@ -146,6 +146,7 @@ class FileReplay : private bus::OutputSink {
         report.checkpoints = replayer_->checkpoints();
         report.divergence = replayer_->divergence();
         report.hash = machine_->hash();
+        report.engine = machine_->engine_report();
         report.complete = complete_;
         if (options_.stopped) options_.stopped(*machine_);
         return report;

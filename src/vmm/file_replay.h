@@ -37,6 +37,7 @@ struct ReplayReport {
     Icount icount;             ///< icount reached
     uint64_t checkpoints = 0;  ///< hashes that were equal
     machine::StateHash hash;   ///< of the machine at the end, memory included
+    translate::EngineReport engine;
     std::optional<Divergence> divergence;
     bool complete = false;  ///< the log was replayed to its end mark
     std::string problem;    ///< the log is damaged or cut behind what was replayed; empty: it isn't

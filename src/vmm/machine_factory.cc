@@ -4,6 +4,7 @@
 #include "host/disk_image.h"
 #include "host/files.h"
 #include "machine/boot.h"
+#include "vmm/perf_map.h"
 
 namespace lockstep::vmm {
 
@@ -34,7 +35,9 @@ Result<std::unique_ptr<machine::Machine>> RealMachineFactory::create(ByteSpan co
     ByteReader in(configuration);
     machine::MachineConfig config = TRY(machine::MachineConfig::load(in));
     ram_bytes = config.memory_bytes;
-    return machine::Machine::create(config, options, sink);
+    std::unique_ptr<machine::Machine> machine = TRY(machine::Machine::create(config, options, sink));
+    if (options.perf_map) write_perf_map(*machine);
+    return machine;
 }
 
 }  // namespace lockstep::vmm

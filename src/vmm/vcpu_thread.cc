@@ -221,7 +221,26 @@ void VcpuThread::entry_made(LogPos position, record::Entry entry) {
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     produce(OutputMade{position, std::move(output), true, host::monotonic_ns()}, Urgency::kAtOnce);
 }
-void VcpuThread::progress(Icount icount) { produce(ProgressMade{icount}, Urgency::kCanWait); }
+void VcpuThread::progress(Icount icount) {
+    publish_engine_report();
+    produce(ProgressMade{icount}, Urgency::kCanWait);
+}
+
+void VcpuThread::replayed() {
+    publish_engine_report();
+    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()}, Urgency::kAtOnce);
+}
+
+void VcpuThread::publish_engine_report() {
+    translate::EngineReport report = machine_->engine_report();
+    std::lock_guard lock(engine_mutex_);
+    engine_report_ = report;
+}
+
+translate::EngineReport VcpuThread::engine_report() const {
+    std::lock_guard lock(engine_mutex_);
+    return engine_report_;
+}
 
 // --- The thread ---
 
@@ -323,9 +342,7 @@ void VcpuThread::replay_step() {
     for (record::Entry& entry : chunk.entries) {
         result = replayer_->apply(entry);
         if (result != ReplayResult::kDone) break;
-        if (++applied % kReplayBatch == 0)
-            produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()},
-                    Urgency::kAtOnce);
+        if (++applied % kReplayBatch == 0) replayed();
     }
     if (result == ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
     after_replay(result);
@@ -337,7 +354,7 @@ void VcpuThread::after_replay(ReplayResult result) {
         produce(*replayer_->divergence(), Urgency::kAtOnce);
         return;
     }
-    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()}, Urgency::kAtOnce);
+    replayed();
     if (result == ReplayResult::kPowerOff || result == ReplayResult::kEnded) {
         mode_ = Mode::kOff;
         produce(GuestOff{}, Urgency::kAtOnce);

@@ -114,6 +114,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void report(std::function<void()> work);
     /// What was made since the last call.
     std::vector<Produced> take();
+    /// What the engine did up to the last progress.
+    translate::EngineReport engine_report() const;
 
   private:
     enum class Mode : uint8_t { kIdle, kLive, kReplaying, kOff };
@@ -129,7 +131,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     enum class Urgency : uint8_t { kCanWait, kAtOnce };
     void produce(Produced produced, Urgency urgency);
     void hand_over_entries(uint64_t now_ns);
+    void replayed();
     void after_replay(ReplayResult result);
+    void publish_engine_report();
 
     void output(bus::Output output) override;
     void entry_made(LogPos position, record::Entry entry) override;
@@ -166,6 +170,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::vector<Produced> produced_;
     bool notified_ = false;         ///< since the last take()
     bool entries_waiting_ = false;  ///< some of produced_
+
+    mutable std::mutex engine_mutex_;  // guards what follows
+    translate::EngineReport engine_report_;
 
     std::thread thread_;
 };

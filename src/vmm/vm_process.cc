@@ -151,6 +151,7 @@ VmStatus VmProcess::status() const {
     }
     status.checkpoints = checkpoints_;
     status.traffic = backends_->traffic();
+    status.engine = vcpu_->engine_report();
     status.console = backends_->console_place();
     status.recording = recording_ && recording_->has_begun() ? recording_->path() : "";
     status.uptime_ms = (loop_.now_ns() - started_ns_) / host::kNsPerMs;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "replica/replica.h"
+#include "translate/engine_report.h"
 #include "vmm/backends.h"
 #include "vmm/log_meter.h"
 #include "vmm/output_gate.h"
@@ -32,6 +33,7 @@ struct VmStatus {
     uint64_t link_round_trip_ns = 0;  ///< of the logging link, by the kernel; 0: not known
     uint64_t checkpoints = 0;         ///< state hashes made (owner) or found equal (backup)
     Backends::Traffic traffic;
+    translate::EngineReport engine;
     std::string console;     ///< where to attach
     std::string recording;   ///< path; empty: none
     uint64_t uptime_ms = 0;  ///< of this process

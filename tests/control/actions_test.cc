@@ -132,6 +132,25 @@ TEST(Actions, StatusShowsAVmThatRunsAlone) {
     EXPECT_EQ(vm.ask({{"action", "console"}})["console"], status["console"]);
 }
 
+TEST(Actions, StatusShowsWhatTheEngineDid) {
+    RunningVm vm;
+    vm.start();
+    auto interpreted = [&vm] {
+        return vm.ask({{"action", "status"}})["engine"]["interpreted"].get<uint64_t>();
+    };
+    vm.run_until([&] { return interpreted() > 0; });
+    uint64_t before = interpreted();
+    vm.run_until([&] { return interpreted() > before; });
+    Json status = vm.ask({{"action", "status"}});
+    EXPECT_EQ(status["engine"].size(), translate::figures({}).size());
+    std::string text = status_text(status);
+    EXPECT_NE(text.find(fmt::format("interpreted {},", status["engine"]["interpreted"].get<uint64_t>())),
+              std::string::npos)
+        << text;
+    status.erase("engine");
+    EXPECT_EQ(status_text(status).find("engine"), std::string::npos);
+}
+
 TEST(Actions, PowerOffEndsTheVm) {
     RunningVm vm;
     vm.start();

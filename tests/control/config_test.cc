@@ -54,6 +54,7 @@ copied_blocks = false
 inline_system = false
 superblocks = false
 shared_lookups = false
+perf_map = true
 )";
 
 TEST(Config, EveryKeyIsRead) {
@@ -85,8 +86,10 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.hash_ms, 500u);
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);
-    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.jump_index || s.engine.dead_flags || s.engine.copied_blocks ||
-                 s.engine.inline_system || s.engine.superblocks || s.engine.shared_lookups);
+    EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.jump_index || s.engine.dead_flags ||
+                 s.engine.copied_blocks || s.engine.inline_system || s.engine.superblocks ||
+                 s.engine.shared_lookups);
+    EXPECT_TRUE(s.engine.perf_map);
 }
 
 TEST(Config, TheGoodExampleNamesEveryKeyOfTheTable) {

@@ -191,7 +191,7 @@ TEST_P(PagingTest, TheSameCodeAtSeveralAddresses) {
     EXPECT_EQ(machine.reg(cpu::kR8), 0u) << "visits that saw another address";
     EXPECT_EQ(machine.reg(cpu::kR13), 0u);
     if (GetParam().options.copied_blocks && GetParam().options.code_cache_bytes > kSmallCodeCache) {
-        EXPECT_GE(machine.vcpu->counters().blocks_copied, 3u * 3u);
+        EXPECT_GE(machine.vcpu->report().counters.blocks_copied, 3u * 3u);
     }
 }
 
@@ -217,7 +217,7 @@ TEST_P(PagingTest, APageThatIsAnotherOneAfterAFlush) {
         EXPECT_EQ(result(static_cast<unsigned>(round)), kFunctions * (1 + round % 2)) << round;
     // Each round has a call and a return for each function; without the index all of them are dispatched.
     constexpr uint64_t kBranches = 2 * kFunctions * kRounds;
-    uint64_t dispatches = machine.vcpu->counters().dispatches;
+    uint64_t dispatches = machine.vcpu->report().counters.dispatches;
     if (GetParam().name == "default") {
         EXPECT_LT(dispatches, kBranches * 2 / 3);
     }

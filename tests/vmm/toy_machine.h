@@ -47,6 +47,11 @@ class ToyMachine : public machine::Machine {
     machine::StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override;
     std::string describe() const override;
+    /// It interprets all there is.
+    translate::EngineReport engine_report() const override {
+        return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
+    }
+    void set_code_visitor(translate::CodeVisitor /*visitor*/) override {}
 
   private:
     struct Registers {

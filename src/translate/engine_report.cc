@@ -1,0 +1,24 @@
+#include "translate/engine_report.h"
+
+namespace lockstep::translate {
+
+std::vector<Figure> figures(const EngineReport& report) {
+    const VcpuCounters& counters = report.counters;
+    return {{"blocks_translated", counters.blocks_translated},
+            {"instructions_translated", counters.instructions_translated},
+            {"blocks_copied", counters.blocks_copied},
+            {"dispatches", counters.dispatches},
+            {"memory_misses", counters.memory_misses},
+            {"slow_accesses", counters.slow_accesses},
+            {"interpreted", counters.interpreted},
+            {"exceptions", counters.exceptions},
+            {"interrupts", counters.interrupts},
+            {"code_invalidations", counters.code_invalidations},
+            {"cache_flushes", counters.cache_flushes},
+            {"hot_code_bytes", report.hot.bytes},
+            {"hot_code_room", report.hot.room},
+            {"cold_code_bytes", report.cold.bytes},
+            {"cold_code_room", report.cold.room}};
+}
+
+}  // namespace lockstep::translate
