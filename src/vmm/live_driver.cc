@@ -141,6 +141,7 @@ LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock) {
 LiveDriver::Step LiveDriver::halted(uint64_t now_ns) {
     uint64_t guest_ns = machine_.guest_time_ns();
     uint64_t next_ns = machine_.next_timer_ns();
+    time_.halted(now_ns, guest_ns);
     uint64_t behind = time_.advance(now_ns, guest_ns);
     bool timer_due = next_ns <= guest_ns + behind;
     if (!timer_due && inputs_.empty()) {

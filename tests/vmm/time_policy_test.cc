@@ -31,6 +31,15 @@ struct BusyGuest {
             }
         }
     }
+    /// As the driver does: as many instructions as have lately taken 10 ms.
+    void run_slice(double instructions_per_ns) {
+        auto instructions = static_cast<double>(policy.instructions_in(10 * kMs));
+        auto ran_ns = static_cast<uint64_t>(instructions / instructions_per_ns);
+        host_ns += ran_ns;
+        guest_ns += instructions * static_cast<double>(rate) / 4294967296.0;
+        policy.ran(ran_ns, static_cast<uint64_t>(instructions));
+        if (auto better = policy.steer(host_ns, static_cast<uint64_t>(guest_ns), rate)) rate = *better;
+    }
     double error_ms() const {
         return (static_cast<double>(policy.target(host_ns)) - guest_ns) / static_cast<double>(kMs);
     }
@@ -65,6 +74,36 @@ TEST(TimePolicy, AnOutageIsCaughtUpWith) {
     EXPECT_NEAR(guest.error_ms(), 1000, 1);
     guest.run(300, 1.0);
     EXPECT_LT(std::abs(guest.error_ms()), 6);
+}
+
+TEST(TimePolicy, AGuestThatBecomesFastGainsLittleTime) {
+    BusyGuest guest;
+    guest.policy.start(guest.host_ns, 0, 0);
+    guest.run(200, 0.1);
+    double gained_ms = 0;
+    for (int slice = 0; slice < 40; ++slice) {
+        guest.run_slice(4.0);
+        gained_ms = std::max(gained_ms, -guest.error_ms());
+    }
+    EXPECT_LT(gained_ms, 25);
+}
+
+TEST(TimePolicy, AHaltedGuestsLeadIsTakenBackSlowly) {
+    TimePolicy policy;
+    policy.start(1000 * kMs, 0, 0);
+    policy.halted(1100 * kMs, 120 * kMs);
+    EXPECT_EQ(policy.advance(1100 * kMs, 120 * kMs), 0u);
+    EXPECT_EQ(policy.host_time_of(120 * kMs), 1100 * kMs);
+    EXPECT_EQ(policy.host_time_of(123 * kMs), 1104 * kMs) << "3 ms of sleep are 4 ms, not 23";
+    EXPECT_EQ(policy.target(1104 * kMs), 123 * kMs);
+    EXPECT_EQ(policy.host_time_of(180 * kMs), 1180 * kMs) << "after 80 ms the lead is gone";
+    EXPECT_EQ(policy.target(1180 * kMs), 180 * kMs);
+    EXPECT_EQ(policy.host_time_of(500 * kMs), 1500 * kMs);
+    policy.halted(1140 * kMs, 160 * kMs);
+    EXPECT_EQ(policy.target(1140 * kMs), 160 * kMs) << "a lead that grows again";
+    EXPECT_EQ(policy.host_time_of(163 * kMs), 1144 * kMs);
+    policy.halted(1300 * kMs, 290 * kMs);
+    EXPECT_EQ(policy.advance(1300 * kMs, 290 * kMs), 10 * kMs) << "one that is behind still jumps";
 }
 
 TEST(TimePolicy, AHaltedGuestJumpsToItsTargetAndNeverBack) {
