@@ -103,6 +103,7 @@ constexpr Row kRows[] = {
     {"vm", "initrd", "path", "the initial RAM disk", Need::kOptional, LOCKSTEP_SET(initrd, path())},
     {"vm", "command_line", "text", "the kernel's command line", Need::kOptional, LOCKSTEP_SET(command_line, text())},
     {"vm", "memory", "size", "the guest's memory, a multiple of 2 MiB", Need::kRequired, set_memory},
+    {"vm", "low_latency", "true or false", "the host's processors stay awake while the guest has traffic (true)", Need::kOptional, LOCKSTEP_SET(low_latency, flag())},
     {"disk", "path", "path", "a raw image", Need::kRequired, LOCKSTEP_SET(disks.back().path, path())},
     {"disk", "serial", "text", "a serial number for the guest, at most 20 characters", Need::kOptional, set_serial},
     {"disk", "read_only", "true or false", "the guest can't write to it (false)", Need::kOptional, LOCKSTEP_SET(disks.back().read_only, flag())},

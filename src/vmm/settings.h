@@ -86,6 +86,7 @@ struct VmSettings {
     std::string initrd;  ///< path; empty: none
     std::string command_line;
     uint64_t memory_bytes = 0;
+    bool low_latency = true;  ///< keep the host's processors awake while there is traffic
     std::vector<DiskSettings> disks;
     std::vector<NetworkSettings> networks;
     ConsoleSettings console;
@@ -94,7 +95,7 @@ struct VmSettings {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(name, kernel, initrd, command_line, memory_bytes, disks, networks, console, protection);
+        codec(name, kernel, initrd, command_line, memory_bytes, low_latency, disks, networks, console, protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.superblocks,
               engine.shared_lookups, engine.inline_system, engine.perf_map);

@@ -97,6 +97,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint64_t waiting_input() const { return waiting_input_; }
     /// Whether entries and progress of a live guest are worth a wake-up.
     void want_entries(bool wanted) { entries_wanted_ = wanted; }
+    /// Where the thread ran last; -1: nowhere yet.
+    int processor() const { return processor_; }
     /// Time between two checkpoints of a live guest; 0: none.
     void set_hash_period(uint64_t ns);
     /// `done` is reported when the guest stands still, with its icount.
@@ -155,9 +157,11 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool paused_ = false;
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
+    bool woke_up_ = false;  ///< the thread has slept since the last input
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<bool> entries_wanted_ = true;
+    std::atomic<int> processor_ = -1;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 
     std::mutex work_mutex_;  // guards what follows

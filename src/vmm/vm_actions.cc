@@ -215,8 +215,10 @@ void VmProcess::carry_out(replica::ReplayLog& action) {
         replica_->on_divergence(now_ms(), action.first, complete_, 0);
         return act();
     }
-    for (const record::Entry& entry : entries.value())
+    for (const record::Entry& entry : entries.value()) {
         log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
+        if (entry.kind == record::EntryKind::kNetworkReceive) cpu_latency_.traffic();
+    }
     vcpu_->replay({entries.take(), action.complete});
 }
 

@@ -35,6 +35,7 @@ void VmProcess::crash() {
 // --- What the vCPU thread made ---
 
 void VmProcess::drain_vcpu() {
+    placement_.keep_off(vcpu_->processor());
     for (Produced& produced : vcpu_->take()) {
         std::visit([this](auto& made) { take(made); }, produced);
         act();
@@ -68,7 +69,10 @@ void VmProcess::take(EntryMade& made) {
 }
 
 void VmProcess::take(OutputMade& made) {
-    if (made.live) return gate_->made(made.position, made.made_ns, std::move(made.output));
+    if (made.live) {
+        if (made.output.kind == bus::OutputKind::kPackets) cpu_latency_.traffic();
+        return gate_->made(made.position, made.made_ns, std::move(made.output));
+    }
     backends_->show(made.output);
     if (made.output.kind == bus::OutputKind::kPackets) remember_packets(std::move(made.output));
 }
@@ -101,6 +105,7 @@ void VmProcess::take(GuestOff&) {
 // --- What the host brings ---
 
 void VmProcess::add_input(Input input) {
+    if (input.kind == record::EntryKind::kNetworkReceive) cpu_latency_.traffic();
     vcpu_->add_input(std::move(input));
     if (vcpu_->waiting_input() > kManyInputs) {
         backends_->pause_inputs();

@@ -22,8 +22,10 @@
 #include <string>
 
 #include "host/arbiter.h"
+#include "host/cpu_latency.h"
 #include "host/event_loop.h"
 #include "host/runtime_folder.h"
+#include "host/thread_placement.h"
 #include "replica/replica.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
@@ -177,6 +179,8 @@ class VmProcess {
     Bytes configuration_;
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 
+    host::CpuLatency cpu_latency_;
+    host::ThreadPlacement placement_;  ///< of the I/O thread
     std::unique_ptr<Backends> backends_;
     std::unique_ptr<host::Arbiter> arbiter_;
     std::optional<replica::Replica> replica_;

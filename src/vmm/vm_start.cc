@@ -61,6 +61,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
       folder_(std::move(folder)),
       ended_(std::move(ended)),
       self_(random_number()),
+      cpu_latency_(loop, settings.low_latency),
       started_ns_(loop.now_ns()) {
     vcpu_ = std::make_unique<VcpuThread>(factory_, [this] {
         loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
