@@ -19,6 +19,12 @@ constexpr size_t kReplayBatch = 256;
 /// Between two looks of the I/O thread at the icount of a guest that makes no entries.
 constexpr uint64_t kProgressNs = 10'000'000;
 
+/// Between two reports of a replay: chunks are as short as a packet, and nobody waits for the report of one.
+constexpr uint64_t kReplayedNs = 2'000'000;
+
+/// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
+constexpr uint64_t kLongSleepNs = 500'000;
+
 /// Inputs that come through add_input(), unlike the corrections of time.
 bool is_from_outside(record::EntryKind kind) {
     return record::entry_class(kind) == record::EntryClass::kInput && kind != record::EntryKind::kTimeRate &&
@@ -218,8 +224,8 @@ void VcpuThread::output(bus::Output output) {
 void VcpuThread::entry_made(LogPos position, record::Entry entry) {
     bool from_outside = is_from_outside(entry.kind);
     if (from_outside) waiting_input_ -= entry.payload.size();
-    // What wakes up the guest mostly has an answer. By then the backup has the input and is awake, and what is
-    // done for the answer's entry is warm in the caches: it comes back 60 us sooner.
+    // What wakes up the guest after a long sleep mostly has an answer. By then the backup has the input and
+    // is awake, and what is done for the answer's entry is warm in the caches: it comes back 60 us sooner.
     bool at_once = from_outside && entries_wanted_ && std::exchange(woke_up_, false);
     produce(EntryMade{position, std::move(entry)}, at_once ? Urgency::kAtOnce : Urgency::kCanWait);
 }
@@ -232,8 +238,15 @@ void VcpuThread::progress(Icount icount) {
 }
 
 void VcpuThread::replayed() {
-    publish_engine_report();
-    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()}, Urgency::kAtOnce);
+    uint64_t now_ns = host::monotonic_ns();
+    bool due = now_ns >= replayed_ns_ + kReplayedNs;
+    if (due) {
+        replayed_ns_ = now_ns;
+        publish_engine_report();
+    }
+    unreported_ = !due;
+    produce(Replayed{replayer_->position(), machine_->icount(), replayer_->checkpoints()},
+            due ? Urgency::kAtOnce : Urgency::kCanWait);
 }
 
 void VcpuThread::publish_engine_report() {
@@ -319,7 +332,7 @@ void VcpuThread::live_step() {
             break;
         case LiveDriver::Next::kSleep:
             wait_until(step.wake_ns);
-            woke_up_ = true;
+            woke_up_ = host::monotonic_ns() - after >= kLongSleepNs;
             break;
         case LiveDriver::Next::kPowerOff:
             mode_ = Mode::kOff;
@@ -339,7 +352,9 @@ void VcpuThread::rest(uint64_t ran_ns) {
 
 void VcpuThread::replay_step() {
     if (chunks_.empty()) {
-        wait_until(~uint64_t{0});
+        wait_until(unreported_ ? replayed_ns_ + kReplayedNs : ~uint64_t{0});
+        bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kReplayedNs;
+        if (due) replayed();
         return;
     }
     ReplayChunk chunk = std::move(chunks_.front());

@@ -157,7 +157,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool paused_ = false;
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
-    bool woke_up_ = false;  ///< the thread has slept since the last input
+    bool woke_up_ = false;      ///< from a long sleep; no input came since
+    uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
+    bool unreported_ = false;   ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<bool> entries_wanted_ = true;
