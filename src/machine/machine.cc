@@ -39,7 +39,8 @@ class MachineImpl : public Machine, public bus::IcountSource {
     ~MachineImpl() override { vcpu_.reset(); }  // it refers to the processor
 
     Stop run(Icount until) override;
-    void request_stop() override { vcpu_->request_stop(); }
+    void request_stop(translate::StopUrgency urgency) override { vcpu_->request_stop(urgency); }
+    void set_glance(uint64_t instructions) override { vcpu_->set_glance(instructions); }
 
     // During construction of the board there is no processor yet: nothing has been retired.
     Icount icount() const override { return counter_ ? counter_->icount() : Icount(0); }

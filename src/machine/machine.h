@@ -16,6 +16,7 @@
 #include "record/entry.h"
 #include "translate/engine_options.h"
 #include "translate/engine_report.h"
+#include "translate/stop_urgency.h"
 
 namespace lockstep::machine {
 
@@ -76,7 +77,10 @@ class Machine {
     /// Runs until `until` at the latest. Any exception of time, device or interrupt inside is handled here.
     virtual Stop run(Icount until) = 0;
     /// Makes run() return soon. May be called from a signal handler or another thread.
-    virtual void request_stop() = 0;
+    virtual void request_stop(translate::StopUrgency urgency = translate::StopUrgency::kAtOnce) = 0;
+    /// From the next run() on a stop request is looked for after this many instructions at the latest, without
+    /// a signal.
+    virtual void set_glance(uint64_t instructions) = 0;
 
     virtual Icount icount() const = 0;
     /// Guest time (ns, see bus/virtual_clock.h) now, and of the next timer; ~0 where none is armed.

@@ -113,9 +113,11 @@ void HostFaults::leave_thread() {
     current = nullptr;
 }
 
-void HostFaults::request_stop() {
-    // A request that hasn't been taken yet has sent its signal, or is about to: one is enough for both.
-    if (stop_.exchange(true)) return;
+void HostFaults::request_stop(StopUrgency urgency) {
+    stop_.store(true);
+    if (urgency == StopUrgency::kAtGlance) return;
+    // A request that hasn't been taken yet has sent its signal, or is about to: one is enough for all.
+    if (signalled_.exchange(true)) return;
     if (in_thread_.load()) pthread_kill(thread_, stop_signal());
 }
 

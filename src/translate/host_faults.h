@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "translate/code_cache.h"
+#include "translate/stop_urgency.h"
 #include "translate/trampolines.h"
 
 namespace lockstep::translate {
@@ -30,10 +31,13 @@ class HostFaults {
     void enter_thread();
     void leave_thread();
     /// Makes translated code leave soon; sticks until take_stop().
-    void request_stop();
+    void request_stop(StopUrgency urgency);
     bool stop_requested() const { return stop_.load(); }
     /// Whoever asks from here on is heard again; what was done before an earlier request is seen.
-    void take_stop() { stop_.exchange(false); }
+    void take_stop() {
+        signalled_.exchange(false);
+        stop_.exchange(false);
+    }
 
   private:
     friend void handle_fault(int signal, void* info, void* context);
@@ -42,6 +46,7 @@ class HostFaults {
     CodeCache& cache_;
     const Trampolines& trampolines_;
     std::atomic<bool> stop_{false};
+    std::atomic<bool> signalled_{false};  ///< for the present request
     std::atomic<bool> in_thread_{false};
     pthread_t thread_{};
 };

@@ -18,7 +18,6 @@ constexpr size_t kX87Bytes = 160;
 /// Host code for each slot of a direct target: less than there is in any program.
 constexpr uint64_t kCodeBytesOfATarget = 512;
 /// The longest single run of translated code; keeps the counter far from the stop bias.
-constexpr uint64_t kLongestRun = uint64_t{1} << 40;
 
 template <size_t... Index>
 std::array<JumpCache, sizeof...(Index)> make_jump_caches(const uint8_t* miss, std::index_sequence<Index...>) {
@@ -89,7 +88,7 @@ std::optional<VcpuExit> Vcpu::Impl::reason_to_leave(Icount until) {
     Icount now = cpu.state.icount;
     Icount end = std::min(until, cpu.platform.next_event());
     if (now >= end) return VcpuExit::kReached;
-    limit = std::min(end, now + kLongestRun);
+    limit = std::min(end, now + glance);
     bool takes_interrupt = (cpu.state.rflags & cpu::kFlagIf) && cpu.platform.interrupt_pending();
     if (cpu.state.halted && !takes_interrupt) return VcpuExit::kHalted;
     return std::nullopt;
@@ -349,7 +348,10 @@ void Vcpu::Impl::forget_everything() {
 Vcpu::Vcpu(cpu::Cpu& cpu, const EngineOptions& options) : impl_(std::make_unique<Impl>(cpu, options)) {}
 Vcpu::~Vcpu() = default;
 VcpuExit Vcpu::run(Icount until) { return impl_->run(until); }
-void Vcpu::request_stop() { impl_->faults.request_stop(); }
+void Vcpu::request_stop(StopUrgency urgency) { impl_->faults.request_stop(urgency); }
+void Vcpu::set_glance(uint64_t instructions) {
+    impl_->glance = std::clamp<uint64_t>(instructions, 1, kLongestRun);
+}
 Icount Vcpu::icount() const { return impl_->cpu.state.icount; }
 void Vcpu::state_replaced() { impl_->forget_everything(); }
 

@@ -8,6 +8,7 @@
 #include "cpu/cpu.h"
 #include "translate/engine_options.h"
 #include "translate/engine_report.h"
+#include "translate/stop_urgency.h"
 
 namespace lockstep::translate {
 
@@ -29,7 +30,10 @@ class Vcpu {
     VcpuExit run(Icount until);
     /// Makes run() return kRequested soon (at a block end). For other threads and signal handlers; sticks
     /// until taken.
-    void request_stop();
+    void request_stop(StopUrgency urgency = StopUrgency::kAtOnce);
+    /// From the next run() on a stop request is looked for after this many instructions at the latest,
+    /// without a signal.
+    void set_glance(uint64_t instructions);
     /// The exact icount now; valid inside Platform calls too.
     Icount icount() const;
 

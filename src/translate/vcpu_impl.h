@@ -39,6 +39,9 @@ struct MemoryAccess {
     bool stack = false;  ///< by SS: non-canonical addresses raise #SS
 };
 
+/// Bounds the counter.
+inline constexpr uint64_t kLongestRun = uint64_t{1} << 40;
+
 struct Vcpu::Impl : cpu::TlbListener {
     Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options);
     ~Impl() override;
@@ -122,9 +125,10 @@ struct Vcpu::Impl : cpu::TlbListener {
     VcpuCounters counters;
     CodeVisitor code_visitor;
 
-    Icount limit;                ///< of this entry
-    VcpuExit leave_reason{};     ///< with Next::kLeave
-    uint32_t pending_chain = 0;  ///< exit record of the direct branch that led to state.rip
+    Icount limit;                   ///< of this entry
+    uint64_t glance = kLongestRun;  ///< instructions between two looks for a stop request
+    VcpuExit leave_reason{};        ///< with Next::kLeave
+    uint32_t pending_chain = 0;     ///< exit record of the direct branch that led to state.rip
     bool has_pending_chain = false;
     bool pending_jump = false;       ///< an indirect branch led to state.rip
     bool pending_direct = false;     ///< a direct branch through an empty slot led to state.rip

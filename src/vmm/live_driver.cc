@@ -116,7 +116,7 @@ Stop LiveDriver::run(Icount until) {
     return stop;
 }
 
-LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock) {
+LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock, uint64_t glance_ns) {
     if (off_) return {Next::kPowerOff};
     uint64_t before = clock();
     if (may_deliver_) {
@@ -128,6 +128,7 @@ LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock) {
         steer(before);
         checkpoint_if_due(before);
     }
+    machine_.set_glance(glance_ns == kNoGlance ? kNoGlance : time_.instructions_in(glance_ns));
     Icount from = machine_.icount();
     Stop stop = run(from + time_.instructions_in(options_.slice_ns));
     uint64_t after = clock();

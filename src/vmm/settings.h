@@ -95,7 +95,8 @@ struct VmSettings {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(name, kernel, initrd, command_line, memory_bytes, low_latency, disks, networks, console, protection);
+        codec(name, kernel, initrd, command_line, memory_bytes, low_latency, disks, networks, console,
+              protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.superblocks,
               engine.shared_lookups, engine.inline_system, engine.perf_map);

@@ -22,6 +22,10 @@ constexpr uint64_t kProgressNs = 10'000'000;
 /// Between two reports of a replay: chunks are as short as a packet, and nobody waits for the report of one.
 constexpr uint64_t kReplayedNs = 2'000'000;
 
+/// While inputs come, the machine looks for them itself: that is cheaper than a signal for each.
+constexpr uint64_t kGlanceNs = 50'000;
+constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
+
 /// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
 constexpr uint64_t kLongSleepNs = 500'000;
 
@@ -51,17 +55,20 @@ VcpuThread::~VcpuThread() {
 // --- Work from the I/O thread ---
 
 /// A sleeping thread is woken up, a running machine is stopped; one that has other work sees to this as well.
-void VcpuThread::post(Work work) {
+void VcpuThread::post(Work work, Hurry hurry) {
     machine::Machine* running = nullptr;
+    auto urgency = translate::StopUrgency::kAtOnce;
     {
         std::lock_guard lock(work_mutex_);
         work_.push_back(std::move(work));
+        if (busy_ && hurry == Hurry::kNo) return;
         if (busy_) running = stoppable_;
+        if (watchful_) urgency = translate::StopUrgency::kAtGlance;
     }
     // The machine lives until the destructor, and that is on this thread. The signal comes without the lock,
     // for which its receiver would have to wait.
     if (running)
-        running->request_stop();
+        running->request_stop(urgency);
     else
         work_changed_.notify_one();
 }
@@ -110,13 +117,14 @@ void VcpuThread::start_replay(LogPos position) {
 
 void VcpuThread::replay(ReplayChunk chunk) {
     auto shared = std::make_shared<ReplayChunk>(std::move(chunk));
-    post([this, shared] { chunks_.push_back(std::move(*shared)); });
+    post([this, shared] { chunks_.push_back(std::move(*shared)); }, Hurry::kNo);
 }
 
 void VcpuThread::add_input(Input input) {
     auto shared = std::make_shared<Input>(std::move(input));
     waiting_input_ += shared->payload.size();
     post([this, shared] {
+        last_input_ns_ = host::monotonic_ns();
         if (live_)
             live_->add_input(std::move(*shared));
         else
@@ -292,11 +300,13 @@ void VcpuThread::main() {
 bool VcpuThread::run_work() {
     for (;;) {
         std::vector<Work> work;
+        bool watchful = mode_ == Mode::kLive && host::monotonic_ns() - last_input_ns_ < kWatchfulNs;
         {
             std::lock_guard lock(work_mutex_);
             if (stopping_) return false;
             work.swap(work_);
             busy_ = work.empty();
+            watchful_ = watchful;
         }
         if (work.empty()) return true;
         for (Work& one : work) one();
@@ -323,7 +333,7 @@ void VcpuThread::live_step() {
         return;
     }
     uint64_t before = host::monotonic_ns();
-    LiveDriver::Step step = live_->step(host::monotonic_ns);
+    LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance);
     uint64_t after = host::monotonic_ns();
     hand_over_entries(after);
     switch (step.next) {

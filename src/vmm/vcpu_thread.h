@@ -124,7 +124,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     using Work = std::function<void()>;
 
     void main();
-    void post(Work work);
+    /// Whether a running machine is stopped for new work, or may end what it does first.
+    enum class Hurry : uint8_t { kYes, kNo };
+    void post(Work work, Hurry hurry = Hurry::kYes);
     bool run_work();
     void wait_until(uint64_t wake_ns);
     void live_step();
@@ -157,6 +159,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool paused_ = false;
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
+    uint64_t last_input_ns_ = 0;
     bool woke_up_ = false;      ///< from a long sleep; no input came since
     uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
     bool unreported_ = false;   ///< it has gone on since
@@ -169,7 +172,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::mutex work_mutex_;  // guards what follows
     std::condition_variable work_changed_;
     std::vector<Work> work_;
-    bool busy_ = false;  ///< the machine runs, or is about to
+    bool busy_ = false;      ///< the machine runs, or is about to
+    bool watchful_ = false;  ///< and looks for new work without a signal
     machine::Machine* stoppable_ = nullptr;
 
     std::mutex produced_mutex_;  // guards what follows

@@ -116,6 +116,40 @@ TEST(Machine, AStopMayBeAskedForByAnotherThread) {
     EXPECT_EQ(again.machine->hash(), guest.machine->hash());
 }
 
+TEST(Machine, AStopWithoutASignalIsSeenAtTheNextGlance) {
+    Guest guest(SMALL_KERNEL(count));
+    guest.machine->set_glance(1000);
+    std::thread other([&] { guest.machine->request_stop(translate::StopUrgency::kAtGlance); });
+    EXPECT_EQ(guest.run(~uint64_t{0} >> 8), Stop::kRequested);
+    other.join();
+    // A request that can wait doesn't swallow one that can't.
+    guest.machine->set_glance(~uint64_t{0});
+    guest.machine->request_stop(translate::StopUrgency::kAtGlance);
+    guest.machine->request_stop();
+    EXPECT_EQ(guest.run(~uint64_t{0} >> 8), Stop::kRequested);
+    std::thread another([&] {
+        guest.machine->request_stop(translate::StopUrgency::kAtGlance);
+        guest.machine->request_stop();
+    });
+    EXPECT_EQ(guest.run(~uint64_t{0} >> 8), Stop::kRequested);
+    another.join();
+}
+
+TEST(Machine, GlancesChangeNothing) {
+    Guest reference(SMALL_KERNEL(timer));
+    ASSERT_EQ(reference.run_to_the_end(), Stop::kPowerOff);
+    StateHash hash = reference.machine->hash();
+    for (uint64_t glance : {1, 2, 3, 17, 1000}) {
+        SCOPED_TRACE(testing::Message() << "glance " << glance);
+        Guest guest(SMALL_KERNEL(timer));
+        guest.machine->set_glance(glance);
+        ASSERT_EQ(guest.run_to_the_end(), Stop::kPowerOff);
+        EXPECT_EQ(guest.sink.text, reference.sink.text);
+        EXPECT_EQ(guest.machine->icount(), reference.machine->icount());
+        EXPECT_EQ(guest.machine->hash(), hash);
+    }
+}
+
 TEST(Machine, TimerInterruptsComeAtTheSameInstructionsInEveryRun) {
     Guest reference(SMALL_KERNEL(timer));
     ASSERT_EQ(reference.run_to_the_end(), Stop::kPowerOff);
