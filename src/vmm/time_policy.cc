@@ -35,7 +35,8 @@ uint64_t TimePolicy::host_time_of(uint64_t guest_ns) const {
     if (without_lead >= lead_ends) return without_lead;
     uint64_t at_grant = target(lead_since_);
     if (guest_ns <= at_grant) return lead_since_;
-    return lead_since_ + (guest_ns - at_grant) * kLeadDecay / (kLeadDecay - 1);
+    return lead_since_ +
+           ((guest_ns - at_grant) * kLeadDecay + kLeadDecay - 2) / (kLeadDecay - 1);  // rounded up
 }
 
 uint64_t TimePolicy::advance(uint64_t host_ns, uint64_t guest_ns) const {

@@ -87,6 +87,7 @@ class RandomHost {
                 recording.position_at = driver.position();
             }
         }
+        driver.deliver_completions();  // a reset may have left no instruction since the last delivery
         driver.checkpoint(true);
         driver.end(record::EndReason::kStopped, "enough");
         recording.log = std::move(recorder.log);

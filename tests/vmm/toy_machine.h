@@ -35,7 +35,9 @@ class ToyMachine : public machine::Machine {
     ToyMachine(const ToyConfig& config, unsigned block, bus::OutputSink& sink);
 
     machine::Stop run(Icount until) override;
-    void request_stop(translate::StopUrgency) override { stop_requested_ = true; }
+    void request_stop(translate::StopUrgency = translate::StopUrgency::kAtOnce) override {
+        stop_requested_ = true;
+    }
     void set_glance(uint64_t) override {}
     Icount icount() const override { return state_.icount; }
     uint64_t guest_time_ns() const override { return clock_.tsc(state_.icount); }
