@@ -2,11 +2,9 @@
 //
 // Terms
 //   input   something that happened on the host and that the guest is to notice; it becomes an entry when it
-//   is
-//           delivered, with the icount of that moment.
+//           is delivered, with the icount of that moment.
 //   slice   the guest runs for some ms (slice_ns) at a time, so that time is steered, progress is reported
-//   and
-//           checkpoints are made even where nothing happens.
+//           and checkpoints are made even where nothing happens.
 //
 // Rule of delivery: entries of one icount take effect without the machine running in between, because that is
 // what a replay does. So once run() was called, nothing is delivered before an instruction has retired,
@@ -36,6 +34,11 @@ struct Input {
     uint16_t device;
     Bytes payload;
 };
+
+/// Inputs that others wait for: the guest's clients, or the guest.
+inline bool is_traffic(record::EntryKind kind) {
+    return kind == record::EntryKind::kNetworkReceive || kind == record::EntryKind::kDiskCompletion;
+}
 
 template <typename Payload>
 Input make_input(uint16_t device, const Payload& payload) {

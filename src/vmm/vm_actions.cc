@@ -217,7 +217,7 @@ void VmProcess::carry_out(replica::ReplayLog& action) {
     }
     for (const record::Entry& entry : entries.value()) {
         log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
-        if (entry.kind == record::EntryKind::kNetworkReceive) cpu_latency_.traffic();
+        if (is_traffic(entry.kind)) cpu_latency_.traffic();
     }
     vcpu_->replay({entries.take(), action.complete});
 }

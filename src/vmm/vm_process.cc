@@ -70,7 +70,9 @@ void VmProcess::take(EntryMade& made) {
 
 void VmProcess::take(OutputMade& made) {
     if (made.live) {
-        if (made.output.kind == bus::OutputKind::kPackets) cpu_latency_.traffic();
+        bool traffic = made.output.kind == bus::OutputKind::kPackets ||
+                       made.output.kind == bus::OutputKind::kDiskRequest;
+        if (traffic) cpu_latency_.traffic();
         return gate_->made(made.position, made.made_ns, std::move(made.output));
     }
     backends_->show(made.output);
@@ -105,7 +107,7 @@ void VmProcess::take(GuestOff&) {
 // --- What the host brings ---
 
 void VmProcess::add_input(Input input) {
-    if (input.kind == record::EntryKind::kNetworkReceive) cpu_latency_.traffic();
+    if (is_traffic(input.kind)) cpu_latency_.traffic();
     vcpu_->add_input(std::move(input));
     if (vcpu_->waiting_input() > kManyInputs) {
         backends_->pause_inputs();

@@ -2,12 +2,12 @@
 // one event loop.
 //
 //        vCPU thread                         I/O thread (the event loop)
-//     +---------------+   inputs      +-----------------------------------------+
-//     | Machine       | <------------ | Backends: disks, TAP, console, random   |
-//     |  LiveDriver or| --- log ----> | Replica: who may do what                |  <---> PairLink to the
-//     other side |  Replayer     | --- outputs-> | OutputGate: outputs wait here           |  ---->
-//     FileRecording
-//     +---------------+               +-----------------------------------------+  <---> Arbiter
+//     +---------------+   inputs      +--------------------------------------------+
+//     | Machine       | <------------ | Backends: disks, TAP, console, random      |
+//     |  LiveDriver or| --- log ----> | Replica: who may do what                   |  <---> PairLink to the
+//     |  Replayer     | --- outputs-> | OutputGate: outputs wait here              |        other side
+//     +---------------+               | CpuLatency, ThreadPlacement: wake-ups soon |  ----> FileRecording
+//                                     +--------------------------------------------+  <---> Arbiter
 //
 // Life cycle
 //     owner:   start_owner(): folder, backends, [arbiter: claim a term], machine -> runs
