@@ -3,11 +3,9 @@
 // The control socket (a JSON object a line) and the command line are views of it. A request names an action
 // and its arguments:
 //
-//     {"action": "protect", "host": "10.1.0.2:7700"}   ->   {"done": "VM web asks 10.1.0.2:7700 for a
-//     backup"}
+//     {"action": "protect", "host": "10.1.0.2:7700"}   ->   {"done": "VM web asks 10.1.0.2:7700 ..."}
 //     {"action": "status"}                             ->   {"name": "web", "state": "Protected", ...}
-//     {"action": "protect"} on a backup                ->   {"error": "protect is not possible on a backup;
-//     ..."}
+//     {"action": "protect"} on a backup                ->   {"error": "protect is not possible on ..."}
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,12 @@
 // The architectural TLB and the page walker. The rules of what an entry may be used for:
 //
 //   - `accessed` and `fetched` say how the page has been reached. An access of the other kind walks again,
-//   even
-//     where the accessed bit in memory is known to be set, so that what the TLB holds depends on the guest's
-//     own accesses and not on when its code was translated.
+//     even where the accessed bit in memory is known to be set, so that what the TLB holds depends on the
+//     guest's own accesses and not on when its code was translated.
 //   - An entry that lacks a permission never raises a fault by itself: the tables are walked first.
 //   - A second walk refreshes the entry. Where it takes something away, or finds another page, listeners hear
-//   that
-//     the old entry has gone. A walk that ends in a page fault drops the entry (Intel SDM vol. 3, 4.10.4.1).
+//     that the old entry has gone. A walk that ends in a page fault drops the entry (Intel SDM vol. 3,
+//     4.10.4.1).
 //   - Accessed and dirty bits are written when the whole walk has succeeded, and not before.
 //   - When the leaves of all spaces reach kMaxLeaves, everything is dropped: a bound on the host's memory
 //     that the guest's own accesses reach at the same instruction everywhere.

@@ -23,17 +23,14 @@
 //
 // Duties of the caller
 //   - one thread; a clock that goes on while the process is stopped (CLOCK_BOOTTIME), read for each call, and
-//   after
-//     the bytes that the call is about have been read from the socket; on_time() at least every heartbeat_ms
-//     / 2.
+//     after the bytes that the call is about have been read from the socket; on_time() at least every
+//     heartbeat_ms / 2.
 //   - actions in order, and all of them before the next event of the host (events of the VM may come in a
-//   group).
+//     group).
 //   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a
-//   channel that
-//     this side's system has closed as a proof that nothing leaves here any more.
+//     channel that this side's system has closed as a proof that nothing leaves here any more.
 //   - outputs in one queue in order of position; may_release() right before each leaves, above all before a
-//   write to
-//     a disk is submitted.
+//     write to a disk is submitted.
 //   - one channel at a time: on_channel_open() only in kSolo (after AskForBackup) and in kJoining.
 #pragma once
 

@@ -265,8 +265,8 @@ void BlockBuilder::emit_entries() {
     flags_in_slot_ = !flags_dead_ && !flags_are_used_first();
     Fixup over = nullptr;
     block_->entry = asm_.here();
-    if (flags_in_slot_ &&
-        !source_.transient) {  // the dispatcher, who enters that, has put them in both places
+    // A transient block is entered by the dispatcher alone, who has put the flags into both places.
+    if (flags_in_slot_ && !source_.transient) {
         save_flags();
         if (source_.checked) over = asm_.jmp_short();
     }

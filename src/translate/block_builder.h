@@ -1,9 +1,8 @@
 // Builds one translation block.
 //
 // HOST REGISTERS in translated code
-//     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases and slots of shared look-ups
-//     at
-//                one-byte displacements
+//     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases and slots of shared
+//                look-ups, all at one-byte displacements
 //     r11        the counter: -(instructions left) - 1; a block's head adds its length, >= 0 leaves
 //     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map
 //     r12 r13 r14   temporaries; at an exit r12 = exit record, r14 = address

@@ -5,8 +5,7 @@
 //     another page       of user code: through the target's slot (direct_targets.h); also where the target's
 //                        instruction reaches into another page
 //     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there
-//     compares r14
-//                        with its own pc
+//                        compares r14 with its own pc
 #include "base/check.h"
 #include "translate/block_builder.h"
 #include "translate/jump_cache.h"

@@ -303,7 +303,8 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     if (write) emit_sized(0x88, width, kHostR12, unit);
 }
 
-// Keeps track of whether RSP is a multiple of 8 across an instruction that is copied.
+// Keeps track of whether RSP is a multiple of 8 across an instruction that is copied. Only AND proves it: a
+// misaligned access that doesn't cross pages comes back from its test as well.
 void BlockBuilder::note_stack_pointer(const GuestInstruction& instruction) {
     const ZydisDecodedInstruction& decoded = instruction.decoded;
     for (unsigned i = 0; i < decoded.operand_count; ++i) {

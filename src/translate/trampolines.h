@@ -2,13 +2,13 @@
 //
 //     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target
 //     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of
-//     enter
+//                   enter
 //     indirect_miss where nothing is known of an indirect branch's target: exit with the record of kind
-//     kIndirect jump miss     the jump cache was wrong: looks into the jump index (jump_index.h), goes on in
-//     the block that
-//                   is there, or to indirect_miss. User code and kernel code have one each
+//                   kIndirect
+//     jump miss     the jump cache was wrong: looks into the jump index (jump_index.h), goes on in the block
+//                   that is there, or to indirect_miss. User code and kernel code have one each
 //     fault         where the signal handler sends a faulting instruction: exit with the record of kind
-//     kHostFault
+//                   kHostFault
 #pragma once
 
 #include "cpu/cpu_state.h"

@@ -42,7 +42,15 @@ void unstorable(Case& test_case) {
     std::memcpy(&test_case.state.fx.bytes[32], &value, 10);
 }
 
+/// The second of some pushes is the first that crosses pages.
+void misaligned_stack(Case& test_case) { test_case.state.gpr[kRsp] = kData + kPageSize + 11; }
+
 constexpr KnownCase kKnownCases[] = {
+    // What is known of one access by RSP says nothing of the next, unless RSP was aligned.
+    {"misaligned_pushes_across_pages", "\x50\x51\x52\x53", misaligned_stack},
+    {"misaligned_pops_across_pages", "\x58\x59\x5a\x5b",
+     [](Case& c) { c.state.gpr[kRsp] = kData + kPageSize - 13; }},
+    {"pushes_across_pages_after_and", "\x50\x48\x83\xe4\xf8\x51\x52\x53", misaligned_stack},
     // A page fault drops the TLB entry of its page, from which the bytes that follow were to be judged.
     {"fault_on_the_page_of_the_code", "\x80\x29\x01",
      [](Case& c) { rcx(c) = kCode + 0x900; }},  // sub byte [rcx], 1
