@@ -16,8 +16,12 @@ void set_dump_hook(DumpHook hook);
 
 }  // namespace lockstep
 
-#define CHECK(condition, ...)                                                                           \
-    do {                                                                                                \
-        if (!(condition)) [[unlikely]]                                                                  \
-            ::lockstep::check_failed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__));    \
+#define CHECK(condition, ...)                                                                        \
+    do {                                                                                             \
+        if (!(condition)) [[unlikely]]                                                               \
+            ::lockstep::check_failed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__)); \
     } while (false)
+
+/// For a place that isn't reached: unlike CHECK(false), the compiler knows it in every build.
+#define NOT_REACHED(...) \
+    ::lockstep::check_failed(__FILE__, __LINE__, "not reached", ::fmt::format("" __VA_ARGS__))

@@ -247,7 +247,7 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
         default:
-            CHECK(false, "exit kind {}", static_cast<int>(kind));
+            NOT_REACHED("exit kind {}", static_cast<int>(kind));
     }
 }
 

@@ -275,8 +275,8 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
     if (other_half) return std::nullopt;
     if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
-    CHECK(false, "host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
-          fault.trap, fault.address, cpu.state.rip, fault.host_pc);
+    NOT_REACHED("host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
+                fault.trap, fault.address, cpu.state.rip, fault.host_pc);
 }
 
 }  // namespace lockstep::translate

@@ -57,7 +57,7 @@ class TimePolicy {
 
     /// What is left of the lead.
     uint64_t lead_at(uint64_t host_ns) const {
-        uint64_t decayed = (host_ns - lead_since_) / kLeadDecay;
+        uint64_t decayed = host_ns > lead_since_ ? (host_ns - lead_since_) / kLeadDecay : 0;
         return lead_ns_ > decayed ? lead_ns_ - decayed : 0;
     }
 
