@@ -276,14 +276,25 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     unsigned width = operand.size;
     bool write = instruction.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
 
-    emit_address(operand, false);
+    ZydisDecodedOperand without_segment = operand;
+    without_segment.mem.segment = ZYDIS_REGISTER_DS;
+    emit_address(without_segment, false);
     load_guest(kHostR13, fields.reg.number);
     if (width == 32) asm_.movsxd(kHostR13, kHostR13);
     if (width == 16) asm_.movsx16(kHostR13, kHostR13);
     asm_.mov_imm(kHostR12, width == 64 ? 6 : width == 32 ? 5 : 4);
     asm_.sarx(kHostR13, kHostR13, kHostR12);
-    asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = static_cast<uint8_t>(width / 8)});
-    Address address;
+    HostMem unit_address{.base = kHostR14, .index = kHostR13, .scale = static_cast<uint8_t>(width / 8)};
+    bool narrow =
+        instruction.decoded.address_width == 32;  // the sum is cut, and the segment's base comes last
+    if (narrow) asm_.lea32(kHostR14, unit_address);
+    if (!narrow) asm_.lea(kHostR14, unit_address);
+    ZydisRegister segment = operand.mem.segment;
+    if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) {
+        asm_.load(kHostR13, segment_base(segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
+        asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
+    }
+    Address address{.stack_segment = segment == ZYDIS_REGISTER_SS};
     emit_lookup(address, width / 8, write);
     need_flags();
     note_operation();

@@ -20,10 +20,11 @@ uint64_t register_value(const cpu::CpuState& state, ZydisRegister reg) {
     return state.gpr[static_cast<size_t>(ZydisRegisterGetId(reg))];
 }
 
+/// `offset`: what a bit string's register adds.
 uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& instruction,
-                           const ZydisDecodedOperand& operand) {
+                           const ZydisDecodedOperand& operand, uint64_t offset) {
     const auto& mem = operand.mem;
-    uint64_t sum = static_cast<uint64_t>(mem.disp.value);
+    uint64_t sum = static_cast<uint64_t>(mem.disp.value) + offset;
     if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP) {
         sum += instruction.next_pc();
     } else if (mem.base != ZYDIS_REGISTER_NONE) {
@@ -56,14 +57,15 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     AccessList list;
     if (const ZydisDecodedOperand* operand = instruction.memory_operand();
         operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM && instruction.kind != Kind::kLea) {
-        MemoryAccess access{.address = effective_address(state, instruction, *operand),
+        bool bit_string = instruction.kind == Kind::kBitString;
+        uint64_t offset = bit_string ? bit_unit_offset(state, instruction) : 0;
+        MemoryAccess access{.address = effective_address(state, instruction, *operand, offset),
                             .size = operand->size / 8u,
                             .stack = operand->mem.segment == ZYDIS_REGISTER_SS};
         access.write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         access.read = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
                       (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
-        if (instruction.kind == Kind::kBitString) {
-            access.address += bit_unit_offset(state, instruction);
+        if (bit_string) {
             access.read = true;
             access.write = instruction.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
         }

@@ -46,6 +46,11 @@ void unstorable(Case& test_case) {
 void misaligned_stack(Case& test_case) { test_case.state.gpr[kRsp] = kData + kPageSize + 11; }
 
 constexpr KnownCase kKnownCases[] = {
+    // A bit's unit is part of a 32-bit address before that is cut, and a segment's base is not.
+    {"bit_string_by_a_32_bit_address", "\x67\x48\x0f\xbb\x11",  // btc [ecx], rdx
+     [](Case& c) {
+         rcx(c) = (uint64_t{5} << 32) + kData, c.state.gpr[kRdx] = uint64_t{0x4000} * 8 - (uint64_t{1} << 40);
+     }},
     // What is known of one access by RSP says nothing of the next, unless RSP was aligned.
     {"misaligned_pushes_across_pages", "\x50\x51\x52\x53", misaligned_stack},
     {"misaligned_pops_across_pages", "\x58\x59\x5a\x5b",
