@@ -9,16 +9,15 @@ namespace lockstep::host {
 
 namespace {
 
-constexpr const char* kDevice = "/dev/cpu_dma_latency";
 constexpr int32_t kAtOnce = 0;
 constexpr int32_t kNoLimit = 2'000'000'000;  // the kernel's PM_QOS_CPU_LATENCY_DEFAULT_VALUE
 
 }  // namespace
 
-CpuLatency::CpuLatency(EventLoop& loop, bool wanted) : loop_(loop) {
+CpuLatency::CpuLatency(EventLoop& loop, bool wanted, const char* device) : loop_(loop) {
     if (!wanted) return;
-    device_ = FileDescriptor(::open(kDevice, O_WRONLY | O_CLOEXEC));
-    if (!device_) log_debug("{} can't be opened: packets may wait for sleeping processors", kDevice);
+    device_ = FileDescriptor(::open(device, O_WRONLY | O_CLOEXEC));
+    if (!device_) log_debug("{} can't be opened: packets may wait for sleeping processors", device);
     ask(kNoLimit);  // a request that was only opened stands at 0
 }
 
@@ -40,9 +39,9 @@ void CpuLatency::look_again() {
 }
 
 void CpuLatency::ask(int32_t latency_us) {
-    holds_ = latency_us == kAtOnce;
     if (device_ && ::write(device_.get(), &latency_us, sizeof latency_us) != sizeof latency_us)
         device_.reset();
+    holds_ = device_ && latency_us == kAtOnce;
 }
 
 }  // namespace lockstep::host

@@ -16,8 +16,9 @@ namespace lockstep::host {
 
 class CpuLatency {
   public:
-    /// Without `wanted`, or the right to ask (root's), traffic() does nothing.
-    CpuLatency(EventLoop& loop, bool wanted);
+    /// Without `wanted`, or the right to ask (root's), traffic() does nothing. `device` takes the requests,
+    /// an int32_t in microseconds each.
+    CpuLatency(EventLoop& loop, bool wanted, const char* device = kDevice);
     CpuLatency(const CpuLatency&) = delete;
     CpuLatency& operator=(const CpuLatency&) = delete;
 
@@ -28,6 +29,7 @@ class CpuLatency {
 
     /// The request outlives the last traffic by this: it interrupts all idle processors each time it is made.
     static constexpr uint64_t kHoldNs = 20'000'000;
+    static constexpr const char* kDevice = "/dev/cpu_dma_latency";
 
   private:
     void ask(int32_t latency_us);

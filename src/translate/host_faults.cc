@@ -114,10 +114,13 @@ void HostFaults::leave_thread() {
 }
 
 void HostFaults::request_stop(StopUrgency urgency) {
-    stop_.store(true);
-    if (urgency == StopUrgency::kAtGlance) return;
+    if (urgency == StopUrgency::kAtGlance) {
+        Request none = Request::kNone;
+        request_.compare_exchange_strong(none, Request::kQuiet);
+        return;
+    }
     // A request that hasn't been taken yet has sent its signal, or is about to: one is enough for all.
-    if (signalled_.exchange(true)) return;
+    if (request_.exchange(Request::kSignalled) == Request::kSignalled) return;
     if (in_thread_.load()) pthread_kill(thread_, stop_signal());
 }
 

@@ -32,12 +32,9 @@ class HostFaults {
     void leave_thread();
     /// Makes translated code leave soon; sticks until take_stop().
     void request_stop(StopUrgency urgency);
-    bool stop_requested() const { return stop_.load(); }
+    bool stop_requested() const { return request_.load() != Request::kNone; }
     /// Whoever asks from here on is heard again; what was done before an earlier request is seen.
-    void take_stop() {
-        signalled_.exchange(false);
-        stop_.exchange(false);
-    }
+    void take_stop() { request_.exchange(Request::kNone); }
 
   private:
     friend void handle_fault(int signal, void* info, void* context);
@@ -45,8 +42,9 @@ class HostFaults {
 
     CodeCache& cache_;
     const Trampolines& trampolines_;
-    std::atomic<bool> stop_{false};
-    std::atomic<bool> signalled_{false};  ///< for the present request
+    /// One variable: a request that comes while another is taken must not leave a half of itself behind.
+    enum class Request : uint8_t { kNone, kQuiet, kSignalled };
+    std::atomic<Request> request_{Request::kNone};
     std::atomic<bool> in_thread_{false};
     pthread_t thread_{};
 };

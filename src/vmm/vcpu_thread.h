@@ -15,9 +15,10 @@
 // Every public function may be called from the I/O thread; none of them waits, but for the destructor.
 //
 // A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
-//   - at once, for what somebody waits for: outputs, answers, the end;
+//   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
 //   - when the guest halts or was stopped, for entries of the log, if anybody wants them (want_entries());
-//   - after kProgressNs, for the icount alone, with the same condition.
+//   - after kProgressNs, for the icount alone, with the same condition;
+//   - every kReplayedNs, for the position of a replay.
 // What is left is found at its next look.
 #pragma once
 

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstdlib>
 #include <thread>
 
 #include "host/cpu_latency.h"
@@ -12,11 +14,13 @@ namespace {
 constexpr uint64_t kMs = 1'000'000;
 
 TEST(CpuLatency, StandsFromTheFirstTrafficToSomeTimeAfterTheLast) {
-    if (::access("/dev/cpu_dma_latency", W_OK) != 0) GTEST_SKIP() << "needs the right to ask the kernel";
+    char path[] = "/tmp/latency_test.XXXXXX";  // takes what the kernel would be asked for
+    FileDescriptor file(::mkstemp(path));
+    ASSERT_TRUE(file);
     auto loop = EventLoop::create();
     ASSERT_TRUE(loop.ok());
     EventLoop& events = *loop.value();
-    CpuLatency latency(events, true);
+    CpuLatency latency(events, true, path);
     EXPECT_FALSE(latency.holds());
     latency.traffic();
     EXPECT_TRUE(latency.holds());
@@ -31,6 +35,19 @@ TEST(CpuLatency, StandsFromTheFirstTrafficToSomeTimeAfterTheLast) {
     EXPECT_GE(events.now_ns(), last_ns + CpuLatency::kHoldNs);
     latency.traffic();
     EXPECT_TRUE(latency.holds()) << "and again";
+
+    std::array<int32_t, 5> asked{};
+    EXPECT_EQ(::pread(file.get(), asked.data(), sizeof asked, 0), static_cast<ssize_t>(4 * sizeof(int32_t)));
+    EXPECT_EQ(asked, (std::array<int32_t, 5>{2'000'000'000, 0, 2'000'000'000, 0, 0}));
+    ::unlink(path);
+}
+
+TEST(CpuLatency, IsDoneWithoutWhereTheHostHasNone) {
+    auto loop = EventLoop::create();
+    ASSERT_TRUE(loop.ok());
+    CpuLatency latency(*loop.value(), true, "/nowhere/cpu_dma_latency");
+    latency.traffic();
+    EXPECT_FALSE(latency.holds());
 }
 
 TEST(CpuLatency, IsNotAskedForWhereItIsNotWanted) {
