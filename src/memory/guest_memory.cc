@@ -1,24 +1,19 @@
 #include "memory/guest_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/hash.h"
+#include "memory/huge_file.h"
+#include "memory/placement.h"
 
 namespace lockstep::memory {
 
 namespace {
 
 constexpr uint64_t kRamAlignment = 2ull << 20;
-
-bool map_ram(uint8_t* at, uint64_t size) {
-    if (size == 0) return true;
-    void* mapped = mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (mapped == MAP_FAILED) return false;
-    madvise(at, size, MADV_HUGEPAGE);
-    return true;
-}
 
 // Most pages that hold anything show it in their first bytes.
 bool is_zero(const uint8_t* page) {
@@ -36,21 +31,33 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
     if (ram_size == 0 || ram_size % kRamAlignment)
         return error("guest memory of {} bytes: the size must be a multiple of 2 MiB", ram_size);
     uint64_t reserved = kHighRamStart + ram_size;
-    void* space = mmap(nullptr, reserved + kRamAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* space = mmap(apart_from_programs(reserved + kRamAlignment), reserved + kRamAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (space == MAP_FAILED) return error("cannot reserve {} bytes of address space for the guest's memory", reserved);
     uint64_t aligned = (reinterpret_cast<uint64_t>(space) + kRamAlignment - 1) & ~(kRamAlignment - 1);
     std::unique_ptr<GuestMemory> memory(new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size));
-    if (!map_ram(memory->base_, memory->low_ram_size()) ||
-        !map_ram(memory->base_ + kHighRamStart, memory->high_ram_size()))
+    if (!memory->map_ram(0, memory->low_ram_size()) || !memory->map_ram(kHighRamStart, memory->high_ram_size()))
         return error("cannot get {} MiB for the guest's memory; give the guest less, or free memory on this host",
                      ram_size >> 20);
     return memory;
 }
 
 GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size)
-    : base_(base), reserved_(reserved), ram_size_(ram_size), code_pages_(reserved / kPageSize) {}
+    : base_(base), reserved_(reserved), ram_size_(ram_size), file_(open_huge_file(reserved)), code_pages_(reserved / kPageSize) {}
 
-GuestMemory::~GuestMemory() { munmap(base_, reserved_); }
+GuestMemory::~GuestMemory() {
+    munmap(base_, reserved_);
+    if (file_ >= 0) close(file_);
+}
+
+bool GuestMemory::map_ram(uint64_t start, uint64_t size) {
+    if (size == 0) return true;
+    int kind = file_ >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+    void* mapped = mmap(base_ + start, size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE | MAP_FIXED, file_,
+                        file_ >= 0 ? static_cast<off_t>(start) : 0);
+    if (mapped == MAP_FAILED) return false;
+    madvise(mapped, size, MADV_HUGEPAGE);
+    return true;
+}
 
 bool GuestMemory::read(GuestPhys at, std::span<uint8_t> out) const {
     if (!is_ram(at, out.size())) return false;
@@ -78,18 +85,36 @@ void each_ram_range(const GuestMemory& memory, Visit visit) {
 
 }  // namespace
 
+// Reading a hole of the file would fill it with memory.
+template <typename Visit>
+void GuestMemory::each_used_range(Visit visit) const {
+    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
+        if (file_ < 0) return visit(start, start + size);
+        uint64_t end = start + size;
+        for (uint64_t at = start; at < end;) {
+            off_t data = lseek(file_, static_cast<off_t>(at), SEEK_DATA);
+            if (data < 0 || static_cast<uint64_t>(data) >= end) return;
+            off_t hole = lseek(file_, data, SEEK_HOLE);
+            CHECK(hole > data, "the guest's memory can't be searched for what is in use");
+            uint64_t first = static_cast<uint64_t>(data) & ~kPageMask;
+            at = std::min((static_cast<uint64_t>(hole) + kPageMask) & ~kPageMask, end);
+            visit(first, at);
+        }
+    });
+}
+
 uint64_t GuestMemory::hash() const {
     uint64_t result = 0;
-    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
-        for (uint64_t at = start; at < start + size; at += kPageSize)
+    each_used_range([&](uint64_t start, uint64_t end) {
+        for (uint64_t at = start; at < end; at += kPageSize)
             if (!is_zero(base_ + at)) result ^= hash64({base_ + at, kPageSize}, at + 1);
     });
     return result;
 }
 
 void GuestMemory::save(ByteWriter& out) const {
-    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
-        for (uint64_t at = start; at < start + size; at += kPageSize) {
+    each_used_range([&](uint64_t start, uint64_t end) {
+        for (uint64_t at = start; at < end; at += kPageSize) {
             if (is_zero(base_ + at)) continue;
             out.varint(at / kPageSize + 1);
             out.raw({base_ + at, kPageSize});
@@ -100,7 +125,7 @@ void GuestMemory::save(ByteWriter& out) const {
 
 Result<void> GuestMemory::load(ByteReader& in) {
     each_ram_range(*this, [&](uint64_t start, uint64_t size) {
-        madvise(base_ + start, size, MADV_DONTNEED);
+        madvise(base_ + start, size, file_ >= 0 ? MADV_REMOVE : MADV_DONTNEED);
         std::fill_n(code_pages_.begin() + static_cast<int64_t>(start / kPageSize), size / kPageSize, uint8_t{0});
     });
     while (uint64_t number = in.varint()) {

@@ -7,7 +7,8 @@
 //     4 GiB ........                      the rest of the RAM
 //
 // The whole guest-physical space is one host reservation, so that host address = base() + guest-physical
-// address; the hole is PROT_NONE there. RAM begins as zeroes.
+// address; the hole is PROT_NONE there. RAM begins as zeroes. It lies in a file in memory where the host gives
+// one on huge pages (huge_file.h), so that pages of it can be mapped elsewhere, too; otherwise it is private.
 //
 // A page that holds translated code carries the mark `code`. Every write to RAM that doesn't come from
 // translated code (a device, a page walk, the boot loader) goes through write(), which tells the code
@@ -55,6 +56,9 @@ class GuestMemory {
     /// The host address of `at`, which must be RAM. Don't write through it where the page may hold code.
     uint8_t* host(GuestPhys at) const { return base_ + at.value(); }
 
+    /// The file whose offsets are guest-physical addresses; -1: this memory can't be mapped a second time.
+    int file() const { return file_; }
+
     /// Copies out of RAM; false, and nothing read, where any of it isn't RAM.
     bool read(GuestPhys at, std::span<uint8_t> out) const;
     /// Copies into RAM and reports writes to code pages; false, and nothing written, where any of it isn't RAM.
@@ -85,10 +89,15 @@ class GuestMemory {
 
   private:
     GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size);
+    bool map_ram(uint64_t start, uint64_t size);
+    /// Calls `visit(start, end)` for the parts of RAM that may hold anything but zeroes.
+    template <typename Visit>
+    void each_used_range(Visit visit) const;
 
     uint8_t* base_;
     uint64_t reserved_;
     uint64_t ram_size_;
+    int file_;
     std::vector<uint8_t> code_pages_;
     std::function<void(GuestPhys)> code_listener_;
 };

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "base/check.h"
+#include "memory/placement.h"
 
 namespace lockstep::memory {
 
@@ -21,8 +22,8 @@ class LargeArray {
     /// `count` elements, all bytes zero.
     explicit LargeArray(size_t count) : count_(count) {
         size_t bytes = mapped_bytes();
-        mapping_ =
-            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mapping_ = mmap(apart_from_programs(bytes), bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         CHECK(mapping_ != MAP_FAILED, "the host refuses {} MiB of address space for the engine's tables",
               bytes >> 20);
         uint64_t start = (reinterpret_cast<uint64_t>(mapping_) + kHugePage - 1) & ~(kHugePage - 1);

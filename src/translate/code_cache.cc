@@ -23,8 +23,8 @@ CodeCache::CodeCache(uint64_t bytes)
       records_(size_ / kBytesOfARecord),
       marks_(size_ / kBytesOfAMark),
       relocations_(size_ / kBytesOfARelocation) {
-    mapping_ = mmap(nullptr, size_ + kHugePage, PROT_READ | PROT_WRITE | PROT_EXEC,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    mapping_ = mmap(memory::apart_from_programs(size_ + kHugePage), size_ + kHugePage,
+                    PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(mapping_ != MAP_FAILED,
           "the host refuses {} MiB of writable and executable memory for the code cache", size_ >> 20);
     base_ =

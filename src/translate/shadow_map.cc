@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "memory/placement.h"
 
 namespace lockstep::translate {
 
@@ -33,8 +34,8 @@ void map_at(uint64_t at, uint64_t size, int flags, int file) {
 ShadowMap::ShadowMap(memory::GuestMemory& memory)
     : memory_(memory), write_uses_(memory.physical_end() / kPageSize) {
     region_bytes_ = kMapStride * 2 * cpu::kSpaces + kRegionAlignment;
-    void* region =
-        mmap(nullptr, region_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* region = mmap(memory::apart_from_programs(region_bytes_), region_bytes_, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(region != MAP_FAILED,
           "the host refuses {} GiB of address space for the shadow maps; raise the limit of "
           "address space (ulimit -v)",

@@ -1,0 +1,12 @@
+// Shared memory on huge pages, which can be mapped at several addresses.
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::memory {
+
+/// A nameless file of `bytes` zeroes in memory, on huge pages; -1 where the host gives a process none (it
+/// takes the right to mount). The caller closes it.
+int open_huge_file(uint64_t bytes);
+
+}  // namespace lockstep::memory
