@@ -82,6 +82,7 @@ struct Mmu::Impl {
     Path walk(uint64_t linear) const;
     void set_bits(Path& path, bool dirty);
     const TlbEntry* enter(GuestVirt at, const Path& path, Access access);
+    void enter_piece(GuestVirt at, TlbLeaf& leaf, unsigned index, TlbEntry fresh);
     bool permits(const TlbEntry& entry, Access access, bool user) const;
     bool path_permits(const Path& path, Access access, bool user) const;
     const TlbEntry* identity(GuestVirt at);
@@ -157,6 +158,7 @@ bool Mmu::Impl::path_permits(const Path& path, Access access, bool user) const {
     return access != Access::kExecute || path.executable;
 }
 
+// Of a large page all pieces in the leaf are entered: one walk for 512 pages.
 const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) {
     bound_memory();
     TlbEntry fresh;
@@ -170,12 +172,32 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
     fresh.accessed = access != Access::kExecute;
     fresh.global = (path.last() & kPteGlobal) && (mmu.state_.cr4 & kCr4Pge);
     fresh.large = path.level > 0;
-    fresh.ram = mmu.memory_.is_ram(GuestPhys(fresh.page), kPageSize);
 
-    uint64_t page = page_number(at);
     bool upper_half = is_upper(at);
-    TlbLeaf& leaf = store(at).leaf_for_insert(page / kLeafPages);
-    unsigned index = page % kLeafPages;
+    TlbLeaf& leaf = store(at).leaf_for_insert(page_number(at) / kLeafPages);
+    if (path.level == 2) leaf.gigabyte = gigabyte_pages = true;
+    if (!upper_half) {
+        lower_global |= fresh.global;
+    } else if (!fresh.global && !leaf.has_local) {
+        leaf.has_local = true;
+        upper_local.push_back(&leaf);
+    }
+    auto wanted = static_cast<unsigned>(page_number(at) % kLeafPages);
+    if (!fresh.large) {
+        enter_piece(at, leaf, wanted, fresh);
+        return &leaf.entries[wanted];
+    }
+    uint64_t first = at.value() & ~(kLeafPages * kPageSize - 1);
+    uint64_t start = fresh.page - wanted * kPageSize;
+    for (unsigned index = 0; index < kLeafPages; ++index) {
+        fresh.page = start + index * kPageSize;
+        enter_piece(GuestVirt(first + index * kPageSize), leaf, index, fresh);
+    }
+    return &leaf.entries[wanted];
+}
+
+void Mmu::Impl::enter_piece(GuestVirt at, TlbLeaf& leaf, unsigned index, TlbEntry fresh) {
+    fresh.ram = mmu.memory_.is_ram(GuestPhys(fresh.page), kPageSize);
     TlbEntry& entry = leaf.entries[index];
     if (entry.present) {
         bool same = entry.page == fresh.page && entry.writable <= fresh.writable &&
@@ -191,14 +213,6 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
     }
     entry = fresh;
     leaf.used[index / 64] |= uint64_t{1} << index % 64;
-    if (path.level == 2) leaf.gigabyte = gigabyte_pages = true;
-    if (!upper_half) {
-        lower_global |= fresh.global;
-    } else if (!fresh.global && !leaf.has_local) {
-        leaf.has_local = true;
-        upper_local.push_back(&leaf);
-    }
-    return &entry;
 }
 
 /// Paging is off: every address is its own translation.

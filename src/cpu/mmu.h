@@ -11,7 +11,8 @@
 // Address spaces. Entries of the lower half (bit 47 clear) belong to one of kSpaces spaces, each bound to a
 // PCID; with all in use the one bound first is flushed and bound anew. Entries of the upper half are shared
 // by all spaces; those that are not global are dropped at every load of CR3.
-// Pages larger than 4 KiB are entered in pieces of 4 KiB; INVLPG of any piece drops the whole large page.
+// Pages larger than 4 KiB are entered in pieces of 4 KiB, those of 2 MiB at once; INVLPG of any piece drops
+// the whole large page.
 #pragma once
 
 #include <array>
