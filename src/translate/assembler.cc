@@ -101,6 +101,9 @@ void Assembler::lea_near(HostReg to, const void* address) { op_near(0x8d, to, ad
 void Assembler::movzx16(HostReg to, HostReg from) {
     rex_reg(false, to, from), bytes({0x0f, 0xb7}), modrm_reg(to, from);
 }
+void Assembler::movzx8(HostReg to, const HostMem& from) {
+    rex_mem(false, to, from), bytes({0x0f, 0xb6}), modrm_mem(to, from);
+}
 void Assembler::movsxd(HostReg to, HostReg from) { rex_reg(true, to, from), byte(0x63), modrm_reg(to, from); }
 void Assembler::movsx16(HostReg to, HostReg from) {
     rex_reg(true, to, from), bytes({0x0f, 0xbf}), modrm_reg(to, from);
@@ -148,13 +151,16 @@ void Assembler::bextr(HostReg to, HostReg from, HostReg control) {
     byte(0xf7);
     modrm_reg(to, from);
 }
-void Assembler::sarx(HostReg to, HostReg from, HostReg count) {
+// VEX.pp tells the shifts apart.
+void Assembler::shift_by_register(HostReg to, HostReg from, HostReg count, uint8_t prefix) {
     byte(0xc4);
     byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
-    byte(static_cast<uint8_t>(0x80 | (~count & 15) << 3 | 0x02));
+    byte(static_cast<uint8_t>(0x80 | (~count & 15) << 3 | prefix));
     byte(0xf7);
     modrm_reg(to, from);
 }
+void Assembler::sarx(HostReg to, HostReg from, HostReg count) { shift_by_register(to, from, count, 2); }
+void Assembler::shrx(HostReg to, HostReg from, HostReg count) { shift_by_register(to, from, count, 3); }
 
 void Assembler::rorx(HostReg to, HostReg from, uint8_t count) {
     byte(0xc4);

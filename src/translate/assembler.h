@@ -97,6 +97,7 @@ class Assembler {
     void lea_near(HostReg to, const void* address);
     void rorx(HostReg to, HostReg from, uint8_t count);
     void movzx16(HostReg to, HostReg from);
+    void movzx8(HostReg to, const HostMem& from);
     void movsxd(HostReg to, HostReg from);
     void movsx16(HostReg to, HostReg from);
     void add_imm(HostReg to, int32_t value);
@@ -114,6 +115,7 @@ class Assembler {
     void test(HostReg a, HostReg b);
     void test8_imm(HostReg a, uint8_t value);
     void bextr(HostReg to, HostReg from, HostReg control);
+    void shrx(HostReg to, HostReg from, HostReg count);
     void sarx(HostReg to, HostReg from, HostReg count);
     void lahf() { byte(0x9f); }
     void sahf() { byte(0x9e); }
@@ -139,6 +141,7 @@ class Assembler {
     }
 
   private:
+    void shift_by_register(HostReg to, HostReg from, HostReg count, uint8_t prefix);
     template <typename T>
     void put(T value) {
         std::memcpy(at_, &value, sizeof value);

@@ -26,6 +26,7 @@ bool uses_all_temporaries(Kind kind) {
         case Kind::kNothing:
         case Kind::kCopy:
         case Kind::kLea:
+        case Kind::kPrefetch:
         case Kind::kPush:
         case Kind::kPop:
         case Kind::kConditional:
@@ -71,6 +72,7 @@ void BlockBuilder::start(const BlockSource& source) {
     block_->user = source.user;
     block_->fpu_enabled = source.fpu_enabled;
     block_->plain = source.plain;
+    block_->window = source.window;
     block_->first_record = cache_.next_record();
     block_->first_relocation = cache_.next_relocation();
     cold_.clear();
@@ -93,7 +95,8 @@ void BlockBuilder::emit_body() {
         if (!continues_stack_run(instruction)) pay_stack();
         resume_ = asm_.here();
         mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
-                                 static_cast<uint16_t>(instruction.pc - source_.pc), flags_in_slot_},
+                                 static_cast<uint16_t>(instruction.pc - source_.pc), flags_in_slot_,
+                                 static_cast<int8_t>(stack_owed_ / 8)},
                                 source_.transient);
         if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
@@ -172,6 +175,7 @@ bool BlockBuilder::goes_on_behind(const GuestInstruction& instruction) const {
 }
 
 void BlockBuilder::plan() {
+    if (source_.window) return plan_looks({run_.data(), block_->count}, plans_);
     plan_lookups({run_.data(), block_->count}, plans_);
     bool shares = options_.shared_lookups && !source_.plain && !source_.transient && !source_.second_page;
     for (AccessPlan& plan : plans_) {
@@ -310,13 +314,20 @@ bool BlockBuilder::flags_are_used_first() const {
         const GuestInstruction& instruction = run_[i];
         switch (instruction.kind) {
             case Kind::kLea:
+            case Kind::kPrefetch:
             case Kind::kNothing:
+                break;
+            case Kind::kPush:
+            case Kind::kPop:
+            case Kind::kLeave:
+            case Kind::kMoveOffset:
+                if (!source_.window) return false;
                 break;
             case Kind::kConditional:
             case Kind::kLoop:
                 return true;
             case Kind::kCopy:
-                if (instruction.memory_operand()) return false;
+                if (instruction.memory_operand() && !source_.window) return false;
                 if (instruction.touches_flags) return true;
                 break;
             default:
@@ -373,6 +384,9 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
             break;
         case Kind::kLea:
             emit_lea(instruction);
+            break;
+        case Kind::kPrefetch:
+            emit_prefetch(instruction);
             break;
         case Kind::kMoveOffset:
             emit_move_offset(instruction);

@@ -4,7 +4,8 @@
 //     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases and slots of shared
 //                look-ups, all at one-byte displacements
 //     r11        the counter: -(instructions left) - 1; a block's head adds its length, >= 0 leaves
-//     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map
+//     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map. In the
+//                window: its table, and SHRX's count (see host_window.h)
 //     r12 r13 r14   temporaries; at an exit r12 = exit record, r14 = address
 //     all else   the guest's register of the same name, RSP, XMM, x87 and arithmetic flags included
 // RFLAGS.DF is always clear in host code; the guest's is in CpuState::rflags.
@@ -67,6 +68,7 @@ struct BlockSource {
     bool transient = false;
     bool checked = false;  ///< with a checked entry
     bool plain = false;    ///< no shared look-ups, and no superblock
+    bool window = false;   ///< its accesses go through the window
     Head head = Head::kStops;
     const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
@@ -179,21 +181,31 @@ class BlockBuilder {
         HostReg base = kHostR14;  ///< holds the full address
         uint8_t known_alignment = 1;
         bool stack_segment = false;  ///< by SS: a non-canonical address raises #SS
-        int32_t disp = 0;            ///< to be added to the base; only of a member of a shared look-up
+        int32_t disp = 0;  ///< to be added to the base; of a member of a shared look-up, and in the window
+        HostReg index = kNoReg;  ///< the same; only in the window
+        uint8_t scale = 1;
     };
     /// For LEA.
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base) {
         return emit_address(operand, may_stay_in_base, Sharing::kNone);
     }
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base, Sharing sharing);
-    /// Finds the page of [address, address + size): afterwards [address + r13] is the host memory.
+    /// Finds the page of [address, address + size): afterwards found() is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
     void emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu);
     void emit_shared_lookup(const Address& address, unsigned size, bool write, const AccessPlan& plan);
     uint32_t add_memory_record(const Address& address, unsigned size, bool write);
+    void emit_look(const Address& address, Sharing sharing);
     void load_map_entry(bool write);
     HostMem found(const Address& address) const {
+        if (source_.window)
+            return {
+                .base = address.base, .index = address.index, .scale = address.scale, .disp = address.disp};
         return {.base = address.base, .index = kHostR13, .disp = address.disp};
+    }
+    /// Whether the displacement of an access by a base register stays in the instruction.
+    bool keeps_displacement(Sharing sharing) const {
+        return sharing == Sharing::kMember || (source_.window && sharing == Sharing::kFirst);
     }
     /// How the next access is looked up.
     const AccessPlan& next_plan() const { return plans_[lookups_]; }
@@ -213,6 +225,7 @@ class BlockBuilder {
                              const HostMem& target);
     void emit_sized(uint8_t opcode, unsigned width, HostReg reg, const HostMem& memory);
     void emit_lea(const GuestInstruction& instruction);
+    void emit_prefetch(const GuestInstruction& instruction);
     void emit_move_offset(const GuestInstruction& instruction);
     void emit_bit_string(const GuestInstruction& instruction);
     void note_stack_pointer(const GuestInstruction& instruction);

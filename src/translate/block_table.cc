@@ -14,7 +14,7 @@ constexpr uint64_t kBytesOfABucket = 512;
 
 bool is_variant(const Block& block, const BlockKey& key) {
     return block.physical.value() == key.physical && block.user == key.user &&
-           block.fpu_enabled == key.fpu_enabled && block.plain == key.plain;
+           block.fpu_enabled == key.fpu_enabled && block.plain == key.plain && block.window == key.window;
 }
 
 /// The link of a page's list in a block: an instruction that crosses pages is in two lists.
@@ -24,10 +24,10 @@ Block*& next_in_page(Block& block, uint64_t page) {
 
 }  // namespace
 
-BlockTable::BlockTable(CodeCache& cache, memory::GuestMemory& memory, ShadowMap& shadow_map, Forget forget)
+BlockTable::BlockTable(CodeCache& cache, memory::GuestMemory& memory, CodePage new_code_page, Forget forget)
     : cache_(cache),
       memory_(memory),
-      shadow_map_(shadow_map),
+      new_code_page_(std::move(new_code_page)),
       forget_(std::move(forget)),
       bucket_bits_(static_cast<unsigned>(std::bit_width(cache.size() / kBytesOfABucket))),
       buckets_(size_t{1} << bucket_bits_),
@@ -71,7 +71,7 @@ void BlockTable::add_to_page(uint64_t page, Block& block) {
     if (!page_blocks_[page]) {
         code_pages_.push_back(page);
         memory_.set_code(GuestPhys(page * kPageSize), true);
-        shadow_map_.forbid_writes(GuestPhys(page * kPageSize));
+        new_code_page_(GuestPhys(page * kPageSize));
     }
     next_in_page(block, page) = std::exchange(page_blocks_[page], &block);
 }

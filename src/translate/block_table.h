@@ -5,8 +5,8 @@
 // library that processes map at random places. Where a block isn't found its variant may be, to be copied
 // (block_copy.h).
 //
-// A page with blocks carries the `code` mark of guest memory, and no shadow map has a write entry for it; a
-// write to it throws its blocks away (self-modifying code).
+// A page with blocks carries the `code` mark of guest memory, and neither a shadow map nor the window lets
+// code write to it; a write to it throws its blocks away (self-modifying code).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,6 @@
 #include "memory/guest_memory.h"
 #include "memory/large_array.h"
 #include "translate/code_cache.h"
-#include "translate/shadow_map.h"
 
 namespace lockstep::translate {
 
@@ -27,14 +26,17 @@ struct BlockKey {
     bool user = false;
     bool fpu_enabled = true;
     bool plain = false;
+    bool window = false;
 };
 
 class BlockTable {
   public:
     using Forget = std::function<void(Block&)>;
+    using CodePage = std::function<void(GuestPhys page)>;
 
-    /// `forget` hears of each block that goes alone; not of those that clear() throws away.
-    BlockTable(CodeCache& cache, memory::GuestMemory& memory, ShadowMap& shadow_map, Forget forget);
+    /// `new_code_page` takes the right to write to a page away from all translated code. `forget` hears of
+    /// each block that goes alone; not of those that clear() throws away.
+    BlockTable(CodeCache& cache, memory::GuestMemory& memory, CodePage new_code_page, Forget forget);
 
     /// The block, or null.
     Block* find(const BlockKey& key);
@@ -61,7 +63,7 @@ class BlockTable {
 
     CodeCache& cache_;
     memory::GuestMemory& memory_;
-    ShadowMap& shadow_map_;
+    CodePage new_code_page_;
     Forget forget_;
     unsigned bucket_bits_;
     memory::LargeArray<Block*> buckets_;      // by physical and virtual address

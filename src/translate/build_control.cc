@@ -13,9 +13,10 @@
 namespace lockstep::translate {
 
 // RSP is changed once for a run of pushes and pops: those whose page is known can't fault, and nothing looks
-// at RSP in between.
+// at RSP in between. In the window they can, and the instruction's mark says what RSP lacks.
 bool BlockBuilder::continues_stack_run(const GuestInstruction& instruction) const {
-    if (lookups_ >= plans_.size() || next_plan().sharing != Sharing::kMember) return false;
+    if (lookups_ >= plans_.size()) return false;
+    if (!source_.window && next_plan().sharing != Sharing::kMember) return false;
     const ZydisDecodedOperand& operand = instruction.operands[0];
     bool plain_register =
         operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.reg.value != ZYDIS_REGISTER_RSP;
@@ -42,7 +43,7 @@ HostMem BlockBuilder::emit_push_lookup() {
     Address address{.base = kHostR14,
                     .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
                     .stack_segment = true};
-    if (next_plan().sharing == Sharing::kMember) {
+    if (keeps_displacement(next_plan().sharing)) {
         address = {.base = kHostRsp, .disp = stack_owed_ - 8};
     } else {
         asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});

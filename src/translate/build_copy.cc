@@ -189,6 +189,7 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         assign_temporaries(fields, nullptr);
         encode(instruction, fields, nullptr);
     } else {
+        if (source_.window && instruction.touches_flags) need_flags();  // the look may fault, too
         Address address = emit_address(*operand, true, next_plan().sharing);
         bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
@@ -209,13 +210,14 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
 }
 
 // AH..BH exclude a REX prefix, so the address has to be in a low register: RSI, which no such instruction
-// uses. The page is touched first: a host fault finds RSI still in place.
+// uses. The page is touched first, as the instruction does: a host fault finds RSI still in place.
 void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
                                        const HostMem& target) {
     group_in_r13_.reset();
     asm_.lea(kHostR13, target);
-    asm_.rex_mem(false, kHostR12, {.base = kHostR13});
-    asm_.byte(0x8a), asm_.modrm_mem(kHostR12, {.base = kHostR13});
+    bool write = instruction.memory_operand()->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    emit_sized(0x8a, 8, kHostR12, {.base = kHostR13});
+    if (source_.window && write) emit_sized(0x88, 8, kHostR12, {.base = kHostR13});
     asm_.mov(kHostR12, kHostRsi);
     asm_.mov(kHostRsi, kHostR13);
     HostMem low{.base = kHostRsi};
@@ -249,6 +251,22 @@ void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
     }
     if (fields.reg.spilled()) asm_.store(slot(fields.reg.number), to);
     note_stack_pointer(instruction);
+}
+
+// A hint, which never faults: what isn't in the map may be prefetched from anywhere. The look-up changes
+// flags, and isn't worth saving them.
+void BlockBuilder::emit_prefetch(const GuestInstruction& instruction) {
+    bool look_up = !source_.window;
+    if (!source_.deltas.empty() || (look_up && !flags_dead_ && !flags_in_slot_)) return;
+    Address address =
+        emit_address(*instruction.memory_operand(), true, look_up ? Sharing::kNone : Sharing::kIndexed);
+    if (look_up) {
+        group_in_r13_.reset();
+        asm_.bextr(kHostR13, address.base, kHostR10);
+        load_map_entry(false);
+    }
+    HostMem place = found(address);
+    encode(instruction, find_fields(instruction), &place);
 }
 
 /// An instruction `opcode` of the usual kind (8-bit form even, others odd) with a register and memory.
@@ -295,6 +313,7 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
         asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
     }
     Address address{.stack_segment = segment == ZYDIS_REGISTER_SS};
+    if (source_.window) need_flags();  // the look may fault, too
     emit_lookup(address, width / 8, write);
     need_flags();
     note_operation();
@@ -302,6 +321,8 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     asm_.lea(kHostR14, found(address));
     HostMem unit{.base = kHostR14};
     emit_sized(0x8a, width, kHostR12, unit);
+    // A page that may not be written to is found out before the flags change.
+    if (source_.window && write) emit_sized(0x88, width, kHostR12, unit);
     HostReg offset = static_cast<HostReg>(fields.reg.number);
     if (fields.reg.spilled()) {
         offset = kHostR13;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "translate/block_builder.h"
+#include "translate/host_window.h"
 #include "translate/shadow_map.h"
 
 namespace lockstep::translate {
@@ -46,7 +47,7 @@ HostMem BlockBuilder::group_slot(const AccessPlan& plan) const {
     return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
 }
 
-// A member of a shared look-up leaves a displacement to the access itself.
+// A member of a shared look-up, and an access in the window, leave a displacement to the access itself.
 BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base,
                                                  Sharing sharing) {
     const auto& mem = operand.mem;
@@ -59,7 +60,13 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     Address address;
     address.stack_segment = mem.segment == ZYDIS_REGISTER_SS;
 
-    if (rip || (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE)) {
+    bool alone = mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE;
+    if (source_.window && segment && alone && !narrow && keeps_displacement(sharing)) {
+        asm_.load(kHostR14, segment_base(mem.segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
+        address.disp = static_cast<int32_t>(mem.disp.value);
+        return address;
+    }
+    if (rip || alone) {
         uint64_t constant = displacement + (rip ? instruction.next_pc() : 0);
         if (narrow) constant = static_cast<uint32_t>(constant);
         if (rip && !narrow) {
@@ -79,7 +86,7 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
         if (plain && base == cpu::kRsp) {
             if (stack_aligned_ && displacement % 8 == 0) address.known_alignment = 8;
         }
-        if (plain && sharing == Sharing::kMember) {
+        if (plain && keeps_displacement(sharing)) {
             address.disp = std::exchange(sum.disp, 0);
             displacement = 0;
         }
@@ -98,6 +105,13 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
                 load_guest(kHostR13, index);
                 group_in_r13_.reset();
             }
+        }
+        if (sharing == Sharing::kIndexed && sum.index != kHostR13) {
+            return {.base = sum.base,
+                    .stack_segment = address.stack_segment,
+                    .disp = sum.disp,
+                    .index = sum.index,
+                    .scale = sum.scale};
         }
         if (base == 0xff && !segment)
             address.known_alignment = std::min(alignment_of(displacement), sum.scale);
@@ -119,6 +133,10 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
     if (!source_.deltas.empty()) {
         asm_.mov_imm(kHostR13, source_.deltas[lookups_ - 1]);
         return;
+    }
+    if (source_.window) {
+        if (plan.sharing != Sharing::kMember) emit_look(address, plan.sharing);
+        return note_operation();
     }
     if (plan.sharing == Sharing::kMember) {
         if (group_in_r13_ != plan.group) asm_.load(kHostR13, group_slot(plan));
@@ -207,6 +225,17 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
     side_exits_.push_back(plain);
     asm_.store(group_slot(plan), kHostR13);
     group_in_r13_ = plan.group;
+}
+
+// Faults unless the address lies in an open region (host_window.h).
+void BlockBuilder::emit_look(const Address& address, Sharing sharing) {
+    HostReg looked_at = address.base;
+    if (sharing == Sharing::kIndexed && (address.index != kNoReg || address.disp)) {
+        looked_at = kHostR13;
+        asm_.lea(kHostR13, found(address));
+    }
+    asm_.shrx(kHostR13, looked_at, kHostR10);
+    asm_.movzx8(kHostR13, {.base = kHostR10, .index = kHostR13, .disp = HostWindow::table_displacement()});
 }
 
 // r13: the index, then the entry.

@@ -86,6 +86,7 @@ void BlockBuilder::emit_swapgs() {
 void BlockBuilder::emit_pushfq() {
     constexpr uint32_t kLow = 0xd5;                                    // of bits 0 to 7
     constexpr uint32_t kOthers = 0x00fcffff & ~cpu::kArithmeticFlags;  // without RF and VM
+    if (source_.window) put_flags_in_slot();  // the access may fault when they have changed
     HostMem place = emit_push_lookup();
     if (!flags_in_slot_) free_flags();
     asm_.lea(kHostR14, place);

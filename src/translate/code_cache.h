@@ -87,6 +87,7 @@ struct InstructionMark {
     uint32_t host_offset;   ///< from the block's entry
     uint16_t guest_offset;  ///< from the block's pc
     bool flags_in_slot;     ///< while it executes the guest's flags are in EngineState::flags_slot
+    int8_t stack_owed = 0;  ///< what is still to be added to RSP then, in units of 8
 };
 
 /// A translation block. What a look-up reads comes first, in one cache line.
@@ -101,6 +102,7 @@ struct alignas(64) Block {
     bool fpu_enabled = true;
     bool plain = false;           ///< made without shared look-ups (shared_lookups.h)
     bool shares_lookups = false;  ///< some
+    bool window = false;          ///< its accesses go through the window (host_window.h)
     bool alive = true;
     bool relocatable = false;     ///< copy_block() may be used
     bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
@@ -126,13 +128,15 @@ struct alignas(64) Block {
 /// What trampolines and C++ exchange.
 struct alignas(64) EngineState {
     uint64_t counter = 0;       ///< r11: -(instructions left) - 1
-    uint64_t read_base = 0;     ///< r10
+    uint64_t read_base = 0;     ///< r10: of the read map, or of the window's table
     uint64_t exit_record = 0;   ///< r12 at the exit: which ExitRecord
     uint64_t exit_address = 0;  ///< r14 at the exit
     uint64_t flags = 0;         ///< AH and AL of LAHF and SETO
     uint64_t host_stack = 0;
     uint64_t target = 0;            ///< where enter() jumps to
     uint64_t entry_address = 0;     ///< r14 on entry: the guest's address, for a checked entry
+    uint64_t entry_r12 = 0;         ///< on entry
+    uint64_t entry_r13 = 0;         ///< the same
     uint64_t scratch = 0;           ///< across two memory accesses of one instruction
     uint64_t flags_slot = 0;        ///< the guest's flags while code of ours uses the host's; form of `flags`
     uint64_t user_jumps = 0;        ///< the jump cache of user code in the current space
@@ -149,7 +153,8 @@ struct alignas(64) EngineState {
     struct Fault {
         int trap = 0;  ///< the exception's vector on the host
         uint64_t host_pc = 0;
-        uint64_t address = 0;  ///< of the faulting access, where the host tells
+        uint64_t address = 0;       ///< of the faulting access, where the host tells
+        uint64_t r12 = 0, r13 = 0;  ///< temporaries, which resume() needs once more
     } fault;
     alignas(64) uint8_t bounce[256] = {};  ///< stands for guest memory in slow accesses
 };

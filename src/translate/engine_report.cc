@@ -9,6 +9,8 @@ std::vector<Figure> figures(const EngineReport& report) {
             {"blocks_copied", counters.blocks_copied},
             {"dispatches", counters.dispatches},
             {"memory_misses", counters.memory_misses},
+            {"windows", counters.windows},
+            {"window_faults", counters.window_faults},
             {"slow_accesses", counters.slow_accesses},
             {"interpreted", counters.interpreted},
             {"exceptions", counters.exceptions},

@@ -17,6 +17,8 @@ struct VcpuCounters {
     uint64_t instructions_translated = 0;  ///< in the translated blocks, not in the copied ones
     uint64_t dispatches = 0;               ///< times that the dispatcher looked for a block to run
     uint64_t memory_misses = 0;            ///< accesses whose page wasn't in the shadow map
+    uint64_t windows = 0;                  ///< times that a program was given the window
+    uint64_t window_faults = 0;            ///< accesses whose page wasn't in the window
     uint64_t slow_accesses = 0;            ///< accesses of devices, across pages, to pages with code
     uint64_t interpreted = 0;              ///< instructions executed by cpu::interpret()
     uint64_t exceptions = 0;               ///< delivered to the guest

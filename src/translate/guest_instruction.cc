@@ -103,17 +103,19 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_SFENCE:
         case ZYDIS_MNEMONIC_CLFLUSH:
         case ZYDIS_MNEMONIC_CLDEMOTE:
+        case ZYDIS_MNEMONIC_ENDBR32:
+        case ZYDIS_MNEMONIC_ENDBR64:
+        case ZYDIS_MNEMONIC_RDSSPD:
+        case ZYDIS_MNEMONIC_RDSSPQ:
+            return Kind::kNothing;
         case ZYDIS_MNEMONIC_PREFETCH:
         case ZYDIS_MNEMONIC_PREFETCHNTA:
         case ZYDIS_MNEMONIC_PREFETCHT0:
         case ZYDIS_MNEMONIC_PREFETCHT1:
         case ZYDIS_MNEMONIC_PREFETCHT2:
         case ZYDIS_MNEMONIC_PREFETCHW:
+            return instruction.memory_operand() ? Kind::kPrefetch : Kind::kNothing;
         case ZYDIS_MNEMONIC_PREFETCHWT1:
-        case ZYDIS_MNEMONIC_ENDBR32:
-        case ZYDIS_MNEMONIC_ENDBR64:
-        case ZYDIS_MNEMONIC_RDSSPD:
-        case ZYDIS_MNEMONIC_RDSSPQ:
             return Kind::kNothing;
         case ZYDIS_MNEMONIC_LEA:
             return Kind::kLea;
@@ -319,6 +321,7 @@ void find_flags(GuestInstruction& instruction) {
         case Kind::kCopy:
         case Kind::kNothing:
         case Kind::kLea:
+        case Kind::kPrefetch:
         case Kind::kMoveOffset:
         case Kind::kBitString:
         case Kind::kPush:

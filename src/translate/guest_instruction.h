@@ -11,8 +11,9 @@ namespace lockstep::translate {
 /// What is done with an instruction.
 enum class Kind : uint8_t {
     kCopy,     ///< re-encoded and executed as it is; at most one explicit memory operand
-    kNothing,  ///< no effect on a single vCPU: NOP, fences, hints
+    kNothing,  ///< no effect on a single vCPU: NOP, fences
     kLea,
+    kPrefetch,
     kMoveOffset,  ///< MOV between the accumulator and a 64-bit absolute address
     kBitString,   ///< BT/BTS/BTR/BTC with memory and a register offset
     kPush,

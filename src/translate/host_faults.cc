@@ -57,7 +57,8 @@ void handle_fault(int signal, void* info, void* context) {
     }
     EngineState& state = current->cache_.state();
     state.fault = {static_cast<int>(registers[REG_TRAPNO]), static_cast<uint64_t>(registers[REG_RIP]),
-                   reinterpret_cast<uint64_t>(details->si_addr)};
+                   reinterpret_cast<uint64_t>(details->si_addr), static_cast<uint64_t>(registers[REG_R12]),
+                   static_cast<uint64_t>(registers[REG_R13])};
     registers[REG_RIP] = reinterpret_cast<greg_t>(current->trampolines_.fault);
 }
 

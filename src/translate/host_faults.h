@@ -1,11 +1,12 @@
 // Signals of the vCPU thread.
 //
 // A guest instruction that faults on the host's CPU (a division by zero, a misaligned MOVAPS, a non-canonical
-// address) raises a signal in translated code: the handler notes what happened in EngineState::fault and
-// sends the thread to the fault trampoline, which leaves with the guest's registers as the instruction found
-// them. A stop request (from another thread or a handler) is a signal too: in translated code it makes the
-// counter large, so that the next block head leaves. Signals run on a stack of their own, since translated
-// code has the guest's RSP; SS_AUTODISARM keeps the kernel from comparing that with the stack's bounds.
+// address, a page that isn't in the window) raises a signal in translated code: the handler notes what
+// happened in EngineState::fault and sends the thread to the fault trampoline, which leaves with the guest's
+// registers as the instruction found them. A stop request (from another thread or a handler) is a signal too:
+// in translated code it makes the counter large, so that the next block head leaves. Signals run on a stack
+// of their own, since translated code has the guest's RSP; SS_AUTODISARM keeps the kernel from comparing that
+// with the stack's bounds.
 #pragma once
 
 #include <pthread.h>

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cpu/cpu_state.h"
+#include "translate/host_window.h"
 
 namespace lockstep::translate {
 
@@ -26,8 +27,13 @@ struct Registers {
     }
 };
 
+/// Bases that no instruction of a block changes.
+constexpr uint8_t kFsBase = 16, kGsBase = 17, kRipBase = 18;
+constexpr size_t kBases = 19;
+
 struct Access {
     bool shareable = false;
+    uint8_t fixed_base = kNoGpr;  ///< one of those, where nothing but a displacement is added
     uint8_t base = kNoGpr;
     uint8_t index = kNoGpr;
     uint8_t scale = 1;
@@ -72,8 +78,16 @@ Access operand_access(const Registers& registers, const GuestInstruction& instru
     Access access{.size = operand.size / 8,
                   .write = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0};
     bool segment = mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS;
+    bool wide = instruction.decoded.address_width == 64;
     access.base = gpr64(mem.base);
-    if (segment || access.base == kNoGpr || instruction.decoded.address_width != 64) return access;
+    if (wide && segment && mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE) {
+        access.fixed_base = mem.segment == ZYDIS_REGISTER_FS ? kFsBase : kGsBase;
+        access.offset = mem.disp.value;
+    } else if (wide && !segment && mem.base == ZYDIS_REGISTER_RIP) {
+        access.fixed_base = kRipBase;
+        access.offset = static_cast<int64_t>(instruction.next_pc()) + mem.disp.value;
+    }
+    if (segment || access.base == kNoGpr || !wide) return access;
     access.base_version = registers.version[access.base];
     access.offset = registers.offset[access.base] + mem.disp.value;
     if (mem.index != ZYDIS_REGISTER_NONE) {
@@ -99,6 +113,7 @@ Accesses accesses_of(const Registers& registers, const GuestInstruction& instruc
     switch (instruction.kind) {
         case Kind::kNothing:
         case Kind::kLea:
+        case Kind::kPrefetch:
             return list;
         case Kind::kMoveOffset:
         case Kind::kBitString:
@@ -267,7 +282,63 @@ class Planner {
     size_t count_ = 0;
 };
 
+/// The values of a block's base registers that have been looked at.
+class Looks {
+  public:
+    Sharing add(const Access& access, const Registers& registers) {
+        if (!access.shareable) return add_fixed(access);
+        // With a large displacement the register is more likely an index into something that doesn't move.
+        constexpr int64_t kLargeDisplacement = 1 << 16;
+        int64_t now = registers.offset[access.base];
+        int64_t displacement = access.offset - now;
+        if (access.index != kNoGpr || displacement >= kLargeDisplacement ||
+            displacement < -kLargeDisplacement)
+            return Sharing::kIndexed;
+        Look& look = looks_[access.base];
+        if (look.done && look.version == access.base_version && near(access, look.offset))
+            return Sharing::kMember;
+        look = {.done = true, .version = access.base_version, .offset = now};
+        return Sharing::kFirst;
+    }
+
+  private:
+    Sharing add_fixed(const Access& access) {
+        if (access.fixed_base == kNoGpr) return Sharing::kNone;
+        Look& look = looks_[access.fixed_base];
+        if (look.done && near(access, look.offset)) return Sharing::kMember;
+        // What RIP leads to is looked at itself, of a segment its start.
+        int64_t now = access.fixed_base == kRipBase ? access.offset : 0;
+        if (!near(access, now)) return Sharing::kNone;
+        look = {.done = true, .offset = now};
+        return Sharing::kFirst;
+    }
+
+    struct Look {
+        bool done = false;
+        uint32_t version = 0;
+        int64_t offset = 0;  ///< of the value that was looked at
+    };
+    static bool near(const Access& access, int64_t offset) {
+        constexpr int64_t kNear = HostWindow::kReach - 4096;  // runs of pushes change RSP later
+        return access.offset - offset < kNear && offset - access.offset < kNear;
+    }
+
+    std::array<Look, kBases> looks_;
+};
+
 }  // namespace
+
+void plan_looks(std::span<const GuestInstruction> block, std::vector<AccessPlan>& plans) {
+    Registers registers;
+    Looks looks;
+    plans.clear();
+    for (const GuestInstruction& instruction : block) {
+        Accesses accesses = accesses_of(registers, instruction);
+        for (size_t i = 0; i < accesses.count; ++i)
+            plans.push_back({.sharing = looks.add(accesses.items[i], registers)});
+        note_changes(registers, instruction);
+    }
+}
 
 void plan_lookups(std::span<const GuestInstruction> block, std::vector<AccessPlan>& plans) {
     Registers registers;

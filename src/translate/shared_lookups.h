@@ -25,7 +25,12 @@ namespace lockstep::translate {
 inline constexpr unsigned kMostGroups = 8;
 
 /// What is done for an access.
-enum class Sharing : uint8_t { kNone, kFirst, kMember };
+enum class Sharing : uint8_t {
+    kNone,
+    kFirst,
+    kMember,
+    kIndexed,  ///< in the window: kept as it is, and looked at as a whole
+};
 
 struct AccessPlan {
     Sharing sharing = Sharing::kNone;
@@ -38,5 +43,9 @@ struct AccessPlan {
 /// Decides for all accesses of a block, in the order in which the block makes them. Accesses that are never
 /// shared (absolute addresses, bit strings, FS and GS) are in the list, too.
 void plan_lookups(std::span<const GuestInstruction> block, std::vector<AccessPlan>& plans);
+
+/// The same for a block in the window (host_window.h): the first access by a base register looks at the
+/// region of that register's value, members are near enough to need no look.
+void plan_looks(std::span<const GuestInstruction> block, std::vector<AccessPlan>& plans);
 
 }  // namespace lockstep::translate

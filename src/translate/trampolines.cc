@@ -51,6 +51,8 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     for (unsigned number = 0; number < cpu::kR10; ++number)
         out.load(static_cast<HostReg>(number), gpr(number));
     out.load_near(kHostR10, &state.read_base);
+    out.load_near(kHostR12, &state.entry_r12);
+    out.load_near(kHostR13, &state.entry_r13);
     out.load_near(kHostR14, &state.entry_address);
     out.load_near(kHostR11, &state.counter);
     made.loaded = out.here();

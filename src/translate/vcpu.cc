@@ -30,12 +30,15 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
     : cpu(the_cpu),
       options(engine_options),
       shadow_map(the_cpu.memory),
+      window(the_cpu.memory),
       cache(engine_options.code_cache_bytes),
       trampolines(Trampolines::write(cache)),
       faults(cache, trampolines),
       targets(cache.size() / kCodeBytesOfATarget, trampolines.exits.direct_miss),
       builder(cache, targets, options, trampolines.exits),
-      table(cache, the_cpu.memory, shadow_map, [this](Block& block) { forget_block(block); }),
+      table(
+          cache, the_cpu.memory, [this](GuestPhys page) { forbid_writes(page); },
+          [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
       user_jumps(
           make_jump_caches(trampolines.exits.user_jump_miss, std::make_index_sequence<cpu::kSpaces>())),
@@ -129,7 +132,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     set_mode();
     stepping = single != 0;
     bool direct = !single && !has_pending_chain && !pending_jump && !pending_direct && !plain_wanted &&
-                  !std::exchange(budget_short, false);
+                  !std::exchange(budget_short, false) && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
     bool reached = fetch_is_cached(cpu.state.rip);
@@ -160,6 +163,10 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     // A stop request may make the block leave at its head: then the shadow is still to come.
     Icount before = cpu.state.icount;
     uint8_t shadow = std::exchange(cpu.state.interrupt_shadow, 0);
+    if (retries() && budget >= block->count && !single) {
+        if (auto next = retry_accesses()) return *next;
+        head = Head::kNoStop;
+    }
     enter(*block, head);
     Next next = after_exit();
     if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
@@ -189,10 +196,17 @@ void Vcpu::Impl::set_mode() {
     if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
         fpu_enabled = enabled;
         kernel_jumps.clear();
-        for (JumpCache& jumps : user_jumps) jumps.clear();
-        for (unsigned space = 0; space < cpu::kSpaces; ++space) targets.drop_space(space);
+        for (unsigned space = 0; space < cpu::kSpaces; ++space) forget_ways(space);
     }
-    if (user()) shadow_map.enter_user();
+    if (!user()) return;
+    shadow_map.enter_user();
+    bool doubtful = window_doubtful && cpu.mmu.space() == window_space;
+    if (options.window && (doubtful || watch.fruitless || cpu.state.icount >= watch.next)) watch_programs();
+}
+
+void Vcpu::Impl::forbid_writes(GuestPhys page) {
+    shadow_map.forbid_writes(page);
+    window.forbid_writes(page);
 }
 
 Vcpu::Impl::Next Vcpu::Impl::after_exit() {
@@ -200,7 +214,11 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
     while (true) {
         uint32_t index = static_cast<uint32_t>(engine.exit_record);
         ExitRecord record = cache.record(index);
-        if (record.kind == ExitKind::kHostFault) return host_fault_exit();
+        if (record.kind == ExitKind::kHostFault) {
+            if (auto next = host_fault_exit()) return *next;
+            resume_host();
+            continue;
+        }
         if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
             engine.counter -= kStopBias;
         cpu.state.icount = limit + engine.counter + 1 - record.credit;
@@ -303,6 +321,7 @@ void Vcpu::Impl::save_fpu() {
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     ++drops;
     shadow_map.drop_page(space, page);
+    if (has_window && space == window_space) window.drop_page(page);
     uint64_t address = page.value() & ~kPageMask;
     bool upper = address >> 63;
     (upper ? kernel_jumps : user_jumps[space]).drop_page(address);
@@ -317,6 +336,13 @@ void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
 void Vcpu::Impl::space_dropped(unsigned space) {
     ++drops;
     shadow_map.drop_space(space);
+    forget_ways(space);
+    if (!has_window || space != window_space) return;
+    window.drop_all();
+    window_doubtful = true;
+}
+
+void Vcpu::Impl::forget_ways(unsigned space) {
     user_jumps[space].clear();
     targets.drop_space(space);
 }
@@ -340,6 +366,8 @@ void Vcpu::Impl::space_entered(unsigned space) {
 
 void Vcpu::Impl::forget_everything() {
     flush_code();
+    take_window();
+    watch = {};
     for (unsigned space = 0; space < cpu::kSpaces; ++space) space_dropped(space);
     upper_half_dropped();
     space_entered(cpu.mmu.space());

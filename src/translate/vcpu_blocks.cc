@@ -26,7 +26,7 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
         return nullptr;
     }
     uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
-    BlockKey key{physical, pc, user(), fpu_enabled, plain_wanted};
+    BlockKey key{physical, pc, user(), fpu_enabled, plain_wanted, in_window()};
     Block* block = table.find(key);
     if (block && !block->second_page) return block;
     if (block) {  // its last bytes are on a page of their own, which may be another one now
@@ -74,6 +74,7 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     source.physical = page + offset;
     source.user = user();
     source.fpu_enabled = fpu_enabled;
+    source.window = in_window();
     source.bytes = {cpu.memory.host(page) + offset, kPageSize - offset};
     GuestInstruction first;
     if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first)) return true;
@@ -127,7 +128,7 @@ Block* Vcpu::Impl::transient_block(unsigned limit_instructions, std::span<const 
 // Only where the chain stays right (kernel_chains.h).
 void Vcpu::Impl::chain_pending(Block& block) {
     const Block& source = *cache.record(pending_chain).block;
-    if (source.fpu_enabled != block.fpu_enabled) return;
+    if (source.fpu_enabled != block.fpu_enabled || source.window != block.window) return;
     bool same_page = (source.physical.value() ^ block.physical.value()) < kPageSize &&
                      (source.pc ^ block.pc) < kPageSize && !source.second_page && !block.second_page;
     if (!same_page) {

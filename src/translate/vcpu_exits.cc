@@ -37,12 +37,6 @@ uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& i
     return sum;
 }
 
-struct AccessList {
-    std::array<MemoryAccess, 2> items{};
-    size_t count = 0;
-    void add(MemoryAccess access) { items[count++] = access; }
-};
-
 uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& instruction) {
     unsigned width = instruction.operands[0].size;
     uint64_t value = register_value(state, instruction.operands[1].reg.value);
@@ -53,10 +47,17 @@ uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& ins
     return static_cast<uint64_t>(unit * (width / 8));
 }
 
+bool is_canonical(uint64_t address) {
+    return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address);
+}
+
+}  // namespace
+
 AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction) {
     AccessList list;
+    if (instruction.kind == Kind::kLea || instruction.kind == Kind::kPrefetch) return list;
     if (const ZydisDecodedOperand* operand = instruction.memory_operand();
-        operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM && instruction.kind != Kind::kLea) {
+        operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM) {
         bool bit_string = instruction.kind == Kind::kBitString;
         uint64_t offset = bit_string ? bit_unit_offset(state, instruction) : 0;
         MemoryAccess access{.address = effective_address(state, instruction, *operand, offset),
@@ -95,11 +96,9 @@ AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instr
     return list;
 }
 
-bool is_canonical(uint64_t address) {
-    return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address);
+bool misaligned_for(const GuestInstruction& instruction, const MemoryAccess& access) {
+    return access.address % access.size && instruction.requires_alignment(access.size);
 }
-
-}  // namespace
 
 void Vcpu::Impl::enter(const Block& block, Head head) {
     EngineState& engine = cache.state();
@@ -112,9 +111,24 @@ void Vcpu::Impl::enter(const Block& block, Head head) {
 void Vcpu::Impl::run_host(const uint8_t* target) {
     EngineState& engine = cache.state();
     engine.target = reinterpret_cast<uint64_t>(target);
-    engine.read_base = shadow_map.read_base(user());
     engine.flags = to_engine_flags(cpu.state.rflags);
     engine.flags_slot = engine.flags;  // for entries of either kind
+    enter_host();
+}
+
+void Vcpu::Impl::resume_host() {
+    EngineState& engine = cache.state();
+    engine.target = engine.fault.host_pc;
+    engine.entry_r12 = engine.fault.r12;
+    engine.entry_r13 = engine.fault.r13;
+    engine.entry_address = engine.exit_address;
+    enter_host();
+}
+
+void Vcpu::Impl::enter_host() {
+    EngineState& engine = cache.state();
+    if (in_window()) window.apply_drops();
+    engine.read_base = in_window() ? window.table_base() : shadow_map.read_base(user());
     engine.interrupt_waits = cpu.platform.interrupt_pending();
     // A stop request from here on finds the counter in place, in memory or in its register.
     asm volatile("" ::: "memory");
@@ -128,6 +142,7 @@ void Vcpu::Impl::run_host(const uint8_t* target) {
 // Empty: the page is in the shadow map now, the instruction can go on.
 std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record) {
     ++counters.memory_misses;
+    watch.misses += user();
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
     bool misaligned = record.requires_alignment && address % record.size;
@@ -204,7 +219,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     std::array<uint8_t*, 2> places{};
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];
-        if (access.address % access.size && instruction.requires_alignment(access.size))
+        if (misaligned_for(instruction, access))
             return deliver_precise({.vector = cpu::kGp, .has_error_code = true}, source.physical);
         places[i] = engine.bounce + i * 128 + (access.address & 63);
         deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
@@ -214,6 +229,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     source.limit = 1;
     source.transient = true;
     source.head = Head::kNoStop;
+    source.window = false;
     source.deltas = {deltas.data(), list.count};
     source.first = &instruction;
     const Block& block = builder.build(source);
@@ -231,7 +247,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     return next;
 }
 
-Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
+std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     EngineState& engine = cache.state();
     auto* host = reinterpret_cast<const uint8_t*>(engine.fault.host_pc);
     Block* block = cache.block_at(host);
@@ -248,25 +264,43 @@ Vcpu::Impl::Next Vcpu::Impl::host_fault_exit() {
     size_t executed = static_cast<size_t>(after - 1 - marks);
     cpu.state.rip = block->pc + after[-1].guest_offset;
     cpu.state.icount = limit + engine.counter + 1 - (block->count - executed);
+    uint64_t host_rflags = cpu.state.rflags;
     if (after[-1].flags_in_slot) cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags_slot);
+    uint64_t host_stack = cpu.state.gpr[cpu::kRsp];
+    cpu.state.gpr[cpu::kRsp] += static_cast<uint64_t>(after[-1].stack_owed * 8);
 
     cpu::Exception exception;
     BlockSource source;
     CHECK(fetch(source, exception));
-    GuestInstruction instruction;
-    CHECK(decode(source.bytes, source.pc, instruction));
-    if (auto raised = guest_exception(instruction)) return deliver_precise(*raised, source.physical);
+    const GuestInstruction& instruction = slow_instruction(source);
+    if (block->window && engine.fault.trap == cpu::kPf) {
+        switch (window_fault(instruction, exception)) {
+            case WindowFault::kMapped:
+                cpu.state.gpr[cpu::kRsp] = host_stack;
+                cpu.state.rflags = host_rflags;
+                return std::nullopt;
+            case WindowFault::kException:
+                return deliver_precise(exception, source.physical);
+            case WindowFault::kNotForWindow:
+                return slow_step();
+        }
+    }
+    if (auto raised = guest_exception(instruction, block->window))
+        return deliver_precise(*raised, source.physical);
     return slow_step();
 }
 
 // What a host fault means in the guest; empty: an address that only the slow path can judge.
-std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction& instruction) {
+std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction& instruction,
+                                                          bool in_window_block) {
     const EngineState::Fault& fault = cache.state().fault;
     if (fault.trap == cpu::kDe || fault.trap == cpu::kUd || fault.trap == cpu::kMf || fault.trap == cpu::kXm)
         return cpu::Exception{.vector = static_cast<uint8_t>(fault.trap)};
     AccessList list = accesses_of(cpu.state, instruction);
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];
+        if (misaligned_for(instruction, access))
+            return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
         if (!is_canonical(access.address) || !is_canonical(access.address + access.size - 1))
             return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
         if (access.size == 16 && access.address % 16)
@@ -275,6 +309,8 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
     bool other_half = false;
     for (size_t i = 0; i < list.count; ++i) other_half |= list.items[i].address >> 63 && user();
     if (other_half) return std::nullopt;
+    // A register that was looked at need not be an address itself.
+    if (in_window_block && fault.trap == cpu::kGp) return std::nullopt;
     if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     NOT_REACHED("host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",

@@ -10,7 +10,7 @@
 //          kDirect           fill the slot of the target, next block
 //          kBudget           a transient block of the exact rest
 //          kInterpret*       cpu::interpret()
-//          kHostFault, ...   deliver the exception
+//          kHostFault        map the page into the window and resume, or deliver the exception
 #pragma once
 
 #include <array>
@@ -21,6 +21,7 @@
 #include "translate/code_cache.h"
 #include "translate/direct_targets.h"
 #include "translate/host_faults.h"
+#include "translate/host_window.h"
 #include "translate/jump_cache.h"
 #include "translate/jump_index.h"
 #include "translate/kernel_chains.h"
@@ -38,6 +39,16 @@ struct MemoryAccess {
     bool write = false;
     bool stack = false;  ///< by SS: non-canonical addresses raise #SS
 };
+
+struct AccessList {
+    std::array<MemoryAccess, 2> items{};
+    size_t count = 0;
+    void add(MemoryAccess access) { items[count++] = access; }
+};
+/// The accesses of the instruction at state.rip.
+AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction);
+/// Whether an access raises #GP for its address alone.
+bool misaligned_for(const GuestInstruction& instruction, const MemoryAccess& access);
 
 /// Bounds the counter.
 inline constexpr uint64_t kLongestRun = uint64_t{1} << 40;
@@ -71,6 +82,9 @@ struct Vcpu::Impl : cpu::TlbListener {
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
     void set_mode();
+    void forbid_writes(GuestPhys page);
+    /// The ways through tables to the user code of a space.
+    void forget_ways(unsigned space);
     bool enter_by_jump_cache();
     /// The present space's jump cache for code of the present privilege.
     JumpCache& jumps() { return user() ? user_jumps[cpu.mmu.space()] : kernel_jumps; }
@@ -102,16 +116,37 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// happens; the budget must be enough for all of it.
     void enter(const Block& block, Head head = Head::kStops);
     void run_host(const uint8_t* target);
+    /// Goes on at the host instruction that has faulted, with everything as it was.
+    void resume_host();
+    void enter_host();
     std::optional<Next> memory_exit(const ExitRecord& record);
-    Next host_fault_exit();
+    /// Empty: what the fault was for is done, the instruction can go on.
+    std::optional<Next> host_fault_exit();
     Next slow_step();
     const GuestInstruction& slow_instruction(const BlockSource& source);
     std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
-    std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction);
+    std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
+
+    // vcpu_window.cc
+    /// Whether code of the present mode and space runs in the window.
+    bool in_window() const { return user() && has_window && cpu.mmu.space() == window_space; }
+    void watch_programs();
+    void give_window(unsigned space);
+    void take_window();
+    bool writable_in_window(const cpu::TlbEntry& entry) const;
+    HostWindow::Run run_around(uint64_t at, const cpu::TlbEntry& entry) const;
+    enum class WindowFault : uint8_t { kMapped, kException, kNotForWindow };
+    WindowFault window_fault(const GuestInstruction& instruction, cpu::Exception& exception);
+    WindowFault make_sure_of_accesses(const GuestInstruction& instruction, cpu::Exception& exception);
+    /// Whether the instruction at state.rip is about to be tried again after a page fault in the window.
+    bool retries() const { return cpu.state.rip == watch.page_fault_pc && in_window(); }
+    /// Maps what it needs; its block is to be run without a stop then. Not empty: it has faulted once more.
+    std::optional<Next> retry_accesses();
 
     cpu::Cpu& cpu;
     EngineOptions options;
     ShadowMap shadow_map;
+    HostWindow window;
     CodeCache cache;
     Trampolines trampolines;
     HostFaults faults;
@@ -138,6 +173,28 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool stepping = false;           ///< the present block is to be left after one instruction
     bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
+    bool has_window = false;       ///< the lower half of a space is seen through the window:
+    unsigned window_space = 0;     ///< that one,
+    uint64_t window_cr3 = 0;       ///< with these page tables
+    bool window_doubtful = false;  ///< the space was dropped: perhaps it is another program's now
+    static constexpr uint64_t kNoRetry = ~uint64_t{0};  // no address of user code
+    /// What is known of the programs that run; see watch_programs().
+    struct Watch {
+        Icount next;
+        unsigned space = 0;
+        uint64_t cr3 = 0;
+        int64_t instructions = 0;      ///< that it has run for; less than none: it must wait
+        int64_t misses = 0;            ///< of the maps, in user mode, since the last look
+        int64_t misses_of_a_look = 0;  ///< on the average, of late
+        Icount seen;                   ///< when the window was last in use
+        int64_t faults_left = 0;
+        unsigned conflicts = 0;
+        bool fruitless = false;             ///< more faults or conflicts than the window is worth
+        uint64_t page_fault_pc = kNoRetry;  ///< of the guest's last page fault in the window
+        uint64_t fault_pc = 0;              ///< of the last fault in the window
+        Icount fault_icount;
+        unsigned repetitions = 0;
+    } watch;
     /// An instruction that took the slow path, and its bytes then.
     struct SlowInstruction {
         GuestInstruction instruction;

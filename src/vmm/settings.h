@@ -99,7 +99,8 @@ struct VmSettings {
               protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.superblocks,
-              engine.shared_lookups, engine.inline_system, engine.perf_map);
+              engine.shared_lookups, engine.inline_system, engine.window, engine.window_after,
+              engine.perf_map);
     }
 };
 

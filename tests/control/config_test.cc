@@ -55,6 +55,7 @@ copied_blocks = false
 inline_system = false
 superblocks = false
 shared_lookups = false
+window = false
 perf_map = true
 )";
 
@@ -90,7 +91,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.engine.block_limit, 16u);
     EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.jump_index || s.engine.dead_flags ||
                  s.engine.copied_blocks || s.engine.inline_system || s.engine.superblocks ||
-                 s.engine.shared_lookups);
+                 s.engine.shared_lookups || s.engine.window);
     EXPECT_TRUE(s.engine.perf_map);
 }
 

@@ -67,6 +67,25 @@ constexpr KnownCase kKnownCases[] = {
     {"misaligned_on_an_absent_page", "\x0f\x28\x01",
      [](Case& c) { rcx(c) = kAbsent + 8; }},  // movaps xmm0, [rcx]
     {"misaligned_on_a_read_only_page", "\x0f\x29\x01", [](Case& c) { rcx(c) = kReadOnly + 8; }},
+    // A run of pushes or pops may change RSP once, but not where one of them faults.
+    {"pushes_into_an_absent_page", "\x50\x51\x52\x53",
+     [](Case& c) { c.state.gpr[kRsp] = kDataAfterHole + 16; }},
+    {"pops_from_an_absent_page", "\x58\x59\x5a\x5b", [](Case& c) { c.state.gpr[kRsp] = kAbsent - 16; }},
+    // What faults at its write has changed nothing, though it has read before.
+    {"bit_of_a_read_only_page", "\x48\x0f\xab\x11",  // bts [rcx], rdx
+     [](Case& c) { rcx(c) = kReadOnly + 0x100, c.state.gpr[kRdx] = 5; }},
+    {"high_byte_added_to_a_read_only_page", std::string_view("\x00\x21", 2),  // add [rcx], ah
+     [](Case& c) { rcx(c) = kReadOnly + 0x10; }},
+    {"high_byte_to_a_read_only_page", "\x88\x21", [](Case& c) { rcx(c) = kReadOnly + 0x10; }},
+    {"carry_at_an_absent_page", "\x48\x11\x01", [](Case& c) { rcx(c) = kAbsent + 8; }},  // adc [rcx], rax
+    {"flags_pushed_to_an_absent_page", "\x9c", [](Case& c) { c.state.gpr[kRsp] = kDataAfterHole; }},
+    // The base need not be an address.
+    {"negative_base", std::string_view("\x48\x8b\x81\x00\x01\x00\x20", 7),  // mov rax, [rcx + kData + 0x100]
+     [](Case& c) { rcx(c) = ~uint64_t{15}; }},
+    {"not_canonical_base", std::string_view("\x48\x8b\x41\x10", 4),  // mov rax, [rcx + 16]
+     [](Case& c) { rcx(c) = (uint64_t{1} << 47) - 16; }},
+    {"base_just_below_zero", std::string_view("\x48\x8b\x41\x20", 4),
+     [](Case& c) { rcx(c) = ~uint64_t{15}; }},
     // The stack segment has an exception of its own.
     {"not_canonical_by_rbp", "\x8b\x4d\x10", [](Case& c) { c.state.gpr[kRbp] = uint64_t{1} << 62; }},
     {"not_canonical_by_rsp", "\x8b\x4c\x24\x10", [](Case& c) { c.state.gpr[kRsp] = uint64_t{1} << 62; }},

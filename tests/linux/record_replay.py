@@ -28,7 +28,8 @@ WORKLOAD = [
 REPLAYS = [
     [],
     ["--block-limit", "3", "--code-cache", "16 MiB"],
-    ["--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
+    ["--window-after", "0"],
+    ["--no-window", "--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
 ]
 MORE_REPLAYS = [
     ["--block-limit", "1"],
@@ -41,6 +42,8 @@ MORE_REPLAYS = [
     ["--no-inline-system", "--block-limit", "7"],
     ["--no-shared-lookups", "--disturb"],
     ["--no-superblocks"],
+    ["--no-window"],
+    ["--window-after", "100000", "--disturb"],
 ]
 
 

@@ -9,14 +9,18 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-std::vector<AccessPlan> plans_of(const Bytes& code) {
+std::vector<GuestInstruction> decode_all(const Bytes& code) {
     std::vector<GuestInstruction> block;
     for (size_t at = 0; at < code.size(); at += block.back().length) {
         block.emplace_back();
         EXPECT_TRUE(decode(std::span(code).subspan(at), 0x1000 + at, block.back()));
     }
+    return block;
+}
+
+std::vector<AccessPlan> plans_of(const Bytes& code) {
     std::vector<AccessPlan> plans;
-    plan_lookups(block, plans);
+    plan_lookups(decode_all(code), plans);
     return plans;
 }
 
@@ -123,6 +127,52 @@ TEST(SharedLookups, NoMoreGroupsThanSlots) {
         EXPECT_LT(plan.group, kMostGroups);
     }
     EXPECT_EQ(groups, kMostGroups);
+}
+
+std::vector<Sharing> looks_of(const Bytes& code) {
+    std::vector<AccessPlan> plans;
+    plan_looks(decode_all(code), plans);
+    std::vector<Sharing> looks;
+    for (const AccessPlan& plan : plans) looks.push_back(plan.sharing);
+    return looks;
+}
+
+using enum Sharing;
+using Looks = std::vector<Sharing>;
+
+const Bytes kLoadBeyond = {0x48, 0x8b, 0x87, 0, 0, 2, 0};        // mov rax, [rdi + 0x20000]
+const Bytes kAddMuch = {0x48, 0x81, 0xc7, 0, 0, 0x80, 0};        // add rdi, 0x800000
+const Bytes kFsAlone = {0x64, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0};  // mov eax, fs:[0x28]
+const Bytes kRipLoad = {0x8b, 0x05, 0, 1, 0, 0};                 // mov eax, [rip + 0x100]
+const Bytes kRipFar = {0x8b, 0x05, 0, 0, 0, 1};                  // mov eax, [rip + 0x1000000]
+
+TEST(Looks, OneForAllAccessesByARegister) {
+    EXPECT_EQ(looks_of(join({kLoad, kStore, kBranch, kLoadFar, kAdd, kLoadBelow})),
+              (Looks{kFirst, kMember, kMember, kMember}));
+}
+
+TEST(Looks, AnotherWhereTheRegisterIsAnother) {
+    EXPECT_EQ(looks_of(join({kLoad, kChange, kLoad})), (Looks{kFirst, kFirst}));
+}
+
+TEST(Looks, AnotherWhereTheRegisterHasMovedFar) {
+    EXPECT_EQ(looks_of(join({kLoad, kAddMuch, kLoad, kLoad})), (Looks{kFirst, kFirst, kMember}));
+}
+
+TEST(Looks, AnIndexAndALargeDisplacementAreLookedAtAsAWhole) {
+    EXPECT_EQ(looks_of(join({kLoad, kLoadIndexed, kLoadBeyond, kLoad})),
+              (Looks{kFirst, kIndexed, kIndexed, kMember}));
+}
+
+TEST(Looks, TheStackIsLookedAtOnce) {
+    EXPECT_EQ(looks_of(join({kPushRbx, kPushRbx, kPopRbx, kReturn})),
+              (Looks{kFirst, kMember, kMember, kMember}));
+}
+
+TEST(Looks, SegmentsAndRipAreBasesThatStay) {
+    EXPECT_EQ(looks_of(join({kFsAlone, kRipLoad, kFsAlone, kRipLoad, kRipFar})),
+              (Looks{kFirst, kFirst, kMember, kMember, kFirst}));
+    EXPECT_EQ(looks_of(join({kFsLoad, kFsLoad})), (Looks{kNone, kNone}));
 }
 
 }  // namespace

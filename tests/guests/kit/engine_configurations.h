@@ -22,10 +22,11 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 13> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 14> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
-    {"pairs", {.block_limit = 2}},
+    {"window", {.window_after = 0}},
+    {"window_pairs", {.block_limit = 2, .window_after = 0}},
     {"unchained", {.chaining = false}},
     {"no_jump_cache", {.jump_cache = false}},
     {"no_jump_index", {.jump_index = false}},

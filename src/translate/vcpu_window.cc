@@ -1,0 +1,173 @@
+// The window in use: which program has it, and what a fault in it is for.
+//
+//     a program runs `window_after` instructions with no other in between -> give_window()
+//         its blocks are made anew, for the window; blocks for the map lie beside them
+//     take_window() where another program has run, four times as long where the first is still about, or
+//     where the window doesn't pay: too many
+//         faults, or its addresses are taken by this process
+//
+// A program is known by its space and its page tables. Which one has the window can't be seen in the guest.
+#include <algorithm>
+
+#include "base/check.h"
+#include "translate/vcpu_impl.h"
+#include "x86/paging.h"
+
+namespace lockstep::translate {
+
+namespace {
+
+/// Instructions between two looks at what runs.
+constexpr uint64_t kLook = 2'000'000;
+/// A fault costs 10 to 30 us, and of a look's time the window saves a third, some 500 us. So a program may
+/// have this many faults from look to look, and some thousands at once: when it comes, and when it starts on
+/// new data.
+constexpr int64_t kFaultsOfALook = 16, kMostFaults = 4000;
+/// Accesses to addresses that this process has taken.
+constexpr unsigned kMostConflicts = 100;
+/// How long a program that didn't profit from the window has to wait for it.
+constexpr int64_t kPenalty = 200'000'000;
+/// What follows from one another's faults is rare: an instruction has few pages.
+constexpr unsigned kMostRepetitions = 16;
+
+}  // namespace
+
+// Before user code runs, every kLook instructions.
+void Vcpu::Impl::watch_programs() {
+    unsigned space = cpu.mmu.space();
+    uint64_t cr3 = cpu.state.cr3 & x86::kPteAddress;
+    if (has_window && space == window_space && std::exchange(window_doubtful, false) && cr3 != window_cr3)
+        take_window();
+    if (std::exchange(watch.fruitless, false) && has_window) {
+        take_window();
+        watch.instructions = -kPenalty;
+        return;
+    }
+    Icount now = cpu.state.icount;
+    if (now < watch.next || !window.possible()) return;
+    uint64_t look = std::min(kLook, options.window_after);
+    auto passed = static_cast<int64_t>(now - watch.next + look);
+    bool same = space == watch.space && cr3 == watch.cr3;
+    watch.instructions = same ? watch.instructions + passed : 0;
+    int64_t misses = std::exchange(watch.misses, 0);
+    watch.misses_of_a_look = same ? (3 * watch.misses_of_a_look + misses) / 4 : misses;
+    watch.space = space;
+    watch.cr3 = cr3;
+    watch.next = now + look;
+    if (in_window()) {
+        watch.seen = now;
+        int64_t looks = passed / static_cast<int64_t>(std::max<uint64_t>(look, 1));
+        watch.faults_left = std::min(watch.faults_left + looks * kFaultsOfALook, kMostFaults);
+        return;
+    }
+    bool in_use = has_window && now - watch.seen < 4 * options.window_after;
+    uint64_t enough = in_use ? 4 * options.window_after : options.window_after;
+    bool pays = watch.misses_of_a_look <= kFaultsOfALook || options.window_after == 0;
+    if (watch.instructions >= static_cast<int64_t>(enough) && pays) give_window(space);
+}
+
+void Vcpu::Impl::give_window(unsigned space) {
+    take_window();
+    ++counters.windows;
+    forget_ways(space);
+    has_window = true;
+    window_space = space;
+    window_cr3 = watch.cr3;
+    watch.fruitless = false;
+    watch.seen = cpu.state.icount;
+    watch.faults_left = kMostFaults;
+    watch.conflicts = 0;
+}
+
+void Vcpu::Impl::take_window() {
+    if (!has_window) return;
+    forget_ways(window_space);
+    window.drop_all();
+    has_window = window_doubtful = false;
+}
+
+bool Vcpu::Impl::writable_in_window(const cpu::TlbEntry& entry) const {
+    return entry.writable && entry.dirty && !cpu.memory.is_code(GuestPhys(entry.page));
+}
+
+// The page that `entry` maps `at` to, with its neighbours as far as the TLB holds them and the host can map
+// them in the same stroke.
+HostWindow::Run Vcpu::Impl::run_around(uint64_t at, const cpu::TlbEntry& entry) const {
+    constexpr uint64_t kHugePage = 2 << 20;
+    bool writable = writable_in_window(entry);
+    auto joins = [&](uint64_t page) {
+        const cpu::TlbEntry* other = cpu.mmu.cached(GuestVirt(page));
+        uint64_t physical = entry.page + (page - at);
+        return other && other->present && other->ram && other->user && other->accessed &&
+               other->page == physical && writable_in_window(*other) == writable &&
+               !window.holds(page / kPageSize, physical, writable);
+    };
+    uint64_t start = at, end = at + kPageSize;
+    while (start % kHugePage != 0 && joins(start - kPageSize)) start -= kPageSize;
+    while (end % kHugePage != 0 && joins(end)) end += kPageSize;
+    return {.first = start / kPageSize,
+            .count = (end - start) / kPageSize,
+            .physical = entry.page - (at - start),
+            .writable = writable};
+}
+
+// A page fault mostly ends with the kernel's return to the instruction, which would fault on the host a
+// second time. Its accesses are a part of it, so what begins here must not be stopped before its end.
+std::optional<Vcpu::Impl::Next> Vcpu::Impl::retry_accesses() {
+    watch.page_fault_pc = kNoRetry;
+    cpu::Exception exception;
+    BlockSource source;
+    CHECK(fetch(source, exception));
+    if (make_sure_of_accesses(slow_instruction(source), exception) != WindowFault::kException)
+        return std::nullopt;
+    return deliver_precise(exception, source.physical);
+}
+
+Vcpu::Impl::WindowFault Vcpu::Impl::window_fault(const GuestInstruction& instruction,
+                                                 cpu::Exception& exception) {
+    ++counters.window_faults;
+    const EngineState::Fault& fault = cache.state().fault;
+    watch.repetitions =
+        fault.host_pc == watch.fault_pc && cpu.state.icount == watch.fault_icount ? watch.repetitions + 1 : 0;
+    watch.fault_pc = fault.host_pc;
+    watch.fault_icount = cpu.state.icount;
+    CHECK(watch.repetitions < kMostRepetitions, "the access of guest {:#x} to {:#x} faults for ever",
+          cpu.state.rip, fault.address);
+    if (window.in_table(fault.address)) {
+        if (window.open_region_of(fault.address)) return WindowFault::kMapped;
+        watch.fruitless |= ++watch.conflicts == kMostConflicts;
+        return WindowFault::kNotForWindow;
+    }
+    watch.fruitless |= --watch.faults_left == 0;
+    WindowFault result = make_sure_of_accesses(instruction, exception);
+    bool page_fault = result == WindowFault::kException && exception.vector == cpu::kPf;
+    if (page_fault) watch.page_fault_pc = cpu.state.rip;
+    return result;
+}
+
+// All accesses of the instruction, in their order, as a block for the map makes sure of them.
+Vcpu::Impl::WindowFault Vcpu::Impl::make_sure_of_accesses(const GuestInstruction& instruction,
+                                                          cpu::Exception& exception) {
+    AccessList list = accesses_of(cpu.state, instruction);
+    for (size_t i = 0; i < list.count; ++i) {
+        const MemoryAccess& access = list.items[i];
+        uint64_t last = access.address + access.size - 1;
+        bool user_half = !(access.address >> 47) && !(last >> 47);
+        if (!user_half || misaligned_for(instruction, access)) return WindowFault::kNotForWindow;
+        auto kind = access.write ? cpu::Access::kWrite : cpu::Access::kRead;
+        for (uint64_t page = access.address & ~kPageMask; page <= last; page += kPageSize) {
+            auto reached = cpu.mmu.translate(GuestVirt(std::max(page, access.address)), kind, user());
+            if (auto* raised = std::get_if<cpu::Exception>(&reached)) {
+                exception = *raised;
+                return WindowFault::kException;
+            }
+            const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
+            bool writes_code = access.write && cpu.memory.is_code(GuestPhys(entry.page));
+            if (!entry.ram || writes_code || !window.map(run_around(page, entry)))
+                return WindowFault::kNotForWindow;
+        }
+    }
+    return WindowFault::kMapped;
+}
+
+}  // namespace lockstep::translate
