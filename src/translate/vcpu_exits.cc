@@ -142,12 +142,12 @@ void Vcpu::Impl::enter_host() {
 // Empty: the page is in the shadow map now, the instruction can go on.
 std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record) {
     ++counters.memory_misses;
-    watch.misses += user();
     uint64_t address = cache.state().exit_address;
     bool crosses = (address & kPageMask) + record.size > kPageSize;
     bool misaligned = record.requires_alignment && address % record.size;
     bool other_half = user() && address >> 63;
     if (crosses || misaligned || other_half) return slow_step();
+    watch.misses += user();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
     uint64_t drops_before = drops;

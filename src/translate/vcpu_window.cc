@@ -22,7 +22,7 @@ constexpr uint64_t kLook = 2'000'000;
 /// A fault costs 10 to 30 us, and of a look's time the window saves a third, some 500 us. So a program may
 /// have this many faults from look to look, and some thousands at once: when it comes, and when it starts on
 /// new data.
-constexpr int64_t kFaultsOfALook = 16, kMostFaults = 4000;
+constexpr int64_t kFaultsOfALook = 16, kMostFaults = 12000;
 /// Accesses to addresses that this process has taken.
 constexpr unsigned kMostConflicts = 100;
 /// How long a program that didn't profit from the window has to wait for it.
