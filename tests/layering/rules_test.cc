@@ -62,12 +62,18 @@ TEST(Rules, BannedCallsAreSeen) {
              "std::ifstream in(path);",
              "FILE* file = std::fopen(path, mode);",
              "int file = ::open(path, flags);",
+             "int file = openat(folder, path, flags);",
              "int file = socket(AF_INET, SOCK_STREAM, 0);",
              "seed ^= getpid();",
          }) {
         EXPECT_EQ(wall(line).empty(), false) << line;
         EXPECT_TRUE(wall(line, "src/host/something.cc").empty()) << line;
     }
+}
+
+TEST(Rules, AFileForTheGuestsMemoryIsForMemoryAlone) {
+    EXPECT_TRUE(wall("int file = openat(mount, name, flags);", "src/memory/huge_file.cc").empty());
+    EXPECT_FALSE(wall("int file = ::open(path, flags);", "src/memory/huge_file.cc").empty());
 }
 
 TEST(Rules, ThreadsOfSignalsAreForTranslateAlone) {
