@@ -2,9 +2,8 @@
 //
 //     a program runs `window_after` instructions with no other in between -> give_window()
 //         its blocks are made anew, for the window; blocks for the map lie beside them
-//     take_window() where another program has run, four times as long where the first is still about, or
-//     where the window doesn't pay: too many
-//         faults, or its addresses are taken by this process
+//     another has run for four times as long, or the first is no longer about -> the same for the other
+//     too many faults, or addresses that this process has taken -> take_window()
 //
 // A program is known by its space and its page tables. Which one has the window can't be seen in the guest.
 #include <algorithm>
@@ -22,12 +21,12 @@ constexpr uint64_t kLook = 2'000'000;
 /// A fault costs 10 to 30 us, and of a look's time the window saves a third, some 500 us. So a program may
 /// have this many faults from look to look, and some thousands at once: when it comes, and when it starts on
 /// new data.
-constexpr int64_t kFaultsOfALook = 16, kMostFaults = 12000;
+constexpr int64_t kFaultsOfALook = 16, kMostFaults = 12'000;
 /// Accesses to addresses that this process has taken.
 constexpr unsigned kMostConflicts = 100;
 /// How long a program that didn't profit from the window has to wait for it.
 constexpr int64_t kPenalty = 200'000'000;
-/// What follows from one another's faults is rare: an instruction has few pages.
+/// Faults in a row of one instruction, which has few pages, before something must be wrong with the engine.
 constexpr unsigned kMostRepetitions = 16;
 
 }  // namespace
