@@ -110,6 +110,7 @@ bool HostWindow::map(const Run& run) {
              static_cast<off_t>(run.physical)) != pointer(start)) {
         drop_all_ = true;
         apply_drops();
+        unmap(run.first, run.count);  // the host may have left a hole, where something of ours could come
         return false;
     }
     for (uint64_t i = 0; i < run.count; ++i) {
