@@ -65,6 +65,7 @@ struct CpuState {
     uint64_t cr2 = 0;
     uint64_t cr3 = 0;
     uint64_t cr4 = 0;
+    uint64_t xcr0 = 1;
     std::array<uint64_t, 8> dr{0, 0, 0, 0, 0, 0, 0xffff0ff0, 0x400};
     uint64_t efer = 0;
     uint64_t star = 0;

@@ -34,4 +34,21 @@ void normalise_fx(FxState& fx) {
     clear_software_part(fx, std::make_index_sequence<6>());
 }
 
+uint16_t with_summary(uint16_t status, uint16_t control) {
+    bool pending = status & ~control & kFswExceptions;
+    uint16_t plain = status & static_cast<uint16_t>(~(kFswSummary | kFswBusy));
+    return pending ? plain | kFswSummary | kFswBusy : plain;
+}
+
+void normalise_software_fx(FxState& fx) {
+    normalise_fx(fx);
+    uint16_t control, status;
+    std::memcpy(&control, &fx.bytes[kFxControl], 2);
+    std::memcpy(&status, &fx.bytes[kFxStatus], 2);
+    control = static_cast<uint16_t>((control & kFcwWritable) | kFcwFixed);
+    status = with_summary(status, control);
+    std::memcpy(&fx.bytes[kFxControl], &control, 2);
+    std::memcpy(&fx.bytes[kFxStatus], &status, 2);
+}
+
 }  // namespace lockstep::cpu

@@ -27,4 +27,11 @@ void reset_fx(FxState& fx);
 /// Call it whenever the host's registers have been saved into CpuState::fx.
 void normalise_fx(FxState& fx);
 
+/// The status word with its summary bits as its exceptions and the masks of `control` make them.
+uint16_t with_summary(uint16_t status, uint16_t control);
+
+/// The same for an image that software wrote, as FXRSTOR and XRSTOR load it: its control and status words may
+/// hold bits that the registers don't have.
+void normalise_software_fx(FxState& fx);
+
 }  // namespace lockstep::cpu

@@ -96,6 +96,12 @@ LOCKSTEP_HANDLER(stmxcsr_instruction);
 LOCKSTEP_HANDLER(maskmovq_instruction);
 LOCKSTEP_HANDLER(maskmovdqu_instruction);
 
+// interpret_xsave.cc
+LOCKSTEP_HANDLER(xsave_instruction);
+LOCKSTEP_HANDLER(xrstor_instruction);
+LOCKSTEP_HANDLER(xgetbv_instruction);
+LOCKSTEP_HANDLER(xsetbv_instruction);
+
 // interpret_other.cc
 LOCKSTEP_HANDLER(push_instruction);
 LOCKSTEP_HANDLER(pop_instruction);

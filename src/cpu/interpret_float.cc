@@ -44,12 +44,6 @@ bool mmx_available(const Cpu& cpu, Exception& exception) {
     return !(cpu.state.cr0 & kCr0Ts) || raise(exception, kNm);
 }
 
-uint16_t with_summary(uint16_t status, uint16_t control) {
-    bool pending = status & ~control & kFswExceptions;
-    uint16_t plain = status & static_cast<uint16_t>(~(kFswSummary | kFswBusy));
-    return pending ? plain | kFswSummary | kFswBusy : plain;
-}
-
 /// Sets control and status words. The image keeps the registers in the order of the stack, so a new top turns
 /// them; `keep_order` where they are loaded in stack order anyway.
 enum class StackOrder : uint8_t { kTurn, kKeep };
@@ -142,9 +136,7 @@ Outcome fxrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception&
     if (mxcsr & ~kMxcsrMask) return next_if(general_protection(exception));
     if (!read_operand_memory(cpu, instruction, fx.bytes.data(), sizeof fx.bytes, exception))
         return Outcome::kFault;
-    normalise_fx(fx);
-    set_control_and_status(fx, word_at(&fx.bytes[kFxControl]), word_at(&fx.bytes[kFxStatus]),
-                           StackOrder::kKeep);
+    normalise_software_fx(fx);
     return Outcome::kNext;
 }
 

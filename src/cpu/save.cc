@@ -29,7 +29,7 @@ void visit_fields(State& state, Visit visit) {
         visit(table->base);
         visit(table->limit);
     }
-    for (auto* control : {&state.cr0, &state.cr2, &state.cr3, &state.cr4}) visit(*control);
+    for (auto* control : {&state.cr0, &state.cr2, &state.cr3, &state.cr4, &state.xcr0}) visit(*control);
     for (auto& value : state.dr) visit(value);
     for (auto* msr : {&state.efer, &state.star, &state.lstar, &state.cstar, &state.sfmask,
                       &state.kernel_gs_base, &state.sysenter_cs, &state.sysenter_esp, &state.sysenter_eip,

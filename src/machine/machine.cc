@@ -15,7 +15,7 @@ namespace lockstep::machine {
 namespace {
 
 constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
-constexpr uint32_t kStateVersion = 3;
+constexpr uint32_t kStateVersion = 4;
 
 // Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
 constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
@@ -198,8 +198,8 @@ std::string MachineImpl::describe() const {
                                              "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     for (unsigned i = 0; i < s.gpr.size(); ++i)
         text += fmt::format("{:3} {:016x}{}", kNames[i], s.gpr[i], i % 4 == 3 ? "\n" : "  ");
-    text +=
-        fmt::format("cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} efer {:x}\n", s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+    text += fmt::format("cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} xcr0 {:x} efer {:x}\n", s.cr0, s.cr2, s.cr3,
+                        s.cr4, s.xcr0, s.efer);
     text +=
         fmt::format("cs {:x} ss {:x} fs {:x} gs {:x} kernel gs {:x} gdt {:x} idt {:x} tr {:x}\n",
                     s.segments[cpu::kCs].selector, s.segments[cpu::kSs].selector, s.segments[cpu::kFs].base,

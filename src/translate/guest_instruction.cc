@@ -151,6 +151,10 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_FXSAVE64:
         case ZYDIS_MNEMONIC_FXRSTOR:
         case ZYDIS_MNEMONIC_FXRSTOR64:
+        case ZYDIS_MNEMONIC_XSAVE:
+        case ZYDIS_MNEMONIC_XSAVE64:
+        case ZYDIS_MNEMONIC_XRSTOR:
+        case ZYDIS_MNEMONIC_XRSTOR64:
         case ZYDIS_MNEMONIC_FNSTENV:
         case ZYDIS_MNEMONIC_FLDENV:
         case ZYDIS_MNEMONIC_FNSAVE:

@@ -17,7 +17,13 @@ inline constexpr uint64_t kCr4Tsd = 1 << 2, kCr4De = 1 << 3, kCr4Pse = 1 << 4, k
                           kCr4Fsgsbase = 1 << 16, kCr4Pcide = 1 << 17, kCr4Osxsave = 1 << 18;
 /// The bits that the CPUID model offers; setting any other is a general protection fault.
 inline constexpr uint64_t kCr4Valid = kCr4Tsd | kCr4De | kCr4Pse | kCr4Pae | kCr4Pge | kCr4Pce | kCr4Osfxsr |
-                                      kCr4Osxmmexcpt | kCr4Fsgsbase | kCr4Pcide;
+                                      kCr4Osxmmexcpt | kCr4Fsgsbase | kCr4Pcide | kCr4Osxsave;
+
+/// XCR0, the state components that XSAVE manages (Intel SDM vol. 1, 13.3). The CPUID model has these two.
+inline constexpr uint64_t kXcr0X87 = 1 << 0, kXcr0Sse = 1 << 1;
+inline constexpr uint64_t kXcr0Valid = kXcr0X87 | kXcr0Sse;
+/// The area that XSAVE writes for them: the legacy region and the header.
+inline constexpr uint32_t kXsaveAreaBytes = 576;
 
 inline constexpr uint64_t kEferSce = 1 << 0, kEferLme = 1 << 8, kEferLma = 1 << 10, kEferNxe = 1 << 11;
 inline constexpr uint64_t kEferValid = kEferSce | kEferLme | kEferLma | kEferNxe;

@@ -27,6 +27,7 @@ constexpr uint32_t kLeaf1Ecx = bit(0)      // SSE3
                                | bit(23)   // POPCNT
                                | bit(24)   // TSC deadline
                                | bit(25)   // AES
+                               | bit(26)   // XSAVE
                                | bit(31);  // a hypervisor is present
 constexpr uint32_t kOsxsave = bit(27);
 
@@ -108,6 +109,12 @@ CpuidResult topology(uint32_t subleaf) {
     return {0, 0, subleaf & 0xff, 0};
 }
 
+/// XSAVE in its plain form: no XSAVEOPT, XSAVEC, XSAVES nor a second register for XGETBV.
+CpuidResult extended_state(uint32_t subleaf) {
+    if (subleaf != 0) return {};
+    return {kXcr0Valid, kXsaveAreaBytes, kXsaveAreaBytes, 0};
+}
+
 CpuidResult extended(uint32_t leaf) {
     switch (leaf) {
         case 0x80000000:
@@ -149,6 +156,8 @@ CpuidResult basic(uint32_t leaf, uint32_t subleaf, uint64_t cr4) {
             return subleaf == 0 ? CpuidResult{0, kLeaf7Ebx, 0, kLeaf7Edx} : CpuidResult{};
         case 0x0b:
             return topology(subleaf);
+        case 0x0d:
+            return extended_state(subleaf);
         case 0x15:
             return {1, 1, kFrequencyMhz * 1'000'000, 0};
         case 0x16:

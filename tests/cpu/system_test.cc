@@ -103,7 +103,7 @@ TEST_F(SystemTest, Cr3AndPcids) {
 
 TEST_F(SystemTest, Cr4) {
     for (uint64_t bad :
-         {state.cr4 & ~kCr4Pae, state.cr4 | kCr4Osxsave, state.cr4 | 1 << 20, state.cr4 | 1 << 21}) {
+         {state.cr4 & ~kCr4Pae, state.cr4 | 1 << 20, state.cr4 | 1 << 21}) {
         state.gpr[kRax] = bad;
         run_fault(to_cr4, kGp);
     }

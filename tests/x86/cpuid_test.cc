@@ -40,11 +40,17 @@ TEST(Cpuid, ShowsTheInstructionsForCryptography) {
 
 TEST(Cpuid, HidesWhatIsNotDeterministicOrNotModelled) {
     uint32_t ecx = cpuid(1, 0, 0).ecx;
-    for (unsigned bit : {3u, 12u, 26u, 28u, 29u, 30u}) EXPECT_FALSE(ecx >> bit & 1) << bit;
+    for (unsigned bit : {3u, 12u, 28u, 29u, 30u}) EXPECT_FALSE(ecx >> bit & 1) << bit;
     uint32_t leaf7 = cpuid(7, 0, 0).ebx;
     for (unsigned bit : {4u, 5u, 7u, 11u, 16u, 18u, 20u}) EXPECT_FALSE(leaf7 >> bit & 1) << bit;
-    EXPECT_EQ(cpuid(0xd, 0, 0), CpuidResult{}) << "XSAVE";
+    for (uint32_t subleaf : {1u, 2u, 9u})
+        EXPECT_EQ(cpuid(0xd, subleaf, 0), CpuidResult{}) << "XSAVEOPT, compacted forms, AVX";
     EXPECT_EQ(cpuid(0xa, 0, 0), CpuidResult{}) << "performance counters";
+}
+
+TEST(Cpuid, XsaveManagesTheX87AndSseRegisters) {
+    EXPECT_TRUE(cpuid(1, 0, 0).ecx >> 26 & 1);
+    EXPECT_EQ(cpuid(0xd, 0, 0), (CpuidResult{3, 576, 576, 0}));
 }
 
 TEST(Cpuid, OsxsaveFollowsCr4) {
