@@ -116,7 +116,8 @@ Stop LiveDriver::run(Icount until) {
     return stop;
 }
 
-LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock, uint64_t glance_ns) {
+LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock, uint64_t glance_ns,
+                                  uint64_t longest_ns) {
     if (off_) return {Next::kPowerOff};
     uint64_t before = clock();
     if (may_deliver_) {
@@ -130,7 +131,7 @@ LiveDriver::Step LiveDriver::step(const std::function<uint64_t()>& clock, uint64
     }
     machine_.set_glance(glance_ns == kNoGlance ? kNoGlance : time_.instructions_in(glance_ns));
     Icount from = machine_.icount();
-    Stop stop = run(from + time_.instructions_in(options_.slice_ns));
+    Stop stop = run(from + time_.instructions_in(std::min(options_.slice_ns, longest_ns)));
     uint64_t after = clock();
     time_.ran(after - before, machine_.icount() - from);
     listener_.progress(machine_.icount());

@@ -26,8 +26,14 @@ constexpr uint64_t kReplayedNs = 2'000'000;
 constexpr uint64_t kGlanceNs = 50'000;
 constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
 
+/// Of packets that wait for a backup, so much may gather where the guest is busy: each hand-over costs two
+/// hosts several wake-ups, whatever it holds.
+constexpr uint64_t kGroupNs = 500'000;
+
 /// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
 constexpr uint64_t kLongSleepNs = 500'000;
+
+constexpr uint32_t kFullSpeed = 1000;  ///< in permille
 
 /// Inputs that come through add_input(), unlike the corrections of time.
 bool is_from_outside(record::EntryKind kind) {
@@ -197,17 +203,26 @@ void VcpuThread::produce(Produced produced, Urgency urgency) {
     if (notify) notify_();
 }
 
-/// The guest has run for a while, or halts.
-void VcpuThread::hand_over_entries(uint64_t now_ns) {
-    if (!entries_wanted_) return;
+/// The guest has run for a while, or stands still: then nothing more comes that could go along.
+void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
+    if (!entries_wanted_ && !packets_wait_) return;
+    if (!stands && gathers(now_ns)) return;
     bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
-        if (!entries_waiting_ && now_ns - handed_over_ns_ < kProgressNs) return;
+        // A packet's entry may have been taken before the packet was there.
+        bool something = entries_waiting_ || packets_wait_;
+        if (!something && now_ns - handed_over_ns_ < kProgressNs) return;
         notify = !produced_.empty() && !std::exchange(notified_, true);
     }
     handed_over_ns_ = now_ns;
+    packets_wait_ = false;
     if (notify) notify_();
+}
+
+/// Whether there is traffic for a backup, and the last hand-over was not long ago.
+bool VcpuThread::gathers(uint64_t now_ns) const {
+    return packets_grouped_ && watchful_ && now_ns - handed_over_ns_ < kGroupNs;
 }
 
 std::vector<Produced> VcpuThread::take() {
@@ -238,7 +253,11 @@ void VcpuThread::entry_made(LogPos position, record::Entry entry) {
     produce(EntryMade{position, std::move(entry)}, at_once ? Urgency::kAtOnce : Urgency::kCanWait);
 }
 void VcpuThread::output_made(LogPos position, bus::Output output) {
-    produce(OutputMade{position, std::move(output), true, host::monotonic_ns()}, Urgency::kAtOnce);
+    uint64_t now_ns = host::monotonic_ns();
+    packets_wait_ = output.kind == bus::OutputKind::kPackets && gathers(now_ns);
+    if (!packets_wait_) handed_over_ns_ = now_ns;
+    produce(OutputMade{position, std::move(output), true, now_ns},
+            packets_wait_ ? Urgency::kCanWait : Urgency::kAtOnce);
 }
 void VcpuThread::progress(Icount icount) {
     publish_engine_report();
@@ -328,14 +347,15 @@ void VcpuThread::wait_until(uint64_t wake_ns) {
 void VcpuThread::live_step() {
     if (paused_) {
         live_->deliver_completions();
-        hand_over_entries(host::monotonic_ns());
+        hand_over_entries(host::monotonic_ns(), true);
         wait_until(~uint64_t{0});
         return;
     }
     uint64_t before = host::monotonic_ns();
-    LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance);
+    LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
+                                        watchful_ && packets_grouped_ ? kGroupNs : LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();
-    hand_over_entries(after);
+    hand_over_entries(after, step.next != LiveDriver::Next::kAgain || permille_ < kFullSpeed);
     switch (step.next) {
         case LiveDriver::Next::kAgain:
             rest(after - before);
@@ -353,8 +373,8 @@ void VcpuThread::live_step() {
 
 /// Slows the guest to its share: after running it pauses in proportion.
 void VcpuThread::rest(uint64_t ran_ns) {
-    if (permille_ >= 1000 || permille_ == 0) return;
-    std::chrono::nanoseconds pause(ran_ns * (1000 - permille_) / permille_);
+    if (permille_ >= kFullSpeed || permille_ == 0) return;
+    std::chrono::nanoseconds pause(ran_ns * (kFullSpeed - permille_) / permille_);
     std::unique_lock lock(work_mutex_);
     busy_ = false;
     work_changed_.wait_for(lock, pause, [this] { return stopping_.load(); });

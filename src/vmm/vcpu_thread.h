@@ -16,6 +16,7 @@
 //
 // A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
 //   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
+//     but packets that wait for a backup may gather for kGroupNs while the guest is busy (group_packets());
 //   - when the guest halts or was stopped, for entries of the log, if anybody wants them (want_entries());
 //   - after kProgressNs, for the icount alone, with the same condition;
 //   - every kReplayedNs, for the position of a replay.
@@ -98,6 +99,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint64_t waiting_input() const { return waiting_input_; }
     /// Whether entries and progress of a live guest are worth a wake-up.
     void want_entries(bool wanted) { entries_wanted_ = wanted; }
+    /// Whether a live guest's packets wait for a backup, and so may gather for a while under load.
+    void group_packets(bool grouped) { packets_grouped_ = grouped; }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }
     /// Time between two checkpoints of a live guest; 0: none.
@@ -135,7 +138,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void rest(uint64_t ran_ns);
     enum class Urgency : uint8_t { kCanWait, kAtOnce };
     void produce(Produced produced, Urgency urgency);
-    void hand_over_entries(uint64_t now_ns);
+    void hand_over_entries(uint64_t now_ns, bool stands);
+    bool gathers(uint64_t now_ns) const;
     void replayed();
     void after_replay(ReplayResult result);
     void publish_engine_report();
@@ -161,12 +165,14 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
     uint64_t last_input_ns_ = 0;
-    bool woke_up_ = false;      ///< from a long sleep; no input came since
-    uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
-    bool unreported_ = false;   ///< it has gone on since
+    bool packets_wait_ = false;  ///< for the next hand-over
+    bool woke_up_ = false;       ///< from a long sleep; no input came since
+    uint64_t replayed_ns_ = 0;   ///< when a replay's position was reported last
+    bool unreported_ = false;    ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<bool> entries_wanted_ = true;
+    std::atomic<bool> packets_grouped_ = false;
     std::atomic<int> processor_ = -1;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 
