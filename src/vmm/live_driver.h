@@ -81,8 +81,8 @@ class LiveDriver {
         Next next;
         uint64_t wake_ns = 0;  ///< of the host's clock; ~0: never
     };
-    /// Delivers what waits and runs the guest for a slice, or for `longest_ns` where that is shorter. `clock` is
-    /// asked for the host's time. Stop requests are looked for every `glance_ns` or so, see
+    /// Delivers what waits and runs the guest for a slice, or for `longest_ns` where that is shorter. `clock`
+    /// is asked for the host's time. Stop requests are looked for every `glance_ns` or so, see
     /// Machine::set_glance().
     Step step(const std::function<uint64_t()>& clock, uint64_t glance_ns = kNoGlance,
               uint64_t longest_ns = kNoLimit);
