@@ -6,6 +6,10 @@
 //
 // A processor may leave out a component that is in its initial state (XINUSE). Whether it notices depends on
 // what ran before, so here both components always count as in use.
+//
+// Every switch of processes passes here: no byte is read, written or cleared that needn't be.
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "cpu/float_state.h"
@@ -21,21 +25,14 @@ namespace {
 
 constexpr uint64_t kAreaAlignment = 64;
 
-/// The part of the area that XSAVE may write.
-struct WrittenArea {
-    FxState legacy;
-    uint64_t components = 0;  ///< XSTATE_BV
-};
-constexpr unsigned kWrittenBytes = 520;
+constexpr unsigned kHeader = 512;
 
-struct Area {
-    FxState legacy;
-    uint64_t components = 0;
+/// The part of the header that XRSTOR checks; XSAVE knows its first field alone.
+struct Header {
+    uint64_t components = 0;  ///< XSTATE_BV
     uint64_t compaction = 0;  ///< XCOMP_BV
-    uint64_t reserved[6] = {};
+    uint64_t reserved = 0;
 };
-static_assert(sizeof(Area) == kXsaveAreaBytes &&
-              offsetof(Area, components) == offsetof(WrittenArea, components));
 
 /// A run of bytes of the legacy region, and the component it belongs to. MXCSR goes with the SSE registers.
 struct Part {
@@ -47,11 +44,47 @@ constexpr Part kParts[] = {{kXcr0X87, 0, kFxMxcsr},
                            {kXcr0X87, kFxStack, kFxXmm},
                            {kXcr0Sse, kFxXmm, kFxEnd}};
 
-void copy_parts(FxState& to, const FxState& from, uint64_t components) {
+void copy_parts(FxState& to, const uint8_t* from, uint64_t components) {
     for (const Part& part : kParts)
         if (components & part.component)
-            std::memcpy(&to.bytes[part.begin], &from.bytes[part.begin], part.end - part.begin);
+            std::memcpy(&to.bytes[part.begin], from + part.begin, part.end - part.begin);
 }
+
+/// The area that the memory operand names.
+class Area {
+  public:
+    Area(Cpu& cpu, const Instruction& instruction)
+        : cpu_(cpu), address_(effective_address(cpu, instruction)), stack_(instruction.stack_segment) {}
+
+    [[nodiscard]] bool read(unsigned offset, void* out, unsigned size, Exception& exception) const {
+        return stack_ ? read_stack(cpu_, address_ + offset, out, size, exception)
+                      : read_virtual(cpu_, address_ + offset, out, size, exception);
+    }
+    [[nodiscard]] bool write(unsigned offset, const void* in, unsigned size, Exception& exception) const {
+        return stack_ ? write_stack(cpu_, address_ + offset, in, size, exception)
+                      : write_virtual(cpu_, address_ + offset, in, size, exception);
+    }
+    /// Whether all that XSAVE writes for `components` can be written. What lies between two parts is on the
+    /// page of one of them.
+    [[nodiscard]] bool is_writable(uint64_t components, Exception& exception) const {
+        unsigned begin = components ? 0 : kHeader;
+        unsigned size = kHeader + sizeof Header::components - begin;
+        return stack_ ? check_stack_writable(cpu_, address_ + begin, size, exception)
+                      : check_writable(cpu_, address_ + begin, size, exception);
+    }
+    [[nodiscard]] bool write_parts(const FxState& fx, uint64_t components, Exception& exception) const {
+        if (components == kXcr0Valid) return write(0, fx.bytes.data(), kFxEnd, exception);
+        return std::ranges::all_of(kParts, [&](const Part& part) {
+            return !(components & part.component) ||
+                   write(part.begin, &fx.bytes[part.begin], part.end - part.begin, exception);
+        });
+    }
+
+  private:
+    Cpu& cpu_;
+    uint64_t address_;
+    bool stack_;
+};
 
 uint64_t requested_components(const CpuState& state) {
     uint64_t requested = state.gpr[kRdx] << 32 | static_cast<uint32_t>(state.gpr[kRax]);
@@ -71,53 +104,57 @@ bool may_access(const Cpu& cpu, const Instruction& instruction, Exception& excep
     return address % kAreaAlignment == 0 || !is_canonical(address) || general_protection(exception);
 }
 
-/// Page faults of XSAVE are those of a write, though the area is read first.
-bool is_writable(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    uint64_t address = effective_address(cpu, instruction);
-    return !is_canonical(address) || check_writable(cpu, address, kWrittenBytes, exception);
-}
-
-uint32_t mxcsr_of(const FxState& fx) {
-    uint32_t mxcsr;
-    std::memcpy(&mxcsr, &fx.bytes[kFxMxcsr], 4);
-    return mxcsr;
-}
-
 /// The rules of the standard form (Intel SDM vol. 1, 13.8.1).
-bool is_valid(const CpuState& state, const Area& area, uint64_t wanted) {
-    bool header = (area.components & ~state.xcr0) == 0 && area.compaction == 0 && area.reserved[0] == 0;
-    bool mxcsr = !(wanted & kXcr0Sse) || (mxcsr_of(area.legacy) & ~kMxcsrMask) == 0;
-    return header && mxcsr;
+bool is_valid(const Header& header, uint64_t xcr0) {
+    return (header.components & ~xcr0) == 0 && header.compaction == 0 && header.reserved == 0;
+}
+
+/// How much of the legacy region XRSTOR needs. MXCSR is loaded even where the XMM registers get their initial
+/// values.
+unsigned bytes_to_read(uint64_t wanted, uint64_t present) {
+    if (present & kXcr0Sse) return kFxEnd;
+    if (present & kXcr0X87) return kFxXmm;
+    return wanted & kXcr0Sse ? kFxStack : 0;
+}
+
+void initialise(FxState& fx, uint64_t components) {
+    FxState initial;
+    reset_fx(initial);
+    copy_parts(fx, initial.bytes.data(), components);
 }
 
 }  // namespace
 
 Outcome xsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    WrittenArea area;
-    if (!may_access(cpu, instruction, exception) || !is_writable(cpu, instruction, exception) ||
-        !read_operand_memory(cpu, instruction, &area, kWrittenBytes, exception))
+    if (!may_access(cpu, instruction, exception)) return Outcome::kFault;
+    Area area(cpu, instruction);
+    uint64_t wanted = requested_components(cpu.state), components = 0;
+    if (!area.is_writable(wanted, exception) ||
+        !area.read(kHeader, &components, sizeof components, exception))
         return Outcome::kFault;
-    uint64_t wanted = requested_components(cpu.state);
-    copy_parts(area.legacy, cpu.state.fx, wanted);
-    area.components |= wanted;
-    return next_if(write_operand_memory(cpu, instruction, &area, kWrittenBytes, exception));
+    components |= wanted;
+    return next_if(area.write_parts(cpu.state.fx, wanted, exception) &&
+                   area.write(kHeader, &components, sizeof components, exception));
 }
 
 Outcome xrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    Area area;
-    if (!may_access(cpu, instruction, exception) ||
-        !read_operand_memory(cpu, instruction, &area, sizeof area, exception))
-        return Outcome::kFault;
+    if (!may_access(cpu, instruction, exception)) return Outcome::kFault;
+    Area area(cpu, instruction);
     CpuState& state = cpu.state;
-    uint64_t wanted = requested_components(state);
-    if (!is_valid(state, area, wanted)) return next_if(general_protection(exception));
-    uint32_t mxcsr = wanted & kXcr0Sse ? mxcsr_of(area.legacy) : mxcsr_of(state.fx);
-    FxState initial;
-    reset_fx(initial);
-    copy_parts(state.fx, initial, wanted & ~area.components);
-    copy_parts(state.fx, area.legacy, wanted & area.components);
-    // MXCSR is loaded even where the SSE registers get their initial values.
-    std::memcpy(&state.fx.bytes[kFxMxcsr], &mxcsr, 4);
+    Header header;
+    if (!area.read(kHeader, &header, sizeof header, exception)) return Outcome::kFault;
+    if (!is_valid(header, state.xcr0)) return next_if(general_protection(exception));
+    uint64_t wanted = requested_components(state), present = wanted & header.components;
+    std::array<uint8_t, kFxEnd> image;
+    unsigned size = bytes_to_read(wanted, present);
+    if (size && !area.read(0, image.data(), size, exception)) return Outcome::kFault;
+    uint32_t mxcsr = 0;
+    if (wanted & kXcr0Sse) std::memcpy(&mxcsr, &image[kFxMxcsr], sizeof mxcsr);
+    if (mxcsr & ~kMxcsrMask) return next_if(general_protection(exception));
+
+    if (wanted != present) initialise(state.fx, wanted & ~present);
+    copy_parts(state.fx, image.data(), present);
+    if (wanted & kXcr0Sse) std::memcpy(&state.fx.bytes[kFxMxcsr], &mxcsr, sizeof mxcsr);
     normalise_software_fx(state.fx);
     return Outcome::kNext;
 }

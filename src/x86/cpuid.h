@@ -3,7 +3,8 @@
 // Family 6, model 44 (Westmere): the newest model that software knows to have SSE4.2 and AES but no AVX.
 // glibc picks its unaligned and REP string functions for it, and Linux probes no model-specific registers on
 // it. What came later without new registers (BMI, ADX, SHA) is added to it, and XSAVE for the registers that
-// there are: OpenSSL takes ADX for usable only beside it. Hidden: AVX, RDRAND and RDSEED (non-deterministic), MONITOR, machine checks, performance counters.
+// there are: OpenSSL takes ADX for usable only beside it. Hidden: AVX, RDRAND and RDSEED (non-deterministic),
+// MONITOR, machine checks, performance counters.
 //
 // Time: leaf 0x15 says a crystal of 1 GHz and a TSC of the same frequency, so Linux calibrates nothing. Linux
 // takes the crystal's frequency for that of the local APIC timer too: its count rate before the divider is 1

@@ -11,6 +11,10 @@ namespace {
 
 class FuzzTest : public CpuTest {
   protected:
+    FuzzTest() {
+        state.cr4 |= x86::kCr4Osxsave;
+        state.xcr0 = x86::kXcr0Valid;
+    }
     uint64_t pick(std::initializer_list<uint64_t> from) { return *(from.begin() + random() % from.size()); }
 
     /// Prefixes, an opcode of the one-byte or two-byte map, and bytes for whatever follows.

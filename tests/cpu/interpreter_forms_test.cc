@@ -60,9 +60,10 @@ TEST_F(InterpreterForms, EveryFormThatTheTranslatorLeavesToTheInterpreterDecodes
     for (const auto& [name, bytes] : unknown) ADD_FAILURE() << name << ": " << bytes;
     // A look at the enumeration itself: these must have been met.
     for (const char* name :
-         {"push", "pop",     "leave",    "enter",  "maskmovq", "maskmovdqu", "xlat", "iretq",    "ret",
-          "jmp",  "call",    "movsq",    "cmpsd",  "mov",      "lss",        "lar",  "fxsave64", "fnsave",
-          "insd", "invpcid", "wrfsbase", "swapgs", "syscall",  "sysret",     "popfq"})
+         {"push",     "pop",    "leave",   "enter",   "maskmovq", "maskmovdqu", "xlat",    "iretq",
+          "ret",      "jmp",    "call",    "movsq",   "cmpsd",    "mov",        "lss",     "lar",
+          "fxsave64", "fnsave", "insd",    "invpcid", "wrfsbase", "swapgs",     "syscall", "sysret",
+          "popfq",    "xsave",  "xsave64", "xrstor",  "xrstor64", "xgetbv",     "xsetbv"})
         EXPECT_GT(seen[name], 0u) << name;
 }
 

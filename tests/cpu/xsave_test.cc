@@ -173,6 +173,43 @@ TEST_F(XsaveTest, AMissingSecondPageChangesNothing) {
     EXPECT_EQ(state.fx.bytes, before.bytes);
 }
 
+// The header lies on a page, and what comes before it doesn't.
+TEST_F(XsaveTest, AMissingFirstPageChangesNothingAndIsLeftAloneWhereNothingOfItIsWanted) {
+    const uint64_t start = kUserData - kComponents, header = physical(kUserData).value();
+    state.gpr[kRbx] = start;
+    const FxState before = state.fx;
+    for (uint64_t wanted : {kXcr0X87, kXcr0Sse, kXcr0Valid}) {
+        request(wanted);
+        put64(header, 0);
+        run_fault(kXsave, kPf, kPfWrite);
+        EXPECT_EQ(exception.cr2, start);
+        EXPECT_EQ(get64(header), 0u);
+        put64(header, wanted);
+        run_fault(kXrstor, kPf);
+        EXPECT_EQ(exception.cr2, start);
+        EXPECT_EQ(state.fx.bytes, before.bytes);
+    }
+    request(0);
+    run_done(kXsave);
+    run_done(kXrstor);
+    put64(header, 0);
+    request(kXcr0Sse);  // MXCSR is read
+    run_fault(kXrstor, kPf);
+    request(kXcr0X87);  // to be initialised: nothing is read
+    run_done(kXrstor);
+    EXPECT_EQ(state.fx.bytes[kFxTag], 0);
+}
+
+TEST_F(XsaveTest, AddressesThatAreNotCanonical) {
+    constexpr uint64_t kFirstBad = 0x800000000000;
+    const Bytes save_by_rsp = {0x48, 0x0f, 0xae, 0x24, 0x24}, restore_by_rsp = {0x48, 0x0f, 0xae, 0x2c, 0x24};
+    for (uint64_t at : {kFirstBad, kFirstBad - kComponents}) {
+        state.gpr[kRbx] = state.gpr[kRsp] = at;
+        for (const Bytes& code : {kXsave, kXrstor}) run_fault(code, kGp);
+        for (const Bytes& code : {save_by_rsp, restore_by_rsp}) run_fault(code, kSs_);
+    }
+}
+
 TEST_F(XsaveTest, XgetbvAndXsetbv) {
     state.gpr[kRcx] = 0;
     request(kXcr0X87);
