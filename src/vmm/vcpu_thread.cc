@@ -8,6 +8,7 @@
 #include "host/clock.h"
 #include "host/thread_placement.h"
 #include "record/entry_table.h"
+#include "replica/lag_control.h"
 
 namespace lockstep::vmm {
 
@@ -33,7 +34,7 @@ constexpr uint64_t kGroupNs = 500'000;
 /// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
 constexpr uint64_t kLongSleepNs = 500'000;
 
-constexpr uint32_t kFullSpeed = 1000;  ///< in permille
+constexpr uint32_t kFullSpeed = replica::LagControl::kFullSpeed;
 
 /// Inputs that come through add_input(), unlike the corrections of time.
 bool is_from_outside(record::EntryKind kind) {

@@ -99,7 +99,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint64_t waiting_input() const { return waiting_input_; }
     /// Whether entries and progress of a live guest are worth a wake-up.
     void want_entries(bool wanted) { entries_wanted_ = wanted; }
-    /// Whether a live guest's packets wait for a backup, and so may gather for a while under load.
+    /// Whether the entries of a live guest's packets go to a backup: under load packets gather for a while then.
     void group_packets(bool grouped) { packets_grouped_ = grouped; }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }

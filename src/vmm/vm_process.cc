@@ -52,8 +52,8 @@ void VmProcess::drain_vcpu() {
 /// wait for room among the inputs.
 void VmProcess::set_wanted() {
     if (!replica_ || !backends_) return;
-    vcpu_->group_packets(replica_->wants_log());
     vcpu_->want_entries(recording_ || replica_->wants_log() || backends_->inputs_paused());
+    vcpu_->group_packets(replica_->wants_log());
 }
 
 void VmProcess::take(EntryMade& made) {
