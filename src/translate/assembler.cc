@@ -185,6 +185,21 @@ Fixup Assembler::jcc(Condition condition) {
     u32(0);
     return at_ - 4;
 }
+void Assembler::push(HostReg reg) { rex_reg(false, 0, reg), byte(static_cast<uint8_t>(0x50 | (reg & 7))); }
+void Assembler::push_imm(int32_t value) {
+    byte(0x68);
+    u32(static_cast<uint32_t>(value));
+}
+void Assembler::pop(HostReg reg) { rex_reg(false, 0, reg), byte(static_cast<uint8_t>(0x58 | (reg & 7))); }
+void Assembler::jrcxz_to(const uint8_t* target) {
+    ptrdiff_t distance = target - (at_ + 2);
+    CHECK(distance == static_cast<int8_t>(distance), "a JRCXZ over {} bytes", distance);
+    bytes({0xe3, static_cast<uint8_t>(distance)});
+}
+Fixup Assembler::jrcxz() {
+    bytes({0xe3, 0});
+    return at_ - 1;
+}
 Fixup Assembler::jmp() {
     byte(0xe9);
     u32(0);

@@ -122,6 +122,14 @@ class Assembler {
     void seto_al() { bytes(std::initializer_list<uint8_t>{0x0f, 0x90, 0xc0}); }
     void add_al(uint8_t value) { byte(0x04), byte(value); }
 
+    void push(HostReg reg);
+    void push_imm(int32_t value);
+    void pop(HostReg reg);
+    void leave() { byte(0xc9); }
+
+    /// JRCXZ back or forth by at most 127 bytes.
+    void jrcxz_to(const uint8_t* target);
+    Fixup jrcxz();
     /// JMP with an 8-bit displacement that bind_short() fills in.
     Fixup jmp_short();
     void bind_short(Fixup fixup);

@@ -95,8 +95,7 @@ void BlockBuilder::emit_body() {
         if (!continues_stack_run(instruction)) pay_stack();
         resume_ = asm_.here();
         mark_ = cache_.add_mark({static_cast<uint32_t>(resume_ - block_->entry),
-                                 static_cast<uint16_t>(instruction.pc - source_.pc), flags_in_slot_,
-                                 static_cast<int8_t>(stack_owed_ / 8)},
+                                 static_cast<uint16_t>(instruction.pc - source_.pc), flags_in_slot_},
                                 source_.transient);
         if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
@@ -190,6 +189,7 @@ void BlockBuilder::decode_run(const BlockSource& source) {
     block_->count = 0;
     size_t at = 0;
     unsigned side_exits = 0;
+    uint8_t open_flags = kAllFlags;  // that nothing behind the block has overwritten yet
     bool in_block = true;
     while (true) {
         if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
@@ -213,7 +213,9 @@ void BlockBuilder::decode_run(const BlockSource& source) {
             in_block = in_block && !ends && block_->count < source.limit;
         }
         if (source.second_page) break;  // what follows lies on a page that isn't looked at
-        bool enough = decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags;
+        if (decoded_ > block_->count) open_flags &= static_cast<uint8_t>(~instruction.flags_written);
+        bool enough =
+            decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags || !open_flags;
         if (!in_block && (enough || source.transient)) break;  // made anew each time: flags count as live
     }
     // STI and the instruction that it protects come together.
@@ -231,16 +233,35 @@ void BlockBuilder::decode_run(const BlockSource& source) {
 
 // r14 = the target that an indirect branch has; the jump cache guessed this block. The guest's flags are in
 // their slot, as on all ways through tables.
-void BlockBuilder::emit_check(uint64_t pc, bool user) {
-    bool is_short = static_cast<int64_t>(pc) == static_cast<int32_t>(pc);
+void BlockBuilder::emit_check(const Block& block) {
+    if (block.window) return emit_check_in_window(block);
+    bool is_short = static_cast<int64_t>(block.pc) == static_cast<int32_t>(block.pc);
     if (is_short && !relocatable_) {
-        asm_.cmp_imm(kHostR14, static_cast<int32_t>(pc));
+        asm_.cmp_imm(kHostR14, static_cast<int32_t>(block.pc));
     } else {
-        emit_guest_address(kHostR12, pc);
+        emit_guest_address(kHostR12, block.pc);
         asm_.cmp(kHostR14, kHostR12);
     }
-    asm_.jcc_to(kNotEqual, user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
+    asm_.jcc_to(kNotEqual, block.user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
     relocate(RelocationKind::kNear, 4);
+}
+
+// The same without a change of flags: the block that r14 leads to may want them.
+void BlockBuilder::emit_check_in_window(const Block& block) {
+    bool is_short = block.pc < uint64_t{1} << 31;
+    asm_.mov(kHostR13, kHostRcx);
+    if (is_short && !relocatable_) {
+        asm_.lea(kHostRcx, {.base = kHostR14, .disp = -static_cast<int32_t>(block.pc)});
+    } else {
+        asm_.mov_imm64(kHostR12, -block.pc);
+        relocate(RelocationKind::kNegatedAddress, 8);
+        asm_.lea(kHostRcx, {.base = kHostR14, .index = kHostR12});
+    }
+    Fixup same = asm_.jrcxz();
+    asm_.mov(kHostRcx, kHostR13);
+    jump_to_trampoline(exits_.window_jump_miss);
+    asm_.bind_short(same);
+    asm_.mov(kHostRcx, kHostR13);
 }
 
 bool BlockBuilder::add_checked_entry(Block& block) {
@@ -251,7 +272,7 @@ bool BlockBuilder::add_checked_entry(Block& block) {
     asm_ = Assembler(room.start, room.end);
     relocatable_ = false;
     block.checked_entry = asm_.here();
-    emit_check(block.pc, block.user);
+    emit_check(block);
     asm_.jmp_to(block.slot_entry);
     cache_.use_cold_until(asm_.here());
     return true;
@@ -259,14 +280,17 @@ bool BlockBuilder::add_checked_entry(Block& block) {
 
 // The body finds the flags where its first use of them wants them; an entry from elsewhere brings them there.
 //
-//     in the slot                          in place                        dead
+//     in the slot                          in place                        dead, or in the window
 //     entry:          save                 checked entry: compare          checked entry: compare
 //     checked entry:  compare              slot entry:    restore          slot entry, entry:
 //     slot entry:                          entry:
 void BlockBuilder::emit_entries() {
     index_ = 0;
     flags_dead_ = flags_dead_before(0);
-    flags_in_slot_ = !flags_dead_ && !flags_are_used_first();
+    flags_in_slot_ = !source_.window && !flags_dead_ && !flags_are_used_first();
+    bool live_in_place = !flags_dead_ && !flags_in_slot_;
+    head_stub_ = asm_.here();
+    if (live_in_place && block_->count > 0 && source_.head == Head::kStops) emit_head_stub();
     Fixup over = nullptr;
     block_->entry = asm_.here();
     // A transient block is entered by the dispatcher alone, who has put the flags into both places.
@@ -276,12 +300,18 @@ void BlockBuilder::emit_entries() {
     }
     if (source_.checked) {
         block_->checked_entry = asm_.here();
-        emit_check(source_.pc, source_.user);
+        emit_check(*block_);
     }
     if (over) asm_.bind_short(over);
     block_->slot_entry = asm_.here();
-    if (!flags_dead_ && !flags_in_slot_) restore_flags();
+    if (live_in_place && !source_.window) restore_flags();
     if (!flags_in_slot_) block_->entry = asm_.here();
+}
+
+// Before the entries, since a JRCXZ doesn't reach far.
+void BlockBuilder::emit_head_stub() {
+    uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
+    cold_.push_back({.fixup = asm_.jmp(), .record = record, .flags = Flags::kHostRcxSaved});
 }
 
 void BlockBuilder::emit_head() {
@@ -290,21 +320,26 @@ void BlockBuilder::emit_head() {
         asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
         return;
     }
-    uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
     if (flags_dead_ || flags_in_slot_) {
+        uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
         asm_.add_imm(kHostR11, block_->count);
         cold_.push_back({.fixup = asm_.jcc(kNotSign),
                          .record = record,
                          .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
         return;
     }
+    emit_head_with_flags();
+}
+
+// Without a change of flags: the shift leaves nothing but copies of the counter's sign, of which JRCXZ knows
+// zero. Its count, of which the CPU takes six bits, is where r15 points.
+void BlockBuilder::emit_head_with_flags() {
+    static_assert(alignof(cpu::CpuState) % 64 == 0 && kStopBias < uint64_t{1} << kStateBias % 64);
     asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
-    asm_.mov(kHostR12, kHostRax);
-    asm_.lahf();
-    asm_.seto_al();
-    asm_.test(kHostR11, kHostR11);
-    cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kRax});
-    restore_flags_from_rax();
+    asm_.mov(kHostR12, kHostRcx);
+    asm_.sarx(kHostRcx, kHostR11, kHostR15);
+    asm_.jrcxz_to(head_stub_);
+    asm_.mov(kHostRcx, kHostR12);
 }
 
 // Whether an instruction needs the flags in place before anything wants them in their slot: an access to
@@ -364,10 +399,6 @@ void BlockBuilder::need_flags() {
 void BlockBuilder::restore_flags() {
     asm_.mov(kHostR12, kHostRax);
     load_state(kHostRax, cache_.state().flags_slot);
-    restore_flags_from_rax();
-}
-
-void BlockBuilder::restore_flags_from_rax() {
     asm_.add_al(0x7f);  // overflows where AL is 1
     asm_.sahf();
     asm_.mov(kHostRax, kHostR12);
@@ -486,7 +517,7 @@ void BlockBuilder::emit_cold_part(const ColdPart& part) {
         bind_from_hot(part.fixup);
     }
     if (part.address != kNoReg) asm_.mov(kHostR14, part.address);
-    if (part.flags == Flags::kRax) restore_flags_from_rax();
+    if (part.flags == Flags::kHostRcxSaved) asm_.mov(kHostRcx, kHostR12);
     emit_exit(part.record, part.flags == Flags::kSlot);
 }
 

@@ -27,6 +27,9 @@
 // From one block to the next they may stay in the slot: a block has an entry for either place. On the ways
 // through tables (jump cache, direct targets) they are always in the slot, so what is done on the way may use
 // the host's. Where they are dead at the successor's start its entries are one, and nothing is restored.
+//
+// In the window hardly any code of ours changes flags: they are always in place between blocks, on the ways
+// through tables too.
 #pragma once
 
 #include <cstdint>
@@ -84,6 +87,9 @@ struct Exits {
     const uint8_t* user_jump_miss = nullptr;  ///< r14 = target: the jump index, else the dispatcher
     const uint8_t* kernel_jump_miss = nullptr;
     const uint8_t* direct_miss = nullptr;  ///< r13 = slot: the jump index, else the dispatcher
+    /// The same with the flags in place.
+    const uint8_t* window_jump_miss = nullptr;
+    const uint8_t* window_direct_miss = nullptr;
 };
 
 class BlockBuilder {
@@ -111,8 +117,8 @@ class BlockBuilder {
         Field rm;      ///< ModRM.rm, if a register
         Field second;  ///< VEX.vvvv
     };
-    /// Where the guest's flags are: in place, in the slot, or in AX with RAX in r12.
-    enum class Flags : uint8_t { kHost, kSlot, kRax };
+    /// Where the guest's flags are: in place, in the slot, or in place with RCX in r12.
+    enum class Flags : uint8_t { kHost, kSlot, kHostRcxSaved };
     /// A rare way out, in the block's cold part.
     struct ColdPart {
         Fixup fixup = nullptr;  ///< leads to the exit
@@ -153,8 +159,11 @@ class BlockBuilder {
     void plan();
     bool flags_dead_before(size_t index) const;
     void emit_entries();
-    void emit_check(uint64_t pc, bool user);
+    void emit_check(const Block& block);
+    void emit_check_in_window(const Block& block);
     void emit_head();
+    void emit_head_stub();
+    void emit_head_with_flags();
     void emit_instruction(const GuestInstruction& instruction);
     void emit_exit(uint32_t record, bool flags_in_slot);
     void emit_cold_part(const ColdPart& part);
@@ -164,11 +173,12 @@ class BlockBuilder {
     void free_flags();
     /// The guest's flags are in their slot from here on.
     void put_flags_in_slot();
+    /// The guest's flags are where the ways through tables have them from here on.
+    void bring_flags_for_tables() { source_.window ? need_flags() : put_flags_in_slot(); }
     void save_flags();
     /// The guest's flags are in the host's from here on.
     void need_flags();
     void restore_flags();
-    void restore_flags_from_rax();
     bool flags_are_used_first() const;
     /// Before the part of an instruction that a host fault may interrupt.
     void note_operation();
@@ -230,21 +240,26 @@ class BlockBuilder {
     void emit_bit_string(const GuestInstruction& instruction);
     void note_stack_pointer(const GuestInstruction& instruction);
 
-    // build_control.cc
+    // build_stack.cc
     void emit_push(const GuestInstruction& instruction);
     void emit_pop(const GuestInstruction& instruction);
     void emit_leave(const GuestInstruction& instruction);
+    HostMem emit_push_lookup();
+    void push_register(const HostMem& place, HostReg from);
+    void push_constant(const HostMem& place, int32_t value);
+    void pop_register(HostReg to);
+    /// Whether an instruction may leave RSP to be changed later: a push or pop whose page is known.
+    bool continues_stack_run(const GuestInstruction& instruction) const;
+    void pay_stack();
+    void push_return_address(uint64_t pc);
+
+    // build_control.cc
     void emit_call(const GuestInstruction& instruction);
     void emit_call_indirect(const GuestInstruction& instruction);
     void emit_jump_indirect(const GuestInstruction& instruction);
     void emit_conditional(const GuestInstruction& instruction);
     void emit_loop(const GuestInstruction& instruction);
     void emit_return(const GuestInstruction& instruction);
-    HostMem emit_push_lookup();
-    /// Whether an instruction may leave RSP to be changed later: a push or pop whose page is known.
-    bool continues_stack_run(const GuestInstruction& instruction) const;
-    void pay_stack();
-    void push_return_address(uint64_t pc);
     void jump_direct(uint64_t target);
     /// Lets the jump whose displacement is at `from` go to a guest address, by a chain where that is
     /// possible.
@@ -280,9 +295,11 @@ class BlockBuilder {
     size_t lookups_ = 0;                 ///< emitted so far
     bool flags_dead_ = false;            ///< before it
     bool flags_in_slot_ = false;
-    uint32_t mark_ = 0;                    ///< of it
-    bool stack_aligned_ = false;           ///< RSP is known to be a multiple of 8
-    int32_t stack_owed_ = 0;               ///< what is still to be added to RSP
+    uint32_t mark_ = 0;           ///< of it
+    bool stack_aligned_ = false;  ///< RSP is known to be a multiple of 8
+    int32_t stack_owed_ = 0;      ///< what is still to be added to RSP
+    const uint8_t* head_stub_ =
+        nullptr;  ///< leads to the cold part for a head that finds live flags in place
     std::optional<uint8_t> group_in_r13_;  ///< whose page is there
     bool relocatable_ = false;             ///< so far
     uint8_t* resume_ = nullptr;            ///< host code of the instruction's start

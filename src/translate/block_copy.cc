@@ -35,6 +35,9 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
         case RelocationKind::kGuestAddress:
             add_at<uint64_t>(place, distances.guest);
             break;
+        case RelocationKind::kNegatedAddress:
+            add_at<uint64_t>(place, -distances.guest);
+            break;
         case RelocationKind::kNear:
             add_at<uint32_t>(place, static_cast<uint32_t>(-distances.of(part)));
             break;

@@ -1,4 +1,4 @@
-// The stack and the ways from one block to the next.
+// The ways from one block to the next.
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry
 //     within the kernel  chained, too, until a page of the upper half goes (kernel_chains.h)
@@ -11,108 +11,6 @@
 #include "translate/jump_cache.h"
 
 namespace lockstep::translate {
-
-// RSP is changed once for a run of pushes and pops: those whose page is known can't fault, and nothing looks
-// at RSP in between. In the window they can, and the instruction's mark says what RSP lacks.
-bool BlockBuilder::continues_stack_run(const GuestInstruction& instruction) const {
-    if (lookups_ >= plans_.size()) return false;
-    if (!source_.window && next_plan().sharing != Sharing::kMember) return false;
-    const ZydisDecodedOperand& operand = instruction.operands[0];
-    bool plain_register =
-        operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.reg.value != ZYDIS_REGISTER_RSP;
-    switch (instruction.kind) {
-        case Kind::kPush:
-            return plain_register || operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-        case Kind::kPop:
-            return plain_register;
-        case Kind::kCall:
-        case Kind::kReturn:
-            return true;
-        default:
-            return false;
-    }
-}
-
-void BlockBuilder::pay_stack() {
-    if (stack_owed_) asm_.lea(kHostRsp, {.base = kHostRsp, .disp = stack_owed_});
-    stack_owed_ = 0;
-}
-
-// After it the place for the pushed value is the returned operand; RSP is still unchanged.
-HostMem BlockBuilder::emit_push_lookup() {
-    Address address{.base = kHostR14,
-                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
-                    .stack_segment = true};
-    if (keeps_displacement(next_plan().sharing)) {
-        address = {.base = kHostRsp, .disp = stack_owed_ - 8};
-    } else {
-        asm_.lea(kHostR14, {.base = kHostRsp, .disp = -8});
-    }
-    emit_lookup(address, 8, true);
-    return found(address);
-}
-
-void BlockBuilder::emit_push(const GuestInstruction& instruction) {
-    const ZydisDecodedOperand& operand = instruction.operands[0];
-    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        group_in_r13_.reset();  // a miss of the second access comes back to the first
-        Address address = emit_address(operand, true, next_plan().sharing);
-        emit_lookup(address, 8, false);
-        asm_.load(kHostR12, found(address));
-        store_state(cache_.state().scratch, kHostR12);
-    }
-    HostMem place = emit_push_lookup();
-    if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        asm_.store_imm(place, static_cast<int32_t>(operand.imm.value.s));
-    } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        load_state(kHostR12, cache_.state().scratch);
-        asm_.store(place, kHostR12);
-    } else {
-        uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value));
-        HostReg from = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
-        if (from == kHostR12) load_guest(kHostR12, number);
-        asm_.store(place, from);
-    }
-    stack_owed_ -= 8;
-}
-
-void BlockBuilder::emit_pop(const GuestInstruction& instruction) {
-    Address address{.base = kHostRsp,
-                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
-                    .stack_segment = true,
-                    .disp = stack_owed_};
-    emit_lookup(address, 8, false);
-    uint8_t number = static_cast<uint8_t>(ZydisRegisterGetId(instruction.operands[0].reg.value));
-    HostReg to = number < cpu::kR10 ? static_cast<HostReg>(number) : kHostR12;
-    asm_.load(to, found(address));
-    if (number == cpu::kRsp) {
-        stack_aligned_ = false;
-        return;
-    }
-    stack_owed_ += 8;
-    if (to == kHostR12) asm_.store(slot(number), kHostR12);
-}
-
-void BlockBuilder::emit_leave(const GuestInstruction&) {
-    Address address{.base = kHostRbp, .stack_segment = true};
-    emit_lookup(address, 8, false);
-    asm_.load(kHostR12, found(address));
-    asm_.lea(kHostRsp, {.base = kHostRbp, .disp = 8});
-    asm_.mov(kHostRbp, kHostR12);
-    stack_aligned_ = false;
-}
-
-void BlockBuilder::push_return_address(uint64_t pc) {
-    HostMem place = emit_push_lookup();
-    if (static_cast<int64_t>(pc) == static_cast<int32_t>(pc)) {  // only where addresses are fixed
-        asm_.store_imm(place, static_cast<int32_t>(pc));
-    } else {
-        emit_guest_address(kHostR12, pc);
-        asm_.store(place, kHostR12);
-    }
-    stack_owed_ -= 8;
-    pay_stack();
-}
 
 void BlockBuilder::emit_call(const GuestInstruction& instruction) {
     push_return_address(instruction.next_pc());
@@ -148,16 +46,9 @@ void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::emit_return(const GuestInstruction& instruction) {
-    Address address{.base = kHostRsp,
-                    .known_alignment = static_cast<uint8_t>(stack_aligned_ ? 8 : 1),
-                    .stack_segment = true,
-                    .disp = stack_owed_};
-    emit_lookup(address, 8, false);
-    asm_.load(kHostR14, found(address));
-    int32_t released = 8;
+    pop_register(kHostR14);
     if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        released += static_cast<int32_t>(instruction.operands[0].imm.value.u);
-    stack_owed_ += released;
+        stack_owed_ += static_cast<int32_t>(instruction.operands[0].imm.value.u);
     pay_stack();
     jump_to_r14();
 }
@@ -201,6 +92,7 @@ bool BlockBuilder::goes_by_slot(uint64_t target) const {
 }
 
 void BlockBuilder::jump_direct(uint64_t target) {
+    if (source_.window) need_flags();  // its blocks have no entry for flags in the slot
     if (goes_by_slot(target)) {
         jump_by_slot(target);
     } else {
@@ -218,7 +110,7 @@ void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
 }
 
 void BlockBuilder::jump_by_slot(uint64_t target) {
-    put_flags_in_slot();
+    bring_flags_for_tables();
     asm_.mov_imm(kHostR13, targets_.slot_of(target));
     relocate(RelocationKind::kDirectTarget, 4);
     load_state(kHostR12, cache_.state().user_targets);
@@ -239,11 +131,12 @@ void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
 }
 
 void BlockBuilder::jump_to_r14() {
-    put_flags_in_slot();
     if (!options_.jump_cache || source_.transient) {
+        put_flags_in_slot();
         jump_to_trampoline(exits_.indirect_miss);
         return;
     }
+    bring_flags_for_tables();
     load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
     asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of()
     asm_.lea(kHostR13, {.base = kHostR13, .index = kHostR14});

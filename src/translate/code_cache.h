@@ -57,11 +57,12 @@ struct ExitRecord {
 
 /// A constant in a block's host code that is another one in a copy for another guest address (block_copy.h).
 enum class RelocationKind : uint8_t {
-    kGuestAddress,  ///< 64 bits
-    kDirectTarget,  ///< 32 bits: a slot of DirectTargets
-    kNear,          ///< 32 bits relative to the host code, to EngineState or a trampoline
-    kAcross,        ///< 32 bits relative to the host code, to the block's other part
-    kRecord,        ///< 32 bits: the index of an exit record
+    kGuestAddress,    ///< 64 bits
+    kNegatedAddress,  ///< the same, negated
+    kDirectTarget,    ///< 32 bits: a slot of DirectTargets
+    kNear,            ///< 32 bits relative to the host code, to EngineState or a trampoline
+    kAcross,          ///< 32 bits relative to the host code, to the block's other part
+    kRecord,          ///< 32 bits: the index of an exit record
 };
 
 /// The two parts of a block's host code.
@@ -87,7 +88,6 @@ struct InstructionMark {
     uint32_t host_offset;   ///< from the block's entry
     uint16_t guest_offset;  ///< from the block's pc
     bool flags_in_slot;     ///< while it executes the guest's flags are in EngineState::flags_slot
-    int8_t stack_owed = 0;  ///< what is still to be added to RSP then, in units of 8
 };
 
 /// A translation block. What a look-up reads comes first, in one cache line.
@@ -124,6 +124,9 @@ struct alignas(64) Block {
     HostCode& part(Part which) { return code[static_cast<size_t>(which)]; }
     const HostCode& part(Part which) const { return code[static_cast<size_t>(which)]; }
 };
+
+/// What a stop request adds to the counter.
+inline constexpr uint64_t kStopBias = uint64_t{1} << 46;
 
 /// What trampolines and C++ exchange.
 struct alignas(64) EngineState {

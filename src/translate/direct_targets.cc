@@ -5,16 +5,17 @@
 
 namespace lockstep::translate {
 
-DirectTargets::DirectTargets(size_t capacity, const uint8_t* miss)
+DirectTargets::DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t* window_miss)
     : capacity_(capacity),
       miss_(miss),
-      tables_(capacity * cpu::kSpaces),
+      window_miss_(window_miss),
+      tables_(capacity * kWays),
       addresses_(capacity),
       buckets_(std::bit_ceil(capacity * 2)),
       lists_(kLists),
-      journal_entries_(capacity * cpu::kSpaces) {
-    for (unsigned space = 0; space < cpu::kSpaces; ++space)
-        journals_[space] = {journal_start(space), journal_start(space) + capacity};
+      journal_entries_(capacity * kWays) {
+    for (unsigned ways = 0; ways < kWays; ++ways)
+        journals_[ways] = {journal_start(ways), journal_start(ways) + capacity};
 }
 
 // Buckets in use follow one another from an address's home on.
@@ -37,42 +38,43 @@ uint32_t DirectTargets::slot_of(uint64_t pc) {
     addresses_.add(pc);
     known = slot + 1;
     lists_[list_of(pc)].push_back(slot);
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) table_of(space)[slot] = miss_;
+    for (unsigned ways = 0; ways < kWays; ++ways) table_of(ways)[slot] = miss_of(ways);
     return slot;
 }
 
-void DirectTargets::fill(unsigned space, const Block& block) {
+void DirectTargets::fill(unsigned ways, const Block& block) {
     uint32_t known = buckets_[bucket_of(block.pc)];
     if (!known) return;
     uint32_t slot = known - 1;
-    Journal& journal = journals_[space];
-    if (journal.next == journal.end) drop_space(space);
+    Journal& journal = journals_[ways];
+    if (journal.next == journal.end) drop_ways(ways);
     *journal.next++ = slot;
-    table_of(space)[slot] = block.slot_entry;
-    filled_[space].set(list_of(block.pc));
+    table_of(ways)[slot] = block.slot_entry;
+    filled_[ways].set(list_of(block.pc));
     if (!block.second_page) return;
-    filled_[space].set(list_of(block.pc + kPageSize));
+    filled_[ways].set(list_of(block.pc + kPageSize));
     std::vector<uint32_t>& second = lists_[list_of(block.pc + kPageSize)];
     if (std::ranges::find(second, slot) == second.end()) second.push_back(slot);
 }
 
-void DirectTargets::drop_page(unsigned space, uint64_t page) {
-    for (uint32_t slot : lists_[list_of(page)]) table_of(space)[slot] = miss_;
+void DirectTargets::drop_page(unsigned ways, uint64_t page) {
+    for (uint32_t slot : lists_[list_of(page)]) table_of(ways)[slot] = miss_of(ways);
 }
 
-void DirectTargets::drop_space(unsigned space) {
-    Journal& journal = journals_[space];
-    for (uint32_t* slot = journal_start(space); slot != journal.next; ++slot) table_of(space)[*slot] = miss_;
-    journal.next = journal_start(space);
-    filled_[space].reset();
+void DirectTargets::drop_ways(unsigned ways) {
+    Journal& journal = journals_[ways];
+    for (uint32_t* slot = journal_start(ways); slot != journal.next; ++slot)
+        table_of(ways)[*slot] = miss_of(ways);
+    journal.next = journal_start(ways);
+    filled_[ways].reset();
 }
 
 void DirectTargets::drop_block(const Block& block) {
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) drop_page(space, block.pc);
+    for (unsigned ways = 0; ways < kWays; ++ways) drop_page(ways, block.pc);
 }
 
 void DirectTargets::clear() {
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) drop_space(space);
+    for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
     for (uint64_t pc : addresses_) {  // few of them cost little
         for (size_t bucket = home_of(pc); buckets_[bucket]; bucket = next(bucket)) buckets_[bucket] = 0;
         lists_[list_of(pc)].clear();

@@ -17,9 +17,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/mmu.h"
 #include "memory/large_array.h"
 #include "translate/code_cache.h"
+#include "translate/jump_cache.h"
 
 namespace lockstep::translate {
 
@@ -32,26 +32,26 @@ class DirectTargets {
         uint32_t* end;
     };
 
-    /// `miss` is where empty slots lead.
-    DirectTargets(size_t capacity, const uint8_t* miss);
+    /// `miss` is where empty slots lead, `window_miss` those of kWindowWays.
+    DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t* window_miss);
 
     bool has_room(size_t count) const { return addresses_.has_room(count); }
     /// The slot of a guest address; made where there is none.
     uint32_t slot_of(uint64_t pc);
     uint64_t address_of(uint32_t slot) const { return addresses_[slot]; }
-    /// What translated code of a space uses.
-    uint64_t table(unsigned space) { return reinterpret_cast<uint64_t>(table_of(space)); }
+    /// What translated code of a space, or in the window, uses; see kWays.
+    uint64_t table(unsigned ways) { return reinterpret_cast<uint64_t>(table_of(ways)); }
 
-    uint64_t journal(unsigned space) const { return reinterpret_cast<uint64_t>(&journals_[space]); }
+    uint64_t journal(unsigned ways) const { return reinterpret_cast<uint64_t>(&journals_[ways]); }
     uint64_t addresses() { return reinterpret_cast<uint64_t>(addresses_.begin()); }
 
-    /// The slot of the block's address leads to it, in this space.
-    void fill(unsigned space, const Block& block);
+    /// The slot of the block's address leads to it, there.
+    void fill(unsigned ways, const Block& block);
     /// Whether fill() may have been used for a page.
-    bool may_lead_to(unsigned space, uint64_t page) const { return filled_[space].test(list_of(page)); }
+    bool may_lead_to(unsigned ways, uint64_t page) const { return filled_[ways].test(list_of(page)); }
     /// Forgets at least what leads to a page.
-    void drop_page(unsigned space, uint64_t page);
-    void drop_space(unsigned space);
+    void drop_page(unsigned ways, uint64_t page);
+    void drop_ways(unsigned ways);
     void drop_block(const Block& block);
     /// Forgets all slots: no code refers to them any more.
     void clear();
@@ -60,21 +60,24 @@ class DirectTargets {
     static constexpr size_t kLists = 4096;
 
     static size_t list_of(uint64_t pc) { return pc / kPageSize % kLists; }
-    const uint8_t** table_of(unsigned space) { return tables_.data() + space * capacity_; }
+    const uint8_t** table_of(unsigned ways) { return tables_.data() + ways * capacity_; }
     size_t home_of(uint64_t pc) const;
     size_t next(size_t bucket) const { return (bucket + 1) % buckets_.size(); }
     size_t bucket_of(uint64_t pc) const;
-    uint32_t* journal_start(unsigned space) { return journal_entries_.data() + space * capacity_; }
+    uint32_t* journal_start(unsigned ways) { return journal_entries_.data() + ways * capacity_; }
 
     size_t capacity_;
+    const uint8_t* miss_of(unsigned ways) const { return ways == kWindowWays ? window_miss_ : miss_; }
+
     const uint8_t* miss_;
-    memory::LargeArray<const uint8_t*> tables_;  // capacity_ for each space
+    const uint8_t* window_miss_;
+    memory::LargeArray<const uint8_t*> tables_;  // capacity_ for each of kWays
     memory::LargeList<uint64_t> addresses_;      // by slot
     memory::LargeArray<uint32_t> buckets_;       // slot + 1 by hash of the address; 0: empty
     std::vector<std::vector<uint32_t>> lists_;   // slots by page number, modulo kLists
     memory::LargeArray<uint32_t> journal_entries_;
-    std::array<Journal, cpu::kSpaces> journals_{};
-    std::array<std::bitset<kLists>, cpu::kSpaces> filled_;  // by fill()
+    std::array<Journal, kWays> journals_{};
+    std::array<std::bitset<kLists>, kWays> filled_;  // by fill()
 };
 
 }  // namespace lockstep::translate

@@ -20,9 +20,6 @@
 
 namespace lockstep::translate {
 
-/// What a stop request adds to the counter.
-inline constexpr uint64_t kStopBias = uint64_t{1} << 62;
-
 class HostFaults {
   public:
     HostFaults(CodeCache& cache, const Trampolines& trampolines) : cache_(cache), trampolines_(trampolines) {}

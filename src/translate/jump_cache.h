@@ -2,9 +2,9 @@
 //
 // A table of 65,536 host addresses indexed by index_of() the target; the block found there compares the
 // target with its own address (block_builder.h, checked entry). User code has one table for each address
-// space, kernel code one in all. An entry exists only for pages that the TLB holds as fetched, and goes with
-// them. Beside it, for those pages: where they are mapped, which leads to blocks that are not in it
-// (jump_index.h).
+// space and one for the window, kernel code one in all. An entry exists only for pages that the TLB holds as
+// fetched, and goes with them. Beside it, for those pages: where they are mapped, which leads to blocks that
+// are not in it (jump_index.h).
 #pragma once
 
 #include <array>
@@ -13,9 +13,14 @@
 #include <vector>
 
 #include "base/strong.h"
+#include "cpu/mmu.h"
 #include "memory/large_array.h"
 
 namespace lockstep::translate {
+
+/// Tables of ways to user code: one for each address space, and one for the space that has the window, whose
+/// blocks want the flags elsewhere (block_builder.h).
+inline constexpr unsigned kWays = cpu::kSpaces + 1, kWindowWays = cpu::kSpaces;
 
 class JumpCache {
   public:

@@ -319,7 +319,7 @@ class Looks {
         int64_t offset = 0;  ///< of the value that was looked at
     };
     static bool near(const Access& access, int64_t offset) {
-        constexpr int64_t kNear = HostWindow::kReach - 4096;  // runs of pushes change RSP later
+        constexpr int64_t kNear = HostWindow::kReach;
         return access.offset - offset < kNear && offset - access.offset < kNear;
     }
 

@@ -14,14 +14,9 @@ namespace {
 
 /// Added to AL, it sets OF where SETO had put 1 there.
 constexpr uint8_t kOverflowAtOne = 0x7f;
+/// Where the guest's flags are on a way through tables: see block_builder.h.
+enum class FlagsOnMiss : uint8_t { kInSlot, kInPlace };
 constexpr HostReg kCalleeSaved[] = {kHostRbx, kHostRbp, kHostR12, kHostR13, kHostR14, kHostR15};
-
-void push(Assembler& out, HostReg reg) {
-    out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x50 | (reg & 7)));
-}
-void pop(Assembler& out, HostReg reg) {
-    out.rex_reg(false, 0, reg), out.byte(static_cast<uint8_t>(0x58 | (reg & 7)));
-}
 
 HostMem gpr(unsigned number) {
     return {.base = kHostR15,
@@ -41,7 +36,7 @@ void move_xmm(Assembler& out, uint8_t opcode, uint8_t number) {
 
 void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     made.enter = reinterpret_cast<void (*)(cpu::CpuState*)>(out.here());
-    for (HostReg reg : kCalleeSaved) push(out, reg);
+    for (HostReg reg : kCalleeSaved) out.push(reg);
     out.store_near(&state.host_stack, kHostRsp);
     out.lea(kHostR15, {.base = kHostRdi, .disp = kStateBias});
     for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x10, number);
@@ -73,7 +68,7 @@ void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
     out.store_near(&state.counter, kHostR11);
     for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x11, number);
     out.load_near(kHostRsp, &state.host_stack);
-    for (size_t i = std::size(kCalleeSaved); i-- > 0;) pop(out, kCalleeSaved[i]);
+    for (size_t i = std::size(kCalleeSaved); i-- > 0;) out.pop(kCalleeSaved[i]);
     out.byte(0xc3);
 }
 
@@ -135,11 +130,30 @@ void write_unknown(Assembler& out, EngineState& state, std::span<const Fixup> mi
     out.load_near(kHostRax, &state.saved_rax);
 }
 
+/// RAX is saved, and the flags are in their slot afterwards.
+void save_for_miss(Assembler& out, EngineState& state, FlagsOnMiss flags) {
+    out.store_near(&state.saved_rax, kHostRax);
+    if (flags == FlagsOnMiss::kInSlot) return;
+    out.lahf();
+    out.seto_al();
+    out.store_near(&state.flags_slot, kHostRax);
+}
+
+/// RAX, and the flags where they were.
+void restore_after_miss(Assembler& out, EngineState& state, FlagsOnMiss flags) {
+    if (flags == FlagsOnMiss::kInPlace) {
+        out.load_near(kHostRax, &state.flags_slot);
+        out.add_al(kOverflowAtOne);
+        out.sahf();
+    }
+    out.load_near(kHostRax, &state.saved_rax);
+}
+
 // An indirect branch that the jump cache doesn't know. r14 = target.
 const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_t& jumps,
-                               const uint64_t& pages, const uint8_t* unknown) {
+                               const uint64_t& pages, FlagsOnMiss flags, const uint8_t* unknown) {
     const uint8_t* start = out.here();
-    out.store_near(&state.saved_rax, kHostRax);
+    save_for_miss(out, state, flags);
     std::array<Fixup, 3> misses = look_up_index(out, state, pages);
     out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, checked_entry)));
     out.test(kHostR12, kHostR12);
@@ -149,7 +163,7 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
     out.movzx16(kHostR13, kHostR13);
     out.load_near(kHostRax, &jumps);
     out.store({.base = kHostRax, .index = kHostR13, .scale = 8}, kHostR12);
-    out.load_near(kHostRax, &state.saved_rax);
+    restore_after_miss(out, state, flags);
     out.jmp_reg(kHostR12);
     out.bind_here(unchecked);
     write_unknown(out, state, misses);
@@ -158,9 +172,9 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
 }
 
 // A direct branch through an empty slot. r13 = slot.
-const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const uint8_t* exit) {
+const uint8_t* write_direct_miss(Assembler& out, EngineState& state, FlagsOnMiss flags, const uint8_t* exit) {
     const uint8_t* start = out.here();
-    out.store_near(&state.saved_rax, kHostRax);
+    save_for_miss(out, state, flags);
     out.store_near(&state.missed_slot, kHostR13);
     out.load_near(kHostR14, &state.target_addresses);
     out.load(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = 8});
@@ -176,7 +190,7 @@ const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const uint8
     out.store(field(kHostRax, offsetof(DirectTargets::Journal, next)), kHostR13);
     out.load_near(kHostRax, &state.user_targets);
     out.store({.base = kHostRax, .index = kHostR14, .scale = 8}, kHostR12);
-    out.load_near(kHostRax, &state.saved_rax);
+    restore_after_miss(out, state, flags);
     out.jmp_reg(kHostR12);
     out.bind_here(full);
     write_unknown(out, state, misses);
@@ -196,11 +210,15 @@ Trampolines Trampolines::write(CodeCache& cache) {
     made.exits.flags_in_slot = write_exit_from_slot(out, state, made.exits.common);
     made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.flags_in_slot);
     made.jump_misses = out.here();
-    made.exits.user_jump_miss =
-        write_jump_miss(out, state, state.user_jumps, state.user_pages, made.exits.indirect_miss);
-    made.exits.kernel_jump_miss =
-        write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages, made.exits.indirect_miss);
-    made.exits.direct_miss = write_direct_miss(out, state, made.exits.flags_in_slot);
+    Exits& exits = made.exits;
+    exits.user_jump_miss = write_jump_miss(out, state, state.user_jumps, state.user_pages,
+                                           FlagsOnMiss::kInSlot, exits.indirect_miss);
+    exits.window_jump_miss = write_jump_miss(out, state, state.user_jumps, state.user_pages,
+                                             FlagsOnMiss::kInPlace, exits.indirect_miss);
+    exits.kernel_jump_miss = write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages,
+                                             FlagsOnMiss::kInSlot, exits.indirect_miss);
+    exits.direct_miss = write_direct_miss(out, state, FlagsOnMiss::kInSlot, exits.flags_in_slot);
+    exits.window_direct_miss = write_direct_miss(out, state, FlagsOnMiss::kInPlace, exits.flags_in_slot);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     return made;

@@ -6,7 +6,8 @@
 //     indirect_miss where nothing is known of an indirect branch's target: exit with the record of kind
 //                   kIndirect
 //     jump miss     the jump cache was wrong: looks into the jump index (jump_index.h), goes on in the block
-//                   that is there, or to indirect_miss. User code and kernel code have one each
+//                   that is there, or to indirect_miss. User code, code in the window and kernel code have
+//                   one each
 //     fault         where the signal handler sends a faulting instruction: exit with the record of kind
 //                   kHostFault
 #pragma once

@@ -19,9 +19,9 @@ constexpr size_t kX87Bytes = 160;
 constexpr uint64_t kCodeBytesOfATarget = 512;
 /// The longest single run of translated code; keeps the counter far from the stop bias.
 
-template <size_t... Index>
-std::array<JumpCache, sizeof...(Index)> make_jump_caches(const uint8_t* miss, std::index_sequence<Index...>) {
-    return {((void)Index, JumpCache(miss))...};
+template <size_t... Ways>
+std::array<JumpCache, sizeof...(Ways)> make_jump_caches(const Exits& exits, std::index_sequence<Ways...>) {
+    return {JumpCache(Ways == kWindowWays ? exits.window_jump_miss : exits.user_jump_miss)...};
 }
 
 }  // namespace
@@ -34,14 +34,14 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       cache(engine_options.code_cache_bytes),
       trampolines(Trampolines::write(cache)),
       faults(cache, trampolines),
-      targets(cache.size() / kCodeBytesOfATarget, trampolines.exits.direct_miss),
+      targets(cache.size() / kCodeBytesOfATarget, trampolines.exits.direct_miss,
+              trampolines.exits.window_direct_miss),
       builder(cache, targets, options, trampolines.exits),
       table(
           cache, the_cpu.memory, [this](GuestPhys page) { forbid_writes(page); },
           [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
-      user_jumps(
-          make_jump_caches(trampolines.exits.user_jump_miss, std::make_index_sequence<cpu::kSpaces>())),
+      user_jumps(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())),
       kernel_jumps(trampolines.exits.kernel_jump_miss) {
     options.block_limit = std::clamp(options.block_limit, 1u, 120u);
     flush_code();
@@ -196,7 +196,7 @@ void Vcpu::Impl::set_mode() {
     if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
         fpu_enabled = enabled;
         kernel_jumps.clear();
-        for (unsigned space = 0; space < cpu::kSpaces; ++space) forget_ways(space);
+        for (unsigned ways = 0; ways < kWays; ++ways) forget_ways(ways);
     }
     if (!user()) return;
     shadow_map.enter_user();
@@ -324,27 +324,36 @@ void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     if (has_window && space == window_space) window.drop_page(page);
     uint64_t address = page.value() & ~kPageMask;
     bool upper = address >> 63;
-    (upper ? kernel_jumps : user_jumps[space]).drop_page(address);
+    unsigned ways = ways_of(space);
+    (upper ? kernel_jumps : user_jumps[ways]).drop_page(address);
     if (upper) {
         kernel_chains.drop_page(address);
     } else {
-        if (user_jumps[space].may_have(address) || targets.may_lead_to(space, address))
-            targets.drop_page(space, address);
+        if (user_jumps[ways].may_have(address) || targets.may_lead_to(ways, address))
+            targets.drop_page(ways, address);
     }
 }
 
 void Vcpu::Impl::space_dropped(unsigned space) {
     ++drops;
     shadow_map.drop_space(space);
-    forget_ways(space);
+    forget_ways(ways_of(space));
     if (!has_window || space != window_space) return;
     window.drop_all();
     window_doubtful = true;
 }
 
-void Vcpu::Impl::forget_ways(unsigned space) {
-    user_jumps[space].clear();
-    targets.drop_space(space);
+void Vcpu::Impl::forget_ways(unsigned ways) {
+    user_jumps[ways].clear();
+    targets.drop_ways(ways);
+}
+
+void Vcpu::Impl::use_ways(unsigned ways) {
+    EngineState& state = cache.state();
+    state.user_jumps = user_jumps[ways].table();
+    state.user_pages = user_jumps[ways].pages();
+    state.user_targets = targets.table(ways);
+    state.target_journal = targets.journal(ways);
 }
 
 void Vcpu::Impl::upper_half_dropped() {
@@ -356,11 +365,7 @@ void Vcpu::Impl::upper_half_dropped() {
 
 void Vcpu::Impl::space_entered(unsigned space) {
     shadow_map.enter_space(space);
-    cache.state().user_jumps = user_jumps[space].table();
-    cache.state().user_pages = user_jumps[space].pages();
-    EngineState& state = cache.state();
-    state.user_targets = targets.table(space);
-    state.target_journal = targets.journal(space);
+    use_ways(ways_of(space));
     asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
 }
 

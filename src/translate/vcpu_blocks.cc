@@ -148,7 +148,7 @@ void Vcpu::Impl::remember_jump(Block& block) {
 
 void Vcpu::Impl::remember_direct(const Block& block) {
     if (!block.user) return;
-    targets.fill(cpu.mmu.space(), block);
+    targets.fill(ways_of(cpu.mmu.space()), block);
     remember_block(block);
 }
 

@@ -266,8 +266,6 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     cpu.state.icount = limit + engine.counter + 1 - (block->count - executed);
     uint64_t host_rflags = cpu.state.rflags;
     if (after[-1].flags_in_slot) cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags_slot);
-    uint64_t host_stack = cpu.state.gpr[cpu::kRsp];
-    cpu.state.gpr[cpu::kRsp] += static_cast<uint64_t>(after[-1].stack_owed * 8);
 
     cpu::Exception exception;
     BlockSource source;
@@ -276,7 +274,6 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     if (block->window && engine.fault.trap == cpu::kPf) {
         switch (window_fault(instruction, exception)) {
             case WindowFault::kMapped:
-                cpu.state.gpr[cpu::kRsp] = host_stack;
                 cpu.state.rflags = host_rflags;
                 return std::nullopt;
             case WindowFault::kException:

@@ -83,11 +83,16 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool user() const { return cpu.state.cpl() == 3; }
     void set_mode();
     void forbid_writes(GuestPhys page);
-    /// The ways through tables to the user code of a space.
-    void forget_ways(unsigned space);
+    /// Which tables of ways to user code are in use for a space.
+    unsigned ways_of(unsigned space) const {
+        return has_window && space == window_space ? kWindowWays : space;
+    }
+    void forget_ways(unsigned ways);
+    /// Translated code uses these from now on.
+    void use_ways(unsigned ways);
     bool enter_by_jump_cache();
     /// The present space's jump cache for code of the present privilege.
-    JumpCache& jumps() { return user() ? user_jumps[cpu.mmu.space()] : kernel_jumps; }
+    JumpCache& jumps() { return user() ? user_jumps[ways_of(cpu.mmu.space())] : kernel_jumps; }
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.
@@ -154,7 +159,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     BlockBuilder builder;
     BlockTable table;
     KernelChains kernel_chains;
-    std::array<JumpCache, cpu::kSpaces> user_jumps;
+    std::array<JumpCache, kWays> user_jumps;
     JumpCache kernel_jumps;
     JumpIndex jump_index;
     VcpuCounters counters;

@@ -72,6 +72,7 @@ void Vcpu::Impl::give_window(unsigned space) {
     has_window = true;
     window_space = space;
     window_cr3 = watch.cr3;
+    use_ways(ways_of(cpu.mmu.space()));
     watch.fruitless = false;
     watch.seen = cpu.state.icount;
     watch.faults_left = kMostFaults;
@@ -80,9 +81,10 @@ void Vcpu::Impl::give_window(unsigned space) {
 
 void Vcpu::Impl::take_window() {
     if (!has_window) return;
-    forget_ways(window_space);
+    forget_ways(kWindowWays);
     window.drop_all();
     has_window = window_doubtful = false;
+    use_ways(cpu.mmu.space());
 }
 
 bool Vcpu::Impl::writable_in_window(const cpu::TlbEntry& entry) const {
