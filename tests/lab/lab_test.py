@@ -98,6 +98,15 @@ class LabTest(unittest.TestCase):
         self.lab.kill("two", "CONT")
         self.lab.kill("two", "TERM")
 
+    def test_pinned_places_keep_to_their_processors(self):
+        allowed = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+        everywhere = self.lab.run("a", *allowed).stdout
+        self.lab.pin("a", "0")
+        self.assertEqual(self.lab.run("a", *allowed).stdout.split(), ["Cpus_allowed_list:", "0"])
+        self.assertEqual(self.lab.run("b", *allowed).stdout, everywhere)
+        with self.assertRaisesRegex(RuntimeError, "no processors"):
+            self.lab.pin("a", "4711")
+
     def test_down_leaves_nothing(self):
         with Lab("labtest2") as second:
             second.start("a", "sleeper", "sleep", "1000")

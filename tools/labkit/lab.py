@@ -40,6 +40,10 @@ class Lab:
         """Starts a job in the background; its output goes to <folder>/<job>.log."""
         self._lab("start", where, job, *map(str, command))
 
+    def pin(self, where, cpus):
+        """What is run or started there from now on keeps to these processors."""
+        self._lab("pin", where, cpus)
+
     def kill(self, job, signal="KILL"):
         self._lab("kill", job, signal)
 
