@@ -352,17 +352,11 @@ bool BlockBuilder::flags_are_used_first() const {
             case Kind::kPrefetch:
             case Kind::kNothing:
                 break;
-            case Kind::kPush:
-            case Kind::kPop:
-            case Kind::kLeave:
-            case Kind::kMoveOffset:
-                if (!source_.window) return false;
-                break;
             case Kind::kConditional:
             case Kind::kLoop:
                 return true;
             case Kind::kCopy:
-                if (instruction.memory_operand() && !source_.window) return false;
+                if (instruction.memory_operand()) return false;
                 if (instruction.touches_flags) return true;
                 break;
             default:
