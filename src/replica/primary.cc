@@ -152,18 +152,27 @@ void Replica::on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind,
     ++primary_.appended;
     if (!primary_.log_flows || state_ == State::kPrimaryClaiming) return;
     primary_.pending.insert(primary_.pending.end(), encoded.begin(), encoded.end());
-    ++primary_.pending_count;
+    if (primary_.pending_count++ == 0) primary_.pending_since_ms = now_ms_;
     primary_.pending_ends = kind == record::EntryKind::kEnd;
     if (primary_.pending.size() >= kBatchBytes || strikes(FaultPoint::kSmallBatch)) send_log();
 }
 
-void Replica::on_flush(uint64_t now_ms, Icount complete) {
+/// Each message costs both sides a wake-up, and nothing is gained by the haste of one that no output waits
+/// for, unless the guest stands still until the backup has it.
+std::optional<uint64_t> Replica::log_due_ms() const {
+    if (state_ != State::kProtected || primary_.pending_count == 0) return std::nullopt;
+    return primary_.pending_since_ms + config_.timing.gather_ms;
+}
+
+void Replica::on_flush(uint64_t now_ms, Icount complete, Flush flush) {
     advance(now_ms);
     primary_.complete = std::max(primary_.complete, complete);
     if (!primary_.log_flows || !(paired() || state_ == State::kSynchronising)) return;
     bool progress = primary_.complete > primary_.sent_complete &&
                     now_ms_ - primary_.sent_ms >= config_.timing.progress_ms;
-    if (primary_.pending_count != 0 || progress) send_log();
+    std::optional<uint64_t> due_ms = log_due_ms();
+    bool gathers = flush == Flush::kIfDue && due_ms && now_ms_ < *due_ms && !primary_.pending_ends;
+    if ((primary_.pending_count != 0 && !gathers) || progress) send_log();
 }
 
 void Replica::send_log() {

@@ -86,6 +86,12 @@ struct Config {
     Timing timing;
 };
 
+/// When what was appended is to be sent.
+enum class Flush : uint8_t {
+    kNow,    ///< an output waits for it
+    kIfDue,  ///< when it has gathered for gather_ms
+};
+
 /// What becomes of an output at the moment that the machine makes it.
 enum class OutputFate : uint8_t {
     kRelease,  ///< let it out at once (nothing is held before it)
@@ -133,8 +139,9 @@ class Replica {
     /// An entry was appended to the log, encoded as it goes to the backup. A kEnd says that the guest is off.
     void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded);
     /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before
-    /// it. Call it after a group of entries, and now and then while the guest runs without any.
-    void on_flush(uint64_t now_ms, Icount complete);
+    /// it. Call it after a group of entries, at log_due_ms(), and now and then while the guest runs without
+    /// any.
+    void on_flush(uint64_t now_ms, Icount complete, Flush flush = Flush::kNow);
     /// The machine made an output whose kOutput entry is `entry` (reported before; any value on a backup).
     OutputFate on_output(uint64_t now_ms, LogPos entry);
     /// The guest is stopped, as StopVm wanted it.
@@ -170,6 +177,8 @@ class Replica {
     std::vector<Action> take_actions();
     /// Whether an output whose kOutput entry is `entry` may leave the host at this very moment.
     bool may_release(LogPos entry, uint64_t now_ms) const;
+    /// When entries that gather for a backup must be sent at the latest; empty: none gather.
+    std::optional<uint64_t> log_due_ms() const;
     /// Whether entries must be reported (an owner alone need not encode them, only count).
     bool wants_log() const;
     State state() const { return state_; }
@@ -198,6 +207,7 @@ class Replica {
         uint64_t sent_ms = 0;  ///< when the last Log message went out
         Bytes pending;         ///< entries not sent yet
         uint64_t pending_count = 0;
+        uint64_t pending_since_ms = 0;  ///< when the first of them was made
         bool pending_ends = false;
         bool log_flows = false;  ///< a backup has (or is being sent) the snapshot
         LogPos acknowledged;

@@ -32,13 +32,15 @@ struct Timing {
     uint64_t synchronise_ms = 10'000;
     /// Between two attempts to get a backup.
     uint64_t ask_ms = 1000;
-    /// After going live, before a backup is asked for, for whose snapshot the guest stands still: clients send
-    /// again what was lost meanwhile (TCP for the first time after 200 ms), and are answered first.
+    /// After going live, before a backup is asked for, for whose snapshot the guest stands still: clients
+    /// send again what was lost meanwhile (TCP for the first time after 200 ms), and are answered first.
     uint64_t recovery_ms = 300;
     /// How long the other side may take to take over before the primary wants the guest back.
     uint64_t hand_over_ms = 2000;
     /// At most so often a running guest's icount is sent when there is no entry to send.
     uint64_t progress_ms = 10;
+    /// Entries that nothing waits for gather for so long before they are sent.
+    uint64_t gather_ms = 2;
     /// The primary is slowed from this execution lag on, and most at the second.
     uint64_t lag_slow_ms = 200;
     uint64_t lag_most_ms = 1000;

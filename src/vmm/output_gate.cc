@@ -10,16 +10,22 @@ using bus::Output;
 using bus::OutputKind;
 using devices::virtio::DiskOperation;
 
+bool changes_outside(const Output& output) {
+    if (output.kind == OutputKind::kDiskRequest)
+        return devices::virtio::operation_of(output.payload) != DiskOperation::kRead;
+    return output.kind != OutputKind::kRandomRequest;
+}
+
 bool OutputGate::passes(const Output& output) const {
-    if (output.kind == OutputKind::kRandomRequest) return true;
-    if (output.kind != OutputKind::kDiskRequest) return false;
+    if (changes_outside(output)) return false;
+    if (output.kind != OutputKind::kDiskRequest) return true;
     auto request = devices::virtio::decode_disk_request(output.payload);
-    if (!request || request.value().operation != DiskOperation::kRead) return false;
-    return std::ranges::none_of(held_, [&](const Held& held) {
-        if (held.output.kind != OutputKind::kDiskRequest || held.output.device != output.device) return false;
-        auto earlier = devices::virtio::decode_disk_request(held.output.payload);
-        return !earlier || devices::virtio::conflict(earlier.value(), request.value());
-    });
+    return request && std::ranges::none_of(held_, [&](const Held& held) {
+               if (held.output.kind != OutputKind::kDiskRequest || held.output.device != output.device)
+                   return false;
+               auto earlier = devices::virtio::decode_disk_request(held.output.payload);
+               return !earlier || devices::virtio::conflict(earlier.value(), request.value());
+           });
 }
 
 void OutputGate::made(LogPos entry, uint64_t made_ns, Output output) {

@@ -15,6 +15,9 @@
 
 namespace lockstep::vmm {
 
+/// Whether an output can be noticed outside the VM, so that it must wait for the backup.
+bool changes_outside(const bus::Output& output);
+
 class OutputGate {
   public:
     using Clock = std::function<uint64_t()>;  ///< ms, as the replica wants it

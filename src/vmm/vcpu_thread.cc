@@ -9,6 +9,7 @@
 #include "host/thread_placement.h"
 #include "record/entry_table.h"
 #include "replica/lag_control.h"
+#include "vmm/output_gate.h"
 
 namespace lockstep::vmm {
 
@@ -27,9 +28,12 @@ constexpr uint64_t kReplayedNs = 2'000'000;
 constexpr uint64_t kGlanceNs = 50'000;
 constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
 
-/// Of packets that wait for a backup, so much may gather where the guest is busy: each hand-over costs two
+/// Of outputs that wait for a backup, so much may gather where the guest is busy: each hand-over costs two
 /// hosts several wake-ups, whatever it holds.
 constexpr uint64_t kGroupNs = 500'000;
+
+/// Entries that no output waits for may gather for so long, also where the guest sleeps.
+constexpr uint64_t kEntriesNs = 2'000'000;
 
 /// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
 constexpr uint64_t kLongSleepNs = 500'000;
@@ -199,37 +203,51 @@ void VcpuThread::produce(Produced produced, Urgency urgency) {
             produced_.back() = std::move(produced);
         else
             produced_.push_back(std::move(produced));
-        notify = urgency == Urgency::kAtOnce && !std::exchange(notified_, true);
+        send_log_ = send_log_ || urgency == Urgency::kAtOnceWithLog;
+        notify = urgency != Urgency::kCanWait && !std::exchange(notified_, true);
     }
     if (notify) notify_();
 }
 
 /// The guest has run for a while, or stands still: then nothing more comes that could go along.
 void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
-    if (!entries_wanted_ && !packets_wait_) return;
-    if (!stands && gathers(now_ns)) return;
+    if (entries_may_wait(now_ns, stands)) return;
     bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
-        // A packet's entry may have been taken before the packet was there.
-        bool something = entries_waiting_ || packets_wait_;
+        // An output's entry may have been taken before the output was there.
+        bool something = entries_waiting_ || outputs_wait_;
         if (!something && now_ns - handed_over_ns_ < kProgressNs) return;
-        notify = !produced_.empty() && !std::exchange(notified_, true);
+        send_log_ = true;
+        notify = (something || !produced_.empty()) && !std::exchange(notified_, true);
     }
     handed_over_ns_ = now_ns;
-    packets_wait_ = false;
+    outputs_wait_ = false;
     if (notify) notify_();
+}
+
+bool VcpuThread::entries_may_wait(uint64_t now_ns, bool stands) const {
+    EntriesWanted wanted = entries_wanted_;
+    if (outputs_wait_ || wanted == EntriesWanted::kAtHalt) return !stands && gathers(now_ns);
+    return wanted == EntriesWanted::kNo || now_ns - handed_over_ns_ < kEntriesNs;
+}
+
+/// When entries that wait must be handed over, though the guest sleeps.
+uint64_t VcpuThread::entries_due_ns() {
+    if (entries_wanted_ == EntriesWanted::kNo) return ~uint64_t{0};
+    std::lock_guard lock(produced_mutex_);
+    return entries_waiting_ ? handed_over_ns_ + kEntriesNs : ~uint64_t{0};
 }
 
 /// Whether there is traffic for a backup, and the last hand-over was not long ago.
 bool VcpuThread::gathers(uint64_t now_ns) const {
-    return packets_grouped_ && watchful_ && now_ns - handed_over_ns_ < kGroupNs;
+    return outputs_grouped_ && watchful_ && now_ns - handed_over_ns_ < kGroupNs;
 }
 
-std::vector<Produced> VcpuThread::take() {
+Batch VcpuThread::take() {
     std::lock_guard lock(produced_mutex_);
     notified_ = entries_waiting_ = false;
-    return std::exchange(produced_, {});
+    return {std::exchange(produced_, {}), std::exchange(send_log_, false)};
 }
 
 void VcpuThread::report(std::function<void()> work) { produce(Report{std::move(work)}, Urgency::kAtOnce); }
@@ -250,16 +268,21 @@ void VcpuThread::entry_made(LogPos position, record::Entry entry) {
     if (from_outside) waiting_input_ -= entry.payload.size();
     // What wakes up the guest after a long sleep mostly has an answer. By then the backup has the input and
     // is awake, and what is done for the answer's entry is warm in the caches: it comes back 60 us sooner.
-    bool at_once = from_outside && entries_wanted_ && std::exchange(woke_up_, false);
-    produce(EntryMade{position, std::move(entry)}, at_once ? Urgency::kAtOnce : Urgency::kCanWait);
+    bool wanted = entries_wanted_ != EntriesWanted::kNo;
+    bool at_once = from_outside && wanted && std::exchange(woke_up_, false);
+    produce(EntryMade{position, std::move(entry)}, at_once ? Urgency::kAtOnceWithLog : Urgency::kCanWait);
 }
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
-    packets_wait_ = output.kind == bus::OutputKind::kPackets && gathers(now_ns);
-    if (!packets_wait_) handed_over_ns_ = now_ns;
-    produce(OutputMade{position, std::move(output), true, now_ns},
-            packets_wait_ ? Urgency::kCanWait : Urgency::kAtOnce);
+    Urgency urgency = Urgency::kAtOnce;
+    if (changes_outside(output)) {
+        outputs_wait_ = gathers(now_ns);
+        urgency = outputs_wait_ ? Urgency::kCanWait : Urgency::kAtOnceWithLog;
+        if (!outputs_wait_) handed_over_ns_ = now_ns;
+    }
+    produce(OutputMade{position, std::move(output), true, now_ns}, urgency);
 }
+
 void VcpuThread::progress(Icount icount) {
     publish_engine_report();
     produce(ProgressMade{icount}, Urgency::kCanWait);
@@ -349,12 +372,12 @@ void VcpuThread::live_step() {
     if (paused_) {
         live_->deliver_completions();
         hand_over_entries(host::monotonic_ns(), true);
-        wait_until(~uint64_t{0});
+        wait_until(entries_due_ns());
         return;
     }
     uint64_t before = host::monotonic_ns();
     LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
-                                        watchful_ && packets_grouped_ ? kGroupNs : LiveDriver::kNoLimit);
+                                        watchful_ && outputs_grouped_ ? kGroupNs : LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();
     hand_over_entries(after, step.next != LiveDriver::Next::kAgain || permille_ < kFullSpeed);
     switch (step.next) {
@@ -362,7 +385,7 @@ void VcpuThread::live_step() {
             rest(after - before);
             break;
         case LiveDriver::Next::kSleep:
-            wait_until(step.wake_ns);
+            wait_until(std::min(step.wake_ns, entries_due_ns()));
             woke_up_ = host::monotonic_ns() - after >= kLongSleepNs;
             break;
         case LiveDriver::Next::kPowerOff:

@@ -16,9 +16,10 @@
 //
 // A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
 //   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
-//     but packets that wait for a backup may gather for kGroupNs while the guest is busy (group_packets());
-//   - when the guest halts or was stopped, for entries of the log, if anybody wants them (want_entries());
-//   - after kProgressNs, for the icount alone, with the same condition;
+//     but outputs that wait for a backup may gather for kGroupNs while the guest is busy (group_outputs());
+//   - for entries of the log that somebody wants (want_entries()): when the guest halts or was stopped, or
+//     kEntriesNs after the last hand-over;
+//   - after kProgressNs, for the icount alone, if entries are wanted;
 //   - every kReplayedNs, for the position of a replay.
 // What is left is found at its next look.
 #pragma once
@@ -68,6 +69,19 @@ struct Report {
 };
 using Produced = std::variant<EntryMade, OutputMade, ProgressMade, Replayed, Divergence, GuestOff, Report>;
 
+/// What the vCPU thread hands over at a time.
+struct Batch {
+    std::vector<Produced> produced;
+    bool send_log = false;  ///< an output waits for a backup to have the entries, or is about to
+};
+
+/// Whether the entries of a live guest are worth a wake-up of their own.
+enum class EntriesWanted : uint8_t {
+    kNo,
+    kSoon,    ///< within kEntriesNs
+    kAtHalt,  ///< as soon as the guest has nothing to do
+};
+
 /// A piece of log for a backup.
 struct ReplayChunk {
     std::vector<record::Entry> entries;
@@ -97,10 +111,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void add_input(Input input);
     /// Bytes of inputs that were not delivered yet.
     uint64_t waiting_input() const { return waiting_input_; }
-    /// Whether entries and progress of a live guest are worth a wake-up.
-    void want_entries(bool wanted) { entries_wanted_ = wanted; }
-    /// Whether the entries of a live guest's packets go to a backup: under load packets gather for a while then.
-    void group_packets(bool grouped) { packets_grouped_ = grouped; }
+    void want_entries(EntriesWanted wanted) { entries_wanted_ = wanted; }
+    /// Whether the outputs of a live guest wait for a backup: under load they gather for a while then.
+    void group_outputs(bool grouped) { outputs_grouped_ = grouped; }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }
     /// Time between two checkpoints of a live guest; 0: none.
@@ -119,7 +132,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     /// Runs `work` on the I/O thread in its place among what take() yields. From the vCPU thread.
     void report(std::function<void()> work);
     /// What was made since the last call.
-    std::vector<Produced> take();
+    Batch take();
     /// What the engine did up to the last progress.
     translate::EngineReport engine_report() const;
 
@@ -136,9 +149,11 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void live_step();
     void replay_step();
     void rest(uint64_t ran_ns);
-    enum class Urgency : uint8_t { kCanWait, kAtOnce };
+    enum class Urgency : uint8_t { kCanWait, kAtOnce, kAtOnceWithLog };
     void produce(Produced produced, Urgency urgency);
     void hand_over_entries(uint64_t now_ns, bool stands);
+    bool entries_may_wait(uint64_t now_ns, bool stands) const;
+    uint64_t entries_due_ns();
     bool gathers(uint64_t now_ns) const;
     void replayed();
     void after_replay(ReplayResult result);
@@ -165,14 +180,14 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
     uint64_t last_input_ns_ = 0;
-    bool packets_wait_ = false;  ///< for the next hand-over
+    bool outputs_wait_ = false;  ///< for the next hand-over
     bool woke_up_ = false;       ///< from a long sleep; no input came since
     uint64_t replayed_ns_ = 0;   ///< when a replay's position was reported last
     bool unreported_ = false;    ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
-    std::atomic<bool> entries_wanted_ = true;
-    std::atomic<bool> packets_grouped_ = false;
+    std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
+    std::atomic<bool> outputs_grouped_ = false;
     std::atomic<int> processor_ = -1;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 
@@ -187,6 +202,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::vector<Produced> produced_;
     bool notified_ = false;         ///< since the last take()
     bool entries_waiting_ = false;  ///< some of produced_
+    bool send_log_ = false;         ///< goes with it
 
     mutable std::mutex engine_mutex_;  // guards what follows
     translate::EngineReport engine_report_;

@@ -36,24 +36,43 @@ void VmProcess::crash() {
 
 void VmProcess::drain_vcpu() {
     placement_.keep_off(vcpu_->processor());
-    for (Produced& produced : vcpu_->take()) {
-        std::visit([this](auto& made) { take(made); }, produced);
+    Batch made = vcpu_->take();
+    for (Produced& produced : made.produced) {
+        std::visit([this](auto& one) { take(one); }, produced);
         act();
     }
     if (replica_ && live_) {
-        replica_->on_flush(now_ms(), complete_);
+        replica_->on_flush(now_ms(), complete_,
+                           made.send_log ? replica::Flush::kNow : replica::Flush::kIfDue);
         act();
+        start_log_timer();
     }
     if (backends_ && vcpu_->waiting_input() < kFewInputs) backends_->resume_inputs();
     set_wanted();
 }
 
-/// A wake-up of this thread for entries alone is worth it where a backup or a file waits for them, or packets
-/// wait for room among the inputs.
+/// Packets may wait for room among the inputs, a backup or a file for the entries.
 void VmProcess::set_wanted() {
     if (!replica_ || !backends_) return;
-    vcpu_->want_entries(recording_ || replica_->wants_log() || backends_->inputs_paused());
-    vcpu_->group_packets(replica_->wants_log());
+    EntriesWanted wanted = EntriesWanted::kNo;
+    if (recording_ || replica_->wants_log()) wanted = EntriesWanted::kSoon;
+    if (backends_->inputs_paused()) wanted = EntriesWanted::kAtHalt;
+    vcpu_->want_entries(wanted);
+    vcpu_->group_outputs(replica_->wants_log());
+}
+
+/// What was appended goes in time, though nothing more may come from the vCPU thread.
+void VmProcess::start_log_timer() {
+    std::optional<uint64_t> due_ms = replica_->log_due_ms();
+    if (!due_ms || log_timer_runs_) return;
+    log_timer_runs_ = true;
+    log_timer_ = loop_.call_at(*due_ms * host::kNsPerMs, [this] {
+        log_timer_runs_ = false;
+        if (!replica_ || !live_) return;
+        replica_->on_flush(now_ms(), complete_, replica::Flush::kIfDue);
+        act();
+        start_log_timer();
+    });
 }
 
 void VmProcess::take(EntryMade& made) {

@@ -126,6 +126,7 @@ class VmProcess {
     // vm_process.cc: what the vCPU thread made
     void drain_vcpu();
     void set_wanted();
+    void start_log_timer();
     void take(EntryMade& made);
     void take(OutputMade& made);
     void take(ProgressMade& made);
@@ -192,6 +193,8 @@ class VmProcess {
     std::unique_ptr<FileRecording> recording_;
     std::string recording_failure_;  ///< why the last one ended early; empty: it didn't
     host::Timer timer_;
+    host::Timer log_timer_;  ///< when gathered entries must be sent
+    bool log_timer_runs_ = false;
 
     bool live_ = false;  ///< the guest runs here
     bool ending_ = false;

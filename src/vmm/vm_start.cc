@@ -228,6 +228,7 @@ void VmProcess::fail(const std::string& sentence) { end(Ending::Kind::kFailed, s
 void VmProcess::end(Ending::Kind kind, const std::string& sentence) {
     if (std::exchange(ending_, true)) return;
     timer_.reset();
+    log_timer_.reset();
     backends_->stop();
     if (Result<void> recorded = end_recording(kind); !recorded && kind == Ending::Kind::kPoweredOff)
         return finish_ending({Ending::Kind::kFailed, recorded.error().message()}, kLastWordsAttempts);

@@ -42,6 +42,31 @@ TEST(OutputRule, TheAcknowledgementComesOnReceiptNotOnExecution) {
     EXPECT_EQ(pair.primary.replica.status(pair.now).replayed, LogPos(1));
 }
 
+TEST(OutputRule, EntriesThatNoOutputWaitsForGather) {
+    Pair pair;
+    pair.protect();
+    Replica& primary = pair.primary.replica;
+    auto flush = [&](Flush when) {
+        primary.on_flush(pair.now, pair.icount, when);
+        pair.primary.collect();
+        return pair.primary.channel.size();
+    };
+    pair.output();
+    pair.carry();
+    EXPECT_EQ(primary.log_due_ms(), std::nullopt);
+    pair.entry(record::EntryKind::kDiskCompletion);
+    EXPECT_EQ(flush(Flush::kIfDue), 0u);
+    ASSERT_EQ(primary.log_due_ms(), pair.now + config_of(kPrimaryId).timing.gather_ms);
+    pair.now = *primary.log_due_ms();
+    pair.entry(record::EntryKind::kDiskCompletion);
+    EXPECT_EQ(flush(Flush::kIfDue), 1u);
+    EXPECT_EQ(primary.log_due_ms(), std::nullopt);
+    pair.entry(record::EntryKind::kOutput);
+    EXPECT_EQ(flush(Flush::kNow), 2u);
+    pair.carry();
+    EXPECT_EQ(primary.status(pair.now).acknowledged, LogPos(4));
+}
+
 TEST(OutputRule, OneEntryDoesNotReleaseTheNextOutput) {
     Pair pair;
     pair.protect();

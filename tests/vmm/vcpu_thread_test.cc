@@ -62,8 +62,8 @@ class ProtectedGuest {
     ProtectedGuest() : thread_(factory_, [this] { notified_.release(); }) {
         thread_.create(record::encode_fields(ToyConfig{.halts = false}), {}, {}, [](Result<void>) {});
         thread_.go_live(LogPos(), 0, 0, [](std::vector<bus::Output>) {});
-        thread_.want_entries(true);
-        thread_.group_packets(true);
+        thread_.want_entries(EntriesWanted::kSoon);
+        thread_.group_outputs(true);
     }
 
     /// The guest sends packets when an input has come; returns in how many pieces they were handed over.
@@ -71,16 +71,20 @@ class ProtectedGuest {
         factory_.packets = packets;
         thread_.add_input(make_input(machine::kSerialDevice, record::ConsoleInput{.bytes = {'x'}}));
         size_t pieces = 0;
-        for (size_t seen = 0; seen < packets;) {
+        bool log_sent = false;  // for all that were seen
+        for (size_t seen = 0; seen < packets || !log_sent;) {
             if (!notified_.try_acquire_for(std::chrono::seconds(20))) {
-                ADD_FAILURE() << "only " << seen << " of " << packets << " packets were handed over";
+                ADD_FAILURE() << seen << " of " << packets << " packets were handed over, "
+                              << (log_sent ? "all" : "not all") << " of those with their log";
                 break;
             }
             size_t before = seen;
-            for (const Produced& produced : thread_.take()) {
+            Batch batch = thread_.take();
+            for (const Produced& produced : batch.produced) {
                 const auto* made = std::get_if<OutputMade>(&produced);
                 seen += made && made->output.kind == bus::OutputKind::kPackets;
             }
+            log_sent = batch.send_log || (log_sent && seen == before);
             pieces += seen > before;
         }
         return pieces;

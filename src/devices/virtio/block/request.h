@@ -36,6 +36,13 @@ inline bool conflict(const DiskRequest& a, const DiskRequest& b) {
     return a.offset < b.offset + b.size && b.offset < a.offset + a.size;
 }
 
+/// What a request is, without a look at the rest: for one that a disk made.
+inline DiskOperation operation_of(ByteSpan payload) {
+    ByteReader in(payload);
+    in.varint();  // the number
+    return static_cast<DiskOperation>(in.fixed<uint8_t>());
+}
+
 inline Result<DiskRequest> decode_disk_request(ByteSpan payload) {
     DiskRequest request = TRY(record::decode_fields<DiskRequest>(payload, "a disk request"));
     bool write = request.operation == DiskOperation::kWrite;
