@@ -24,7 +24,7 @@ constexpr size_t kLengthSize = sizeof(FrameLength);
 constexpr size_t kReadSize = 256 * 1024;
 constexpr size_t kMostReadAtOnce = 4 << 20;  // then the loop's other work gets its turn
 constexpr size_t kChunkSize = 256 * 1024;
-constexpr size_t kMostParts = 64;  // of one write
+constexpr size_t kMostParts = 256;  // of one write
 
 class TcpStream final : public ByteStream {
   public:

@@ -7,13 +7,14 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/pieces.h"
 #include "base/strong.h"
 
 namespace lockstep::replica {
 
 /// Write these bytes (one whole message) to the channel.
 struct SendChannel {
-    Bytes bytes;
+    Pieces bytes;
 };
 /// Send these bytes (one whole message) as a datagram to the peer; it may be lost.
 struct SendDatagram {

@@ -109,7 +109,7 @@ void Replica::handle(Log& message) {
     bool at_once = message.count != 0 && !strikes(FaultPoint::kDelayAck);
     if (at_once) send_ack();
     actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
-                                 std::move(message.entries)});
+                                 message.entries.take_joined()});
     if (message.ends) trigger(Trigger::kLogEnded);
 }
 

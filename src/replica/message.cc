@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/check.h"
 #include "base/hash.h"
 
 namespace lockstep::replica {
@@ -22,12 +23,18 @@ constexpr MessageInfo kTable[] = {
 template <typename T>
 constexpr bool kIsStrong = std::is_same_v<T, LogPos> || std::is_same_v<T, Icount>;
 
+/// Pieces may come at the end of a message only: they are left out here.
 struct Encoder {
     ByteWriter& out;
+    Pieces* tail = nullptr;
 
     template <typename T>
-    void operator()(const char*, const T& value) {
-        if constexpr (kIsStrong<T>) {
+    void operator()(const char* name, T& value) {
+        CHECK(!tail, "the field {} comes after one in pieces", name);
+        if constexpr (std::is_same_v<T, Pieces>) {
+            out.varint(value.size());
+            tail = &value;
+        } else if constexpr (kIsStrong<T>) {
             out.varint(value.value());
         } else if constexpr (std::is_same_v<T, std::string>) {
             out.text(value);
@@ -52,6 +59,9 @@ struct Decoder {
         } else if constexpr (std::is_same_v<T, Bytes>) {
             ByteSpan bytes = in.blob();
             value.assign(bytes.begin(), bytes.end());
+        } else if constexpr (std::is_same_v<T, Pieces>) {
+            ByteSpan bytes = in.blob();
+            value = Pieces(Bytes(bytes.begin(), bytes.end()));
         } else {
             uint64_t number = in.varint();
             value = static_cast<T>(number);
@@ -68,7 +78,7 @@ struct Describer {
         text += text.empty() ? "" : ", ";
         if constexpr (kIsStrong<T>) {
             text += fmt::format("{}={}", name, value.value());
-        } else if constexpr (std::is_same_v<T, Bytes>) {
+        } else if constexpr (std::is_same_v<T, Bytes> || std::is_same_v<T, Pieces>) {
             text += fmt::format("{}={} bytes", name, value.size());
         } else {
             text += fmt::format("{}={}", name, value);
@@ -164,19 +174,35 @@ std::optional<Error> Header::invalid(ByteSpan bytes) const {
     return std::nullopt;
 }
 
-Bytes encode(Header header, const Message& message) {
+Pieces encode_in_pieces(Header header, Message message) {
     header.kind = static_cast<uint8_t>(info_of(message).kind);
     header.version = kProtocolVersion;
-    Bytes bytes;
-    ByteWriter out(bytes);
+    Bytes head;
+    ByteWriter out(head);
     put_header(out, header);
     Encoder encoder{out};
-    std::visit([&](const auto& m) { visit_fields(m, encoder); }, message);
-    uint32_t size = static_cast<uint32_t>(bytes.size());
-    std::memcpy(bytes.data() + sizeof header.checksum, &size, sizeof size);
-    uint64_t checksum = hash64(ByteSpan(bytes).subspan(sizeof checksum));
-    std::memcpy(bytes.data(), &checksum, sizeof checksum);
-    return bytes;
+    std::visit([&](auto& m) { visit_fields(m, encoder); }, message);
+    std::vector<Bytes> tail;
+    if (encoder.tail) tail = encoder.tail->take_all();
+
+    size_t size = head.size();
+    std::vector<ByteSpan> hashed = {ByteSpan(head).subspan(sizeof header.checksum)};
+    for (const Bytes& piece : tail) {
+        size += piece.size();
+        hashed.emplace_back(piece);
+    }
+    auto size_field = static_cast<uint32_t>(size);
+    std::memcpy(head.data() + sizeof header.checksum, &size_field, sizeof size_field);
+    uint64_t checksum = hash64(hashed);
+    std::memcpy(head.data(), &checksum, sizeof checksum);
+
+    Pieces pieces(std::move(head));
+    for (Bytes& piece : tail) pieces.add(std::move(piece));
+    return pieces;
+}
+
+Bytes encode(const Header& header, Message message) {
+    return encode_in_pieces(header, std::move(message)).take_joined();
 }
 
 Result<Envelope> decode(ByteSpan bytes) {

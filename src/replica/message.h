@@ -29,6 +29,7 @@
 #include <variant>
 
 #include "base/bytes.h"
+#include "base/pieces.h"
 #include "base/result.h"
 #include "base/strong.h"
 
@@ -61,7 +62,7 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
     LOCKSTEP_MESSAGE(Protect, 7, kToBackup, kChannel, "from here on outputs wait for the backup, which may take over", \
         FIELD(LogPos, position))                                                                                \
     LOCKSTEP_MESSAGE(Log, 8, kToBackup, kChannel, "log entries, and how far the log is complete",               \
-        FIELD(LogPos, first) FIELD(uint64_t, count) FIELD(Icount, complete) FIELD(uint8_t, ends) FIELD(Bytes, entries)) \
+        FIELD(LogPos, first) FIELD(uint64_t, count) FIELD(Icount, complete) FIELD(uint8_t, ends) FIELD(Pieces, entries)) \
     LOCKSTEP_MESSAGE(Ack, 9, kToPrimary, kChannel, "log received, and how far it has been replayed",            \
         FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
     LOCKSTEP_MESSAGE(PrimaryBeat, 10, kToBackup, kDatagram, "the primary lives",                                \
@@ -133,8 +134,11 @@ struct Envelope {
     Message message;
 };
 
-/// The bytes of a message; checksum, size, version and kind of `header` are filled in here.
-Bytes encode(Header header, const Message& message);
+/// The bytes of a message; checksum, size, version and kind of `header` are filled in here. The pieces that
+/// the message has are moved, not copied.
+Pieces encode_in_pieces(Header header, Message message);
+/// The same in one.
+Bytes encode(const Header& header, Message message);
 /// The message, or why the bytes are not one.
 Result<Envelope> decode(ByteSpan bytes);
 /// For logs and traces: name and fields, byte strings by their length.

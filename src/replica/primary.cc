@@ -144,14 +144,14 @@ void Replica::handle(const Loaded& message) {
 
 bool Replica::wants_log() const { return primary_.log_flows; }
 
-void Replica::on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded) {
+void Replica::on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, Bytes encoded) {
     advance(now_ms);
     if (is_over(state_)) return;
     CHECK(position == primary_.appended, "entry {} was reported, {} is next", position.value(),
           primary_.appended.value());
     ++primary_.appended;
     if (!primary_.log_flows || state_ == State::kPrimaryClaiming) return;
-    primary_.pending.insert(primary_.pending.end(), encoded.begin(), encoded.end());
+    primary_.pending.add(std::move(encoded));
     if (primary_.pending_count++ == 0) primary_.pending_since_ms = now_ms_;
     primary_.pending_ends = kind == record::EntryKind::kEnd;
     if (primary_.pending.size() >= kBatchBytes || strikes(FaultPoint::kSmallBatch)) send_log();

@@ -86,7 +86,7 @@ bool Replica::lease_holds(uint64_t now_ms) const {
 
 // --- Messages ---
 
-void Replica::send(const Message& message) {
+void Replica::send(Message message) {
     Header header;
     header.vm = config_.vm;
     header.term = term_;
@@ -94,11 +94,12 @@ void Replica::send(const Message& message) {
     header.receiver = peer_.id;
     header.sent_ms = now_ms_;
     header.echo_ms = peer_.newest_stamp;
-    Bytes bytes = encode(header, message);
-    if (info_of(message).carrier == Carrier::kDatagram)
-        actions_.push_back(SendDatagram{std::move(bytes)});
+    Carrier carrier = info_of(message).carrier;
+    Pieces pieces = encode_in_pieces(header, std::move(message));
+    if (carrier == Carrier::kDatagram)
+        actions_.push_back(SendDatagram{pieces.take_joined()});
     else if (peer_.connected)
-        actions_.push_back(SendChannel{std::move(bytes)});
+        actions_.push_back(SendChannel{std::move(pieces)});
 }
 
 void Replica::send_beat() {
@@ -274,7 +275,7 @@ void Replica::become_solo(Term term, const std::string& why) {
     enter(State::kSolo, why);
     peer_ = {};
     lag_ = {};
-    primary_.pending.clear();
+    primary_.pending = {};
     primary_.pending_count = 0;
     primary_.log_flows = primary_.vm_stopped = primary_.offered = false;
     actions_.push_back(ReleaseOutputs{primary_.appended});

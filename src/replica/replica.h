@@ -137,7 +137,7 @@ class Replica {
     // --- Events of an owner's VM ---
 
     /// An entry was appended to the log, encoded as it goes to the backup. A kEnd says that the guest is off.
-    void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, ByteSpan encoded);
+    void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, Bytes encoded);
     /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before
     /// it. Call it after a group of entries, at log_due_ms(), and now and then while the guest runs without
     /// any.
@@ -205,7 +205,7 @@ class Replica {
         Icount complete;       ///< the guest is here
         Icount sent_complete;  ///< the backup was told so
         uint64_t sent_ms = 0;  ///< when the last Log message went out
-        Bytes pending;         ///< entries not sent yet
+        Pieces pending;        ///< entries not sent yet
         uint64_t pending_count = 0;
         uint64_t pending_since_ms = 0;  ///< when the first of them was made
         bool pending_ends = false;
@@ -245,7 +245,7 @@ class Replica {
     void watch_peer();
     bool admits(const Header& header, const Message& message);
     void receive(const Header& header, Message message);
-    void send(const Message& message);
+    void send(Message message);
     void send_beat();
     void say(LogLevel level, std::string sentence);
     void trigger(Trigger found, std::string detail = {});

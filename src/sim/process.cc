@@ -145,7 +145,7 @@ void Process::diverge() {
 // --- Actions of host and channel ---
 
 void Process::act(replica::SendChannel& action) {
-    if (channel_ != 0) world_.send_channel(*this, std::move(action.bytes));
+    if (channel_ != 0) world_.send_channel(*this, action.bytes.take_joined());
 }
 void Process::act(replica::SendDatagram& action) {
     world_.send_datagram(*this, replica_.status(0).peer, action.bytes);
@@ -219,7 +219,7 @@ LogPos Process::append(EntryKind kind, std::array<uint64_t, 3> numbers) {
         ByteWriter out(bytes);
         history_.back().encode(out);
     }
-    replica_.on_entry(local_ms(), position, kind, bytes);
+    replica_.on_entry(local_ms(), position, kind, std::move(bytes));
     return position;
 }
 

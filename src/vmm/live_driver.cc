@@ -35,16 +35,17 @@ LiveDriver::LiveDriver(machine::Machine& machine, const LiveOptions& options, Lo
 
 void LiveDriver::add_input(Input input) { inputs_.push_back(std::move(input)); }
 
-void LiveDriver::append(record::Entry entry) {
+void LiveDriver::append(std::shared_ptr<const record::Entry> entry) {
     LogPos position = position_;
     ++position_;
     listener_.entry_made(position, std::move(entry));
 }
 
 void LiveDriver::deliver(Input input) {
-    record::Entry entry{input.kind, machine_.icount(), input.device, std::move(input.payload)};
+    auto entry = std::make_shared<const record::Entry>(
+        record::Entry{input.kind, machine_.icount(), input.device, std::move(input.payload)});
     append(entry);
-    machine_.deliver(entry);
+    machine_.deliver(*entry);
     halted_ = false;
 }
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -50,7 +51,7 @@ class LiveListener {
   public:
     virtual ~LiveListener() = default;
     /// Entry `position` of the log.
-    virtual void entry_made(LogPos position, record::Entry entry) = 0;
+    virtual void entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) = 0;
     /// An output; its kOutput entry has `position` and was reported before.
     virtual void output_made(LogPos position, bus::Output output) = 0;
     /// The guest is at `icount`; no later entry takes effect before it.
@@ -107,7 +108,8 @@ class LiveDriver {
   private:
     void deliver_inputs();
     void deliver(Input input);
-    void append(record::Entry entry);
+    void append(std::shared_ptr<const record::Entry> entry);
+    void append(record::Entry entry) { append(std::make_shared<record::Entry>(std::move(entry))); }
     machine::Stop run(Icount until);
     Step halted(uint64_t now_ns);
     void jump(uint64_t ticks);

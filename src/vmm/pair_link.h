@@ -31,6 +31,8 @@ class PairLink {
     Result<void> set_peer_udp_port(uint16_t port);
 
     void send(ByteSpan message) { channel_->send(message); }
+    /// The same, in parts.
+    void send(std::span<const ByteSpan> parts) { channel_->send(parts); }
     void send_datagram(ByteSpan datagram);
     /// Sends what is queued, closes, then calls `done`.
     void close(std::function<void()> done);

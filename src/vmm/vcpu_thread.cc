@@ -263,9 +263,9 @@ void VcpuThread::output(bus::Output output) {
     }
 }
 
-void VcpuThread::entry_made(LogPos position, record::Entry entry) {
-    bool from_outside = is_from_outside(entry.kind);
-    if (from_outside) waiting_input_ -= entry.payload.size();
+void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) {
+    bool from_outside = is_from_outside(entry->kind);
+    if (from_outside) waiting_input_ -= entry->payload.size();
     // What wakes up the guest after a long sleep mostly has an answer. By then the backup has the input and
     // is awake, and what is done for the answer's entry is warm in the caches: it comes back 60 us sooner.
     bool wanted = entries_wanted_ != EntriesWanted::kNo;

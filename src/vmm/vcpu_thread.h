@@ -45,7 +45,7 @@ namespace lockstep::vmm {
 
 struct EntryMade {
     LogPos position;
-    record::Entry entry;
+    std::shared_ptr<const record::Entry> entry;
 };
 /// Of a live guest: behind the output's kOutput entry. Of a replay: `position` says nothing.
 struct OutputMade {
@@ -160,7 +160,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void publish_engine_report();
 
     void output(bus::Output output) override;
-    void entry_made(LogPos position, record::Entry entry) override;
+    void entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) override;
     void output_made(LogPos position, bus::Output output) override;
     void progress(Icount icount) override;
 

@@ -48,7 +48,9 @@ void VmProcess::act() {
 // --- The link ---
 
 void VmProcess::carry_out(replica::SendChannel& action) {
-    if (link_) link_->send(action.bytes);
+    if (!link_) return;
+    std::vector<ByteSpan> parts(action.bytes.all().begin(), action.bytes.all().end());
+    link_->send(parts);
 }
 
 void VmProcess::carry_out(replica::SendDatagram& action) {

@@ -76,16 +76,17 @@ void VmProcess::start_log_timer() {
 }
 
 void VmProcess::take(EntryMade& made) {
-    complete_ = made.entry.icount;
-    if (made.entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
-    if (recording_ && recording_->has_begun()) recording_->append(made.entry);
+    const record::Entry& entry = *made.entry;
+    complete_ = entry.icount;
+    if (entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
+    if (recording_ && recording_->has_begun()) recording_->append(entry);
     Bytes encoded;
     if (replica_->wants_log()) {
         ByteWriter out(encoded);
-        encode_wire_entry(out, made.entry);
+        encode_wire_entry(out, entry);
     }
-    log_meter_.count(made.entry.kind, record::encoded_size(made.entry, made.entry.icount));
-    replica_->on_entry(now_ms(), made.position, made.entry.kind, encoded);
+    log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
+    replica_->on_entry(now_ms(), made.position, entry.kind, std::move(encoded));
 }
 
 void VmProcess::take(OutputMade& made) {

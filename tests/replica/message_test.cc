@@ -24,7 +24,7 @@ std::vector<Message> samples() {
             SnapshotPart{4096, kBytes},
             Loaded{LogPos(7)},
             Protect{LogPos(7)},
-            Log{LogPos(8), 2, Icount(99), 1, kBytes},
+            Log{LogPos(8), 2, Icount(99), 1, Pieces(kBytes)},
             Ack{LogPos(9), LogPos(8), Icount(98)},
             PrimaryBeat{LogPos(10), Icount(120)},
             BackupBeat{LogPos(9), LogPos(8), Icount(98)},
@@ -161,7 +161,7 @@ TEST(Message, FieldsMustFillTheMessageExactly) {
 }
 
 TEST(Message, DescriptionsNameTheFields) {
-    EXPECT_EQ(describe(Log{LogPos(8), 2, Icount(99), 1, kBytes}),
+    EXPECT_EQ(describe(Log{LogPos(8), 2, Icount(99), 1, Pieces(kBytes)}),
               "Log{first=8, count=2, complete=99, ends=1, entries=4 bytes}");
 }
 

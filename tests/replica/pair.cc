@@ -17,7 +17,7 @@ Config config_of(uint64_t self) {
 void Side::collect() {
     for (Action& action : replica.take_actions()) {
         if (auto* send = std::get_if<SendChannel>(&action))
-            channel.push_back(std::move(send->bytes));
+            channel.push_back(send->bytes.take_joined());
         else if (auto* datagram = std::get_if<SendDatagram>(&action))
             datagrams.push_back(std::move(datagram->bytes));
         else

@@ -20,12 +20,13 @@ using testing::ToyMachine;
 /// Keeps the log and the outputs.
 class Recorder : public LiveListener {
   public:
-    void entry_made(LogPos position, Entry entry) override {
+    void entry_made(LogPos position, std::shared_ptr<const Entry> made) override {
+        const Entry& entry = *made;
         EXPECT_EQ(position.value(), log.size());
         if (!log.empty()) {
             EXPECT_GE(entry.icount, log.back().icount);
         }
-        log.push_back(std::move(entry));
+        log.push_back(entry);
     }
     void output_made(LogPos position, bus::Output output) override {
         EXPECT_EQ(log.at(position.value()).kind, record::EntryKind::kOutput);
