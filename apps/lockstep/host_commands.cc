@@ -23,13 +23,12 @@ void serve(const ServeOptions& options) {
     value_or_leave(host::make_folders(options.runtime));
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
-    auto signals =
-        value_or_leave(host::SignalSource::create(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
-            if (number == SIGCHLD)
-                daemon->collect_children();
-            else
-                loop->stop();
-        }));
+    host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
+        if (number == SIGCHLD)
+            daemon->collect_children();
+        else
+            loop->stop();
+    });
     daemon = value_or_leave(vmm::HostDaemon::create(*loop, {options.listen, options.runtime}));
     log_info("this host takes backups at {}", daemon->address().text());
     loop->run();
@@ -45,14 +44,14 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     auto loop = value_or_leave(host::EventLoop::create());
     vmm::VmProcess* vm = nullptr;
     unsigned signals_seen = 0;
-    auto signals = value_or_leave(host::SignalSource::create(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
+    host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
         if (!vm) return loop->stop();
         bool runs_here = vm->status().live_ms > 0;
         if (runs_here && signals_seen++ == 0)
             (void)vm->power(record::PowerAction::kButton);
         else
             vm->switch_off("a signal came");
-    }));
+    });
     std::unique_ptr<host::ControlServer> control;
     std::optional<vmm::Ending> ending;
     auto started = [&](vmm::VmProcess& process) {

@@ -96,9 +96,9 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::VmProcess> vm;
     unsigned signals_seen = 0;
-    auto signals = value_or_leave(host::SignalSource::create(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
+    host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
         if (vm) on_signal(*vm, options, ++signals_seen);
-    }));
+    });
     std::optional<vmm::Ending> ending;
     vmm::Environment environment;
     environment.runtime_base = options.runtime;

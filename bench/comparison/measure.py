@@ -8,6 +8,8 @@ from .figures import PROTECTION, SIDE_BY_SIDE
 from .ways import Lockstep, Native, Qemu
 from .workloads import Boot
 
+WARM_UP_SHARE = 5
+
 FAILURES = (ConsoleError, RuntimeError, subprocess.SubprocessError, OSError, ValueError, KeyError)
 
 
@@ -42,16 +44,27 @@ class Run:
                 way.stop()
 
     def protection(self):
-        """The VM alone and as a pair in turn, all workloads but the boot; returns how often the two sides differed."""
+        """The VM alone and as a pair in turn, all workloads but the boot; returns how often the two sides differed.
+        Each workload runs a little beforehand: a new backup has nothing translated yet, and a guest that has just
+        been started nothing in its page cache."""
         way = self.makers["lockstep"]()
         try:
             for number in range(self.rounds):
                 for protected in (False, True):
                     for workload in self.workloads:
                         if not isinstance(workload, Boot):
+                            self._warm_up(way, workload, protected)
                             self._measure(PROTECTION, way, workload, number, protected)
             return way.pair.divergences()
         finally:
+            way.stop()
+
+    def _warm_up(self, way, workload, protected):
+        try:
+            self._make_ready(way, protected)
+            workload.run(way, self.root, max(1, self.scale // WARM_UP_SHARE), self.timeout)
+        except FAILURES as error:
+            self.say(f"{workload.name}: the warm-up failed: {' '.join(str(error).split())}")
             way.stop()
 
     def _measure(self, phase, way, workload, number, protected=False):

@@ -1,36 +1,36 @@
 #include "host/signals.h"
 
-#include <sys/signalfd.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstring>
+#include <pthread.h>
 
 namespace lockstep::host {
 
-Result<std::unique_ptr<SignalSource>> SignalSource::create(EventLoop& loop, const std::vector<int>& signals,
-                                                           std::function<void(int)> callback) {
-    sigset_t set;
-    sigemptyset(&set);
-    for (int signal : signals) sigaddset(&set, signal);
-    FileDescriptor descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!descriptor)
-        return error("cannot receive signals: {}; raise the limit of open files", std::strerror(errno));
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+SignalSource::SignalSource(EventLoop& loop, const std::vector<int>& signals,
+                           std::function<void(int)> callback)
+    : loop_(loop),
+      any_signal_(signals.front()),
+      callback_(std::make_shared<std::function<void(int)>>(std::move(callback))) {
+    sigemptyset(&signals_);
+    for (int signal : signals) sigaddset(&signals_, signal);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     for (int harmless : {SIGPIPE, SIGXFSZ}) std::signal(harmless, SIG_IGN);
-    return std::unique_ptr<SignalSource>(new SignalSource(loop, std::move(descriptor), std::move(callback)));
+    thread_ = std::thread([this] { wait(); });
+    pthread_setname_np(thread_.native_handle(), "signals");
 }
 
-SignalSource::SignalSource(EventLoop& loop, FileDescriptor descriptor, std::function<void(int)> callback)
-    : descriptor_(std::move(descriptor)),
-      callback_(std::move(callback)),
-      watch_(loop.watch(descriptor_.get(), Interest::kRead, [this](Ready) { receive(); })) {}
+SignalSource::~SignalSource() {
+    stopping_ = true;
+    pthread_kill(thread_.native_handle(), any_signal_);
+    thread_.join();
+}
 
-void SignalSource::receive() {
-    signalfd_siginfo info{};
-    if (::read(descriptor_.get(), &info, sizeof info) == sizeof info)
-        callback_(static_cast<int>(info.ssi_signo));
+void SignalSource::wait() {
+    for (int signal = 0;;) {
+        if (sigwait(&signals_, &signal) != 0) continue;
+        if (stopping_) return;
+        loop_.post([callback = std::weak_ptr(callback_), signal] {
+            if (auto alive = callback.lock()) (*alive)(signal);
+        });
+    }
 }
 
 }  // namespace lockstep::host

@@ -1,13 +1,18 @@
 // Signals to the process, delivered through the event loop.
+//
+// A thread of its own waits for them. A signalfd among what the loop waits for would do without, but wakes up
+// the loop's thread for every signal of the process, also those that it doesn't ask for: the faults by which
+// a guest's window is filled are thousands in a second.
 #pragma once
 
+#include <atomic>
+#include <csignal>
 #include <functional>
 #include <memory>
+#include <thread>
 #include <vector>
 
-#include "base/result.h"
 #include "host/event_loop.h"
-#include "host/file_descriptor.h"
 
 namespace lockstep::host {
 
@@ -16,16 +21,22 @@ namespace lockstep::host {
 /// ignored from then on: the write that brings them fails instead.
 class SignalSource {
   public:
-    static Result<std::unique_ptr<SignalSource>> create(EventLoop& loop, const std::vector<int>& signals,
-                                                        std::function<void(int signal)> callback);
+    /// `signals` is not empty. The loop must live longer than this object.
+    SignalSource(EventLoop& loop, const std::vector<int>& signals, std::function<void(int signal)> callback);
+    ~SignalSource();
+    SignalSource(const SignalSource&) = delete;
+    SignalSource& operator=(const SignalSource&) = delete;
 
   private:
-    SignalSource(EventLoop& loop, FileDescriptor descriptor, std::function<void(int)> callback);
-    void receive();
+    void wait();
 
-    FileDescriptor descriptor_;
-    std::function<void(int)> callback_;
-    Watch watch_;
+    EventLoop& loop_;
+    sigset_t signals_;
+    int any_signal_;  ///< of them
+    /// Outlives this object where a delivery is on its way.
+    std::shared_ptr<std::function<void(int)>> callback_;
+    std::atomic<bool> stopping_ = false;
+    std::thread thread_;
 };
 
 }  // namespace lockstep::host

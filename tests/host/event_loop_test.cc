@@ -1,8 +1,11 @@
 #include "host/event_loop.h"
 
+#include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <optional>
 #include <thread>
@@ -148,12 +151,37 @@ TEST(EventLoop, AHangUpDoesNotMakeAPausedWatchSpin) {
 TEST(SignalSource, DeliversSignalsOnTheLoop) {
     auto loop = make_loop();
     int seen = 0;
-    auto source = SignalSource::create(*loop, {SIGTERM, SIGUSR1}, [&](int signal) { seen = signal; });
-    ASSERT_TRUE(source.ok());
+    SignalSource source(*loop, {SIGTERM, SIGUSR1}, [&](int signal) { seen = signal; });
     kill(getpid(), SIGTERM);
     EXPECT_TRUE(run_until(*loop, [&] { return seen == SIGTERM; }));
     kill(getpid(), SIGUSR1);
     EXPECT_TRUE(run_until(*loop, [&] { return seen == SIGUSR1; }));
+}
+
+/// Switches of the calling thread that it asked for, by sleeping.
+long sleeps() {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
+TEST(SignalSource, SignalsOfOtherThreadsDontWakeUpTheLoop) {
+    auto loop = make_loop();
+    SignalSource source(*loop, {SIGTERM}, [](int) {});
+    struct sigaction nothing {};
+    nothing.sa_handler = [](int) {};
+    sigaction(SIGUSR2, &nothing, nullptr);
+    constexpr int kSignals = 1000;
+    std::thread other([] {
+        for (int i = 0; i < kSignals; ++i) {
+            pthread_kill(pthread_self(), SIGUSR2);
+            std::this_thread::sleep_for(std::chrono::microseconds(20));
+        }
+    });
+    long before = sleeps();
+    loop->run_once(20'000'000);
+    EXPECT_LT(sleeps() - before, 20);
+    other.join();
 }
 
 }  // namespace
