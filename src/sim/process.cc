@@ -206,7 +206,8 @@ void Process::slice() {
         ended_ = true;
         append(EntryKind::kEnd, {});
     }
-    replica_.on_flush(local_ms(), machine_.icount());
+    replica_.on_flush(local_ms(), machine_.icount(),
+                      held_.empty() ? replica::Flush::kIfDue : replica::Flush::kNow);
     if (off) replica_.on_guest_off(local_ms());
     pump();
 }
