@@ -231,6 +231,7 @@ class BlockBuilder {
     void encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory);
     void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
                     const HostMem* memory);
+    void emit_touch_for_write(const HostMem& target, unsigned size);
     void emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
                              const HostMem& target);
     void emit_sized(uint8_t opcode, unsigned width, HostReg reg, const HostMem& memory);

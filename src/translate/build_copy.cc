@@ -54,6 +54,19 @@ bool checks_alignment(const GuestInstruction& instruction) {
     }
 }
 
+/// Stores that change more than memory where the page is missing. Some CPUs have made the x87 registers MMX
+/// ones by then; others hold an x87 exception back and never reach for the page.
+bool changes_state_at_faults(const GuestInstruction& instruction) {
+    if (instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87) return true;
+    for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_MMX)
+            return true;
+    }
+    return false;
+}
+
 /// Instructions that leave their destination as it was where the source is zero; the manual calls it
 /// undefined, every CPU does it, and Linux relies on it.
 bool keeps_destination(ZydisMnemonic mnemonic) {
@@ -196,6 +209,8 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         if (instruction.touches_flags) need_flags();
         note_operation();
         HostMem target = found(address);
+        if (source_.window && write && changes_state_at_faults(instruction))
+            emit_touch_for_write(target, operand->size / 8);
         if (has_high_byte(instruction)) {
             emit_copy_high_byte(instruction, fields, target);
         } else {
@@ -207,6 +222,16 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         if (field->spilled() && field->write)
             asm_.store(slot(field->number), static_cast<HostReg>(field->host));
     note_stack_pointer(instruction);
+}
+
+// Writes the first byte and the last as they are: the faults of a store, without the store.
+void BlockBuilder::emit_touch_for_write(const HostMem& target, unsigned size) {
+    for (unsigned offset : {0U, size - 1}) {
+        HostMem byte = target;
+        byte.disp += static_cast<int32_t>(offset);
+        emit_sized(0x8a, 8, kHostR12, byte);
+        emit_sized(0x88, 8, kHostR12, byte);
+    }
 }
 
 // AH..BH exclude a REX prefix, so the address has to be in a low register: RSI, which no such instruction

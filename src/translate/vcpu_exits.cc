@@ -282,6 +282,10 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
                 return slow_step();
         }
     }
+    // Some CPUs refuse a misaligned operand (SHA) before they look for its page.
+    if (block->window && engine.fault.trap == cpu::kGp &&
+        make_sure_of_accesses(instruction, exception) == WindowFault::kException)
+        return deliver_precise(exception, source.physical);
     if (auto raised = guest_exception(instruction, block->window))
         return deliver_precise(*raised, source.physical);
     return slow_step();

@@ -74,6 +74,8 @@ void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecode
                    uint64_t at, Disassembly& out) {
     for (unsigned i = 0; i < instruction.operand_count; ++i) {
         const ZydisDecodedOperand& operand = operands[i];
+        out.uses_mmx |= operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                        ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_MMX;
         if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
             (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
             uint32_t bit = register_bit(operand.reg.value);
@@ -95,6 +97,9 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
     Disassembly out;
     out.length = instruction.length;
     out.mnemonic = ZydisMnemonicGetString(instruction.mnemonic);
+    out.extension = ZydisISAExtGetString(instruction.meta.isa_ext);
+    out.string = instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
+    out.narrow = instruction.address_width == 32;
     fill_operands(instruction, operands, at, out);
     if (instruction.cpu_flags) {
         const ZydisAccessedFlags& flags = *instruction.cpu_flags;
@@ -157,6 +162,10 @@ uint64_t live_flags_from(const Case& test_case, const Image& image, uint64_t rip
 
 std::optional<Disassembly> decode(ByteSpan bytes, uint64_t at) { return decode_with(bytes, at, false); }
 std::optional<Disassembly> disassemble(ByteSpan bytes, uint64_t at) { return decode_with(bytes, at, true); }
+
+std::optional<Disassembly> decode_in(const Image& image, uint64_t at) {
+    return decode(code_bytes(image, at), at);
+}
 
 std::string listing(const Case& test_case) {
     Image image;

@@ -14,6 +14,10 @@ struct Disassembly {
     unsigned length = 0;
     std::string text;  ///< only by disassemble()
     std::string mnemonic;
+    std::string extension;         ///< of the instruction set, as Zydis names it
+    bool uses_mmx = false;         ///< has an MMX register
+    bool string = false;           ///< a string instruction
+    bool narrow = false;           ///< has 32-bit addresses
     uint32_t explicit_writes = 0;  ///< general registers written through operands, a bit each
     uint32_t hidden_writes = 0;    ///< and implicitly
     uint64_t flags_read = 0;       ///< arithmetic flags
@@ -27,6 +31,8 @@ struct Disassembly {
 std::optional<Disassembly> decode(ByteSpan bytes, uint64_t at);
 /// The same with `text`.
 std::optional<Disassembly> disassemble(ByteSpan bytes, uint64_t at);
+/// The instruction at `at` of the sandbox's contents.
+std::optional<Disassembly> decode_in(const Image& image, uint64_t at);
 
 /// The code of a case, an instruction a line.
 std::string listing(const Case& test_case);

@@ -61,6 +61,15 @@ bool at_repeated_string(uint64_t rip) {
     return false;
 }
 
+/// Whether the trap at `rip` is that of INT1 (0xf1) and not of a step.
+bool behind_int1(uint64_t rip) {
+    uint64_t at = current.previous_rip;
+    if (!at || rip <= at || rip - at > 15) return false;
+    for (; at < rip - 1; ++at)
+        if (!image_offset(at) || !is_prefix(*reinterpret_cast<const uint8_t*>(at))) return false;
+    return image_offset(at) && *reinterpret_cast<const uint8_t*>(at) == 0xf1;
+}
+
 /// The FXSAVE image out of a signal frame; parts that XSAVE found in their first state may be absent there.
 void copy_fx(const ucontext_t& context, cpu::FxState& fx) {
     constexpr size_t kMagicOffset = 464;
@@ -177,8 +186,9 @@ int oracle_signal(int number, siginfo_t*, void* raw_context, uint64_t fs_base, u
         signal(number, SIG_DFL);
         return 0;
     }
-    if (current.single_step && context.uc_mcontext.gregs[REG_TRAPNO] == kVectorDebug) {
-        count_step(static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RIP]));
+    auto rip = static_cast<uint64_t>(context.uc_mcontext.gregs[REG_RIP]);
+    if (current.single_step && context.uc_mcontext.gregs[REG_TRAPNO] == kVectorDebug && !behind_int1(rip)) {
+        count_step(rip);
         return 0;
     }
     capture(context, fs_base, gs_base, *current.outcome);
