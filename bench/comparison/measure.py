@@ -5,8 +5,8 @@ import subprocess
 from labkit.console import ConsoleError
 
 from .figures import PROTECTION, SIDE_BY_SIDE
-from .ways import Lockstep, Native, Qemu
-from .workloads import Boot
+from .ways import Lockstep, Native, Neighbour, Qemu
+from .workloads import Boot, Inside
 
 WARM_UP_SHARE = 5
 
@@ -28,6 +28,7 @@ class Run:
             "native": lambda: Native(root),
             "qemu": lambda: Qemu(lab, image, arguments.memory),
             "lockstep": lambda: Lockstep(lab, image, arguments.memory),
+            "neighbour": lambda: Neighbour(lab, image, arguments.memory),
         }
 
     def side_by_side(self, names):
@@ -43,23 +44,41 @@ class Run:
             for way in ways:
                 way.stop()
 
-    def protection(self):
+    def protection(self, beside_neighbour):
         """The VM alone and as a pair in turn, all workloads but the boot; returns how often the two sides differed.
+        Between the two, if wanted, the VM alone once more, while a neighbour does the same work.
         Each workload runs a little beforehand: a new backup has nothing translated yet, and a guest that has just
         been started nothing in its page cache."""
         way = self.makers["lockstep"]()
+        workloads = [workload for workload in self.workloads if not isinstance(workload, Boot)]
         try:
             for number in range(self.rounds):
-                for protected in (False, True):
-                    for workload in self.workloads:
-                        if not isinstance(workload, Boot):
-                            self._warm_up(way, workload, protected)
-                            self._measure(PROTECTION, way, workload, number, protected)
+                for workload in workloads:
+                    self._warm_up(way, workload)
+                    self._measure(PROTECTION, way, workload, number)
+                if beside_neighbour:
+                    self._beside_neighbour(way, [w for w in workloads if isinstance(w, Inside)], number)
+                for workload in workloads:
+                    self._warm_up(way, workload, protected=True)
+                    self._measure(PROTECTION, way, workload, number, protected=True)
             return way.pair.divergences()
         finally:
             way.stop()
 
-    def _warm_up(self, way, workload, protected):
+    def _beside_neighbour(self, way, workloads, number):
+        neighbour = self.makers["neighbour"]()
+        try:
+            for workload in workloads:
+                self._make_ready(way, protected=False)
+                with neighbour.working(workload.command(self.scale), self.timeout):
+                    self._warm_up(way, workload)
+                    self._measure(PROTECTION, way, workload, number, name="beside")
+        except FAILURES as error:
+            self.say(f"the neighbour failed: {' '.join(str(error).split())}")
+        finally:
+            neighbour.stop()
+
+    def _warm_up(self, way, workload, protected=False):
         try:
             self._make_ready(way, protected)
             workload.run(way, self.root, max(1, self.scale // WARM_UP_SHARE), self.timeout)
@@ -67,9 +86,9 @@ class Run:
             self.say(f"{workload.name}: the warm-up failed: {' '.join(str(error).split())}")
             way.stop()
 
-    def _measure(self, phase, way, workload, number, protected=False):
+    def _measure(self, phase, way, workload, number, protected=False, name=None):
         """One workload one way. A way that fails is started anew for the next workload."""
-        name = "pair" if protected else way.name
+        name = name or ("pair" if protected else way.name)
         try:
             if not isinstance(workload, Boot):
                 self._make_ready(way, protected)

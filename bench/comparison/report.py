@@ -77,12 +77,12 @@ def pair_table(figures):
         unit = WORKLOADS[name].unit
         megabits, bytes_each, lag = figures.log(name) or (None, None, None)
         each = f"{number(bytes_each, 0)} a {unit}" if unit else ""
-        rows.append((name, number(figures.faster("pair", "lockstep", name, PROTECTION)), number(megabits, 3), each,
-                     number(lag, 0)))  # fmt: skip
+        shares = [number(figures.faster("pair", other, name, PROTECTION)) for other in ("lockstep", "beside")]
+        rows.append((name, *shares, number(megabits, 3), each, number(lag, 0)))
     if rows:
-        (share,) = means(figures, names, [("pair", "lockstep")], PROTECTION)
-        rows.append(("geometric mean", number(share), "", "", ""))
-        header = ("protected pair", "speed of the VM alone", "log Mbit/s", "log bytes", "lag ms")
+        shares = means(figures, names, [("pair", "lockstep"), ("pair", "beside")], PROTECTION)
+        rows.append(("geometric mean", *map(number, shares), "", "", ""))
+        header = ("protected pair", "of the VM alone", "of it beside a neighbour", "log Mbit/s", "log bytes", "lag ms")
         print_table("A protected pair", header, rows)
 
 

@@ -17,7 +17,7 @@ import time
 
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError, GuestConsole
 from labkit.lab import GUEST_ADDRESS
-from labkit.pair import VM_NAME, Pair
+from labkit.pair import Pair, Vm, other
 
 from . import TOP
 
@@ -26,6 +26,7 @@ PROTECT_TIMEOUT = 120
 QEMU_ADDRESS = "10.77.0.11"
 HOST_A_ADDRESS = "10.77.0.2"
 NATIVE_CPU = "1"
+NEIGHBOUR = Vm("neighbour", "10.77.0.12", "tap1", "52:54:00:12:34:58", "neighbour.raw")
 
 
 def benchmark_image():
@@ -192,16 +193,17 @@ class Qemu:
 class BenchmarkPair(Pair):
     """A pair with the benchmarks' image; its disk can be made anew."""
 
-    def __init__(self, lab, image, memory_mib):
+    def __init__(self, lab, image, memory_mib, vm):
         self.lab = lab
+        self.vm = vm
         self.shared = pathlib.Path(lab.folder) / "shared"
-        self.config = pathlib.Path(lab.folder) / "vm.toml"
+        self.config = pathlib.Path(lab.folder) / f"{vm.name}.toml"
         self.image = image
         self.config.write_text(self._configuration(f"{memory_mib} MiB"))
 
     def renew(self):
         """The disk and the arbiter as before the first start."""
-        copy_disk(self.image, self.shared / "disk.raw")
+        copy_disk(self.image, self.shared / self.vm.disk)
         shutil.rmtree(self.shared / "arbiter", ignore_errors=True)
         (self.shared / "arbiter").mkdir()
 
@@ -210,11 +212,12 @@ class Lockstep:
     """The guest under Lockstep; `protect` makes a pair of it."""
 
     name = "lockstep"
-    address = GUEST_ADDRESS
+    host = "a"
 
-    def __init__(self, lab, image, memory_mib):
-        self.pair = BenchmarkPair(lab, image, memory_mib)
+    def __init__(self, lab, image, memory_mib, vm=Pair.vm):
+        self.pair = BenchmarkPair(lab, image, memory_mib, vm)
         self.lab = lab
+        self.address = vm.address
         self.protected = False
         self.carrier = None  # of the console
 
@@ -225,29 +228,31 @@ class Lockstep:
     def start(self):
         """Boots; returns the seconds from the start of the VM's process to the login prompt."""
         self.pair.renew()
-        self._start_daemon("a")
+        self._start_daemon(self.host)
         start = time.monotonic()
-        self.pair.start_vm("a")
-        self.console, self.carrier = self.pair.console("a")
+        self.pair.start_vm(self.host)
+        self.pair.lockstep(self.host, "unprotect", self.pair.vm.name)  # a backup comes when it is asked for
+        self.console, self.carrier = self.pair.console(self.host)
         return boot(self.console, start)
 
     def protect(self):
-        self._start_daemon("b")
-        self.pair.protect("a", "b")
-        self.pair.wait_protected("a", PROTECT_TIMEOUT)
+        backup_host = other(self.host)
+        self._start_daemon(backup_host)
+        self.pair.protect(self.host, backup_host)
+        self.pair.wait_protected(self.host, PROTECT_TIMEOUT)
         self.protected = True
 
     def unprotect(self):
-        self.pair.lockstep("a", "unprotect", VM_NAME)
+        self.pair.lockstep(self.host, "unprotect", self.pair.vm.name)
         self.protected = False
         end = time.monotonic() + PROTECT_TIMEOUT
-        while self.pair.status("b") or self.pair.status("a")["role"] != "solo":
+        while self.pair.status(other(self.host)) or self.pair.status(self.host)["role"] != "solo":
             if time.monotonic() > end:
                 raise RuntimeError("the backup has not gone")
             time.sleep(0.1)
 
     def check_protected(self):
-        state = self.pair.status("a")
+        state = self.pair.status(self.host)
         if not state or not state["protected"]:
             raise RuntimeError(f"the pair fell apart: {state and state['why']}")
 
@@ -258,11 +263,11 @@ class Lockstep:
 
     def cpu_seconds(self):
         """Of the live side alone."""
-        return cpu_seconds_of((self.pair.runtime("a") / VM_NAME / "pid").read_text().strip())
+        return cpu_seconds_of(self.pair.process(self.host))
 
     def meter(self):
         """The log's state now, to be compared with a later one."""
-        return self.pair.status("a")
+        return self.pair.status(self.host)
 
     def stop(self):
         if self.carrier:
@@ -271,6 +276,32 @@ class Lockstep:
             self.pair.end_processes()
             self.protected = False
             time.sleep(1)
+
+
+class Neighbour(Lockstep):
+    """Another VM, on host b and alone, that does the same work over and over while the first is measured: what the
+    two lose by the memory and the caches that they share, they would lose as a pair as well."""
+
+    name = "neighbour"
+    host = "b"
+    FLAG = "/run/neighbour-works"
+
+    def __init__(self, lab, image, memory_mib):
+        super().__init__(lab, image, memory_mib, NEIGHBOUR)
+
+    @contextlib.contextmanager
+    def working(self, command, timeout):
+        """Runs the guest's `command` time after time until the end of the context."""
+        if not self.running:
+            self.start()
+        loop = f"while test -e {self.FLAG}; do {command} >/dev/null 2>&1 || exit; done"
+        self.console.run(f"touch {self.FLAG}; ({loop}) & true", timeout)
+        try:
+            yield
+        finally:
+            _, status = self.console.run(f"rm {self.FLAG}; wait $!", timeout)
+        if status:
+            raise ConsoleError(f"the neighbour's {command} failed")
 
 
 def cpu_seconds_of(pid):

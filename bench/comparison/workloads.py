@@ -53,10 +53,13 @@ class Inside(Workload):
     argument: str = ""
     has_native = True
 
+    def command(self, scale):
+        return f"/opt/work/{self.script} {scaled(self.amount, scale)} {self.argument}".rstrip()
+
     def run(self, way, root, scale, timeout):
         amount = scaled(self.amount, scale)
         console = way.console
-        console.send(f"/opt/work/{self.script} {amount} {self.argument}; echo \"exit=\"$?=\r")
+        console.send(f"{self.command(scale)}; echo \"exit=\"$?=\r")
         expect(console, rb"(?:^|\n)begin \S+\n", timeout)
         start = time.monotonic()
         cpu_before = way.cpu_seconds()

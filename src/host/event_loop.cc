@@ -156,6 +156,7 @@ Timer EventLoop::call_at(uint64_t deadline_ns, Callback callback) {
 void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
     arm_timer();
     std::array<epoll_event, 64> events;
+    if (!end_of_round_.empty()) timeout_ns = 0;
     timespec timeout = to_timespec(timeout_ns);
     int count = epoll_pwait2(epoll_.get(), events.data(), events.size(),
                              timeout_ns == kForever ? nullptr : &timeout, nullptr);
@@ -173,6 +174,7 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
                                .writable = broken || (event.events & EPOLLOUT)});
         }
     }
+    for (Callback& work : std::exchange(end_of_round_, {})) work();
 }
 
 void EventLoop::run_posted() {

@@ -93,6 +93,10 @@ class EventLoop {
 
     /// Calls `callback` whenever `fd` (not owned) is ready. Level-triggered.
     Watch watch(int fd, Interest interest, std::function<void(Ready)> callback);
+    /// Calls `work` when what is ready now has been seen to: for what is better done once for many callbacks.
+    /// On the loop's thread.
+    void at_end_of_round(Callback work) { end_of_round_.push_back(std::move(work)); }
+
     /// Calls back once, `delay_ns` from now or at a time of monotonic_ns().
     [[nodiscard]] Timer call_after(uint64_t delay_ns, Callback callback);
     [[nodiscard]] Timer call_at(uint64_t deadline_ns, Callback callback);
@@ -128,6 +132,7 @@ class EventLoop {
     uint64_t next_id_ = 1;
     std::unordered_map<uint64_t, std::shared_ptr<Watched>> watches_;
     std::map<TimerKey, Callback> timers_;
+    std::vector<Callback> end_of_round_;
 
     std::mutex mutex_;  // guards what follows
     std::vector<Callback> posted_;

@@ -20,7 +20,8 @@ constexpr unsigned kRingEntries = 256;
 class UringIo final : public BlockIo {
   public:
     UringIo(EventLoop& loop, FileDescriptor file, const io_uring& ring)
-        : file_(std::move(file)),
+        : loop_(loop),
+          file_(std::move(file)),
           ring_(ring),
           watch_(loop.watch(ring_.ring_fd, Interest::kRead, [this](Ready) { reap(); })) {}
 
@@ -65,7 +66,13 @@ class UringIo final : public BlockIo {
     void start(Operation operation) {
         CHECK(operation.size <= INT32_MAX, "a disk request of {} bytes is too long", operation.size);
         waiting_.push_back(std::move(operation));
-        submit_waiting();
+        if (std::exchange(submits_later_, true)) return;
+        loop_.at_end_of_round([this, alive = std::weak_ptr<bool>(alive_)] {
+            if (alive.expired()) return;
+            submits_later_ = false;
+            submit_waiting();
+            reap();  // what was in the host's page cache has been read already
+        });
     }
 
     /// At most as many operations as the ring has entries are with the kernel at a time.
@@ -126,12 +133,14 @@ class UringIo final : public BlockIo {
         }
     }
 
+    EventLoop& loop_;
     FileDescriptor file_;
     io_uring ring_;
     std::deque<Operation> waiting_;
     std::unordered_map<uint64_t, Done> operations_;
     uint64_t next_id_ = 1;
     unsigned running_ = 0;
+    bool submits_later_ = false;
     Watch watch_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -65,6 +65,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
     std::vector<bus::Output> unanswered() const override { return board_.unanswered(); }
     std::string describe() const override;
     translate::EngineReport engine_report() const override { return vcpu_->report(); }
+    bool take_memory_ahead() override { return vcpu_->take_memory_ahead(); }
     void set_code_visitor(translate::CodeVisitor visitor) override {
         vcpu_->set_code_visitor(std::move(visitor));
     }
@@ -144,8 +145,10 @@ void MachineImpl::forget_derived() {
     vcpu_->state_replaced();
 }
 
+// The TLB isn't saved, and what it holds decides when the guest notices a changed page table. Blocks depend
+// on memory alone and stay.
 void MachineImpl::save(ByteWriter& out) {
-    forget_derived();
+    cpu_.mmu.flush();
     out.fixed(kStateMagic);
     out.varint(kStateVersion);
     cpu::save(cpu_.state, out);

@@ -78,8 +78,8 @@ class Machine {
     virtual Stop run(Icount until) = 0;
     /// Makes run() return soon. May be called from a signal handler or another thread.
     virtual void request_stop(translate::StopUrgency urgency = translate::StopUrgency::kAtOnce) = 0;
-    /// From the next run() on a stop request is looked for after this many instructions at the latest, without
-    /// a signal.
+    /// From the next run() on a stop request is looked for after this many instructions at the latest,
+    /// without a signal.
     virtual void set_glance(uint64_t instructions) = 0;
 
     virtual Icount icount() const = 0;
@@ -107,6 +107,9 @@ class Machine {
     virtual std::string describe() const = 0;
     /// What the engine did for this machine. It depends on the host's timing, too.
     virtual translate::EngineReport engine_report() const = 0;
+    /// For an idle moment: takes a piece of the memory that the engine will need from the host, which lasts
+    /// some milliseconds at most. False: there is enough for a while.
+    virtual bool take_memory_ahead() = 0;
     /// See translate::Vcpu::set_code_visitor().
     virtual void set_code_visitor(translate::CodeVisitor visitor) = 0;
 

@@ -4,12 +4,14 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <type_traits>
 
 #include "base/check.h"
+#include "memory/ahead.h"
 #include "memory/placement.h"
 
 namespace lockstep::memory {
@@ -39,6 +41,8 @@ class LargeArray {
     T& operator[](size_t index) { return data_[index]; }
     const T& operator[](size_t index) const { return data_[index]; }
     std::span<T> all() { return {data_, count_}; }
+    /// Takes a piece of the memory of the first `count` elements from the host; false: it has all of it.
+    bool take_ahead(size_t count) { return ahead_.take(data_, count * sizeof(T)); }
 
   private:
     static constexpr size_t kHugePage = 2 << 20;
@@ -49,6 +53,7 @@ class LargeArray {
     size_t count_;
     void* mapping_;
     T* data_;
+    Ahead ahead_;
 };
 
 /// A list of at most so many elements, in a LargeArray.
@@ -68,8 +73,13 @@ class LargeList {
     T* begin() { return array_.data(); }
     T* end() { return array_.data() + size_; }
     void clear() { size_ = 0; }
+    /// Takes a piece of the memory of the next elements from the host; false: there is enough for a while.
+    bool take_ahead() {
+        return array_.take_ahead(std::min(array_.size(), size_ + array_.size() / kShareAhead));
+    }
 
   private:
+    static constexpr size_t kShareAhead = 8;
     LargeArray<T> array_;
     size_t size_ = 0;
 };

@@ -47,6 +47,10 @@ class BlockTable {
     void invalidate_page(GuestPhys page);
     /// Throws all away; the code cache is flushed by the caller.
     void clear();
+    /// Takes a piece of the table's memory from the host; false: it has all of it.
+    bool take_memory_ahead() {
+        return buckets_.take_ahead(buckets_.size()) || variants_.take_ahead(variants_.size());
+    }
     /// Lets the direct branch of `record` jump straight to `block`.
     void chain(uint32_t record, Block& block);
     /// Takes all chains to `block` back.

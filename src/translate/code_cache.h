@@ -222,6 +222,8 @@ class CodeCache {
     /// The live or dead block whose hot part holds `host`, or null.
     Block* block_at(const uint8_t* host);
     memory::LargeList<Block>& blocks() { return blocks_; }
+    /// Takes a piece of the memory of the next blocks from the host; false: there is enough for a while.
+    bool take_memory_ahead();
     void flush();
 
     static constexpr uint64_t kLargestPart = 64 << 10;
@@ -243,6 +245,7 @@ class CodeCache {
     uint8_t* base_;
     uint64_t size_;
     std::array<uint8_t*, kParts> free_{};  ///< by Part
+    std::array<memory::Ahead, kParts> ahead_;
     memory::LargeList<Block> blocks_;
     memory::LargeList<ExitRecord> records_;
     memory::LargeList<InstructionMark> marks_;

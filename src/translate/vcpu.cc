@@ -392,6 +392,10 @@ EngineReport Vcpu::report() const {
     return {impl_->counters, impl_->cache.use_of(Part::kHot), impl_->cache.use_of(Part::kCold)};
 }
 
+bool Vcpu::take_memory_ahead() {
+    return impl_->table.take_memory_ahead() || impl_->cache.take_memory_ahead();
+}
+
 void Vcpu::set_code_visitor(CodeVisitor visitor) {
     impl_->code_visitor = std::move(visitor);
     if (impl_->code_visitor) visit_fixed_code(impl_->cache, impl_->code_visitor);

@@ -42,6 +42,9 @@ class Vcpu {
 
     /// On the thread of run(), and not during it, as all but request_stop().
     EngineReport report() const;
+    /// For an idle moment: takes a piece of the memory that blocks will need from the host, which lasts some
+    /// milliseconds at most. False: there is enough for a while.
+    bool take_memory_ahead();
     /// From now on `visitor` is shown all host code, each piece once: trampolines now, blocks before they are
     /// thrown away (state_replaced() does this, too), the last ones by the destructor.
     void set_code_visitor(CodeVisitor visitor);

@@ -12,7 +12,7 @@ using devices::virtio::DiskOperation;
 
 bool changes_outside(const Output& output) {
     if (output.kind == OutputKind::kDiskRequest)
-        return devices::virtio::operation_of(output.payload) != DiskOperation::kRead;
+        return devices::virtio::operation_of(output.payload) == DiskOperation::kWrite;
     return output.kind != OutputKind::kRandomRequest;
 }
 

@@ -2,7 +2,9 @@
 // replica says (the output rule).
 //
 // Outputs leave in the order in which they were made. A read from a disk changes nothing outside, so it
-// doesn't wait, unless it touches bytes of a write that does. Requests for random bytes never wait.
+// doesn't wait, unless it touches bytes of a write that does. Neither does a flush: it puts down what has
+// been written, which nobody can see, and says nothing of writes that haven't ended. Requests for random
+// bytes never wait.
 #pragma once
 
 #include <deque>

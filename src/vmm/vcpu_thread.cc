@@ -22,7 +22,7 @@ constexpr size_t kReplayBatch = 256;
 constexpr uint64_t kProgressNs = 10'000'000;
 
 /// Between two reports of a replay: chunks are as short as a packet, and nobody waits for the report of one.
-constexpr uint64_t kReplayedNs = 2'000'000;
+constexpr uint64_t kReplayedNs = 10'000'000;
 
 /// While inputs come, the machine looks for them itself: that is cheaper than a signal for each.
 constexpr uint64_t kGlanceNs = 50'000;
@@ -91,7 +91,10 @@ void VcpuThread::create(Bytes configuration, const translate::EngineOptions& opt
     post([this, shared, options, done] {
         auto make = [&]() -> Result<void> {
             machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
-            if (shared->second) counts_ = TRY(load_state(*machine_, *shared->second));
+            if (!shared->second) return {};
+            counts_ = TRY(load_state(*machine_, *shared->second));
+            while (machine_->take_memory_ahead()) {
+            }  // its first second has everything to translate
             return {};
         };
         Result<void> result = make();
@@ -406,6 +409,7 @@ void VcpuThread::rest(uint64_t ran_ns) {
 
 void VcpuThread::replay_step() {
     if (chunks_.empty()) {
+        if (!unreported_ && machine_->take_memory_ahead()) return;
         wait_until(unreported_ ? replayed_ns_ + kReplayedNs : ~uint64_t{0});
         bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kReplayedNs;
         if (due) replayed();

@@ -164,7 +164,8 @@ def main():
         finally:
             crosswise.end()
             crosswise.one.keep_logs(logs)
-            crosswise.one.end_processes()
+            for pair in (crosswise.one, crosswise.two):
+                pair.end_processes()
     print(f"{'good' if good else 'NOT GOOD'}; the logs are in {logs}; to repeat: {' '.join(sys.argv)}")
     return 0 if good else 1
 

@@ -51,6 +51,7 @@ class ToyMachine : public machine::Machine {
     std::vector<bus::Output> unanswered() const override;
     std::string describe() const override;
     /// It interprets all there is.
+    bool take_memory_ahead() override { return false; }
     translate::EngineReport engine_report() const override {
         return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
     }

@@ -188,13 +188,10 @@ arbiter = "{self.shared}/arbiter"
         return sum(log.read_text(errors="replace").count("has diverged") for log in logs)
 
     def end_processes(self):
-        """Ends the VM processes of both hosts that are still there."""
+        """Ends the VM's processes on both hosts that are still there."""
         for host in LOGGING_ADDRESS:
-            for pid_file in self.runtime(host).glob("*/pid"):
-                try:
-                    os.kill(int(pid_file.read_text()), signal.SIGKILL)
-                except (OSError, ValueError):
-                    pass
+            if self.process(host):
+                self.kill_vm(host)
 
     def keep_logs(self, folder):
         """Copies what the processes on the hosts have written to `folder`."""
