@@ -8,8 +8,6 @@ from .figures import PROTECTION, SIDE_BY_SIDE
 from .ways import Lockstep, Native, Neighbour, Qemu
 from .workloads import Boot, Inside
 
-WARM_UP_SHARE = 5
-
 FAILURES = (ConsoleError, RuntimeError, subprocess.SubprocessError, OSError, ValueError, KeyError)
 
 
@@ -47,8 +45,8 @@ class Run:
     def protection(self, beside_neighbour):
         """The VM alone and as a pair in turn, all workloads but the boot; returns how often the two sides differed.
         Between the two, if wanted, the VM alone once more, while a neighbour does the same work.
-        Each workload runs a little beforehand: a new backup has nothing translated yet, and a guest that has just
-        been started nothing in its page cache."""
+        Each workload runs once beforehand: a new backup has nothing translated yet, and a guest that has just been
+        started nothing in its page cache."""
         way = self.makers["lockstep"]()
         workloads = [workload for workload in self.workloads if not isinstance(workload, Boot)]
         try:
@@ -81,7 +79,7 @@ class Run:
     def _warm_up(self, way, workload, protected=False):
         try:
             self._make_ready(way, protected)
-            workload.run(way, self.root, max(1, self.scale // WARM_UP_SHARE), self.timeout)
+            workload.run(way, self.root, self.scale, self.timeout)
         except FAILURES as error:
             self.say(f"{workload.name}: the warm-up failed: {' '.join(str(error).split())}")
             way.stop()

@@ -23,6 +23,7 @@ from . import TOP
 
 BOOT_TIMEOUT = 300
 PROTECT_TIMEOUT = 120
+BACKUP_PAUSE = 3  # seconds, in which an idle new backup takes memory from its host
 QEMU_ADDRESS = "10.77.0.11"
 HOST_A_ADDRESS = "10.77.0.2"
 NATIVE_CPU = "1"
@@ -240,6 +241,7 @@ class Lockstep:
         self._start_daemon(backup_host)
         self.pair.protect(self.host, backup_host)
         self.pair.wait_protected(self.host, PROTECT_TIMEOUT)
+        time.sleep(BACKUP_PAUSE)
         self.protected = True
 
     def unprotect(self):

@@ -79,7 +79,7 @@ class LargeList {
     }
 
   private:
-    static constexpr size_t kShareAhead = 8;
+    static constexpr size_t kShareAhead = 4;
     LargeArray<T> array_;
     size_t size_ = 0;
 };

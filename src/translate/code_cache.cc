@@ -14,12 +14,6 @@ namespace {
 constexpr uint64_t kHugePage = 2 << 20;
 /// The share of hot parts in all code, in per cent: as measured in a boot.
 constexpr uint64_t kHotShare = 60;
-/// The share of the code cache that take_memory_ahead() keeps ready, of each part.
-constexpr uint64_t kShareAhead = 4;
-
-uint8_t* huge_page_of(uint8_t* at) {
-    return reinterpret_cast<uint8_t*>(reinterpret_cast<uint64_t>(at) & ~(kHugePage - 1));
-}
 
 }  // namespace
 
@@ -42,15 +36,8 @@ CodeCache::CodeCache(uint64_t bytes)
 }
 
 bool CodeCache::take_memory_ahead() {
-    bool taken =
-        blocks_.take_ahead() || records_.take_ahead() || marks_.take_ahead() || relocations_.take_ahead();
-    for (Part part : {Part::kHot, Part::kCold}) {
-        HostCode room = this->room(part, false);
-        uint8_t* start = huge_page_of(used(part).start);
-        uint8_t* end = std::min(room.end, room.start + size_ / kShareAhead);
-        taken = taken || ahead_[static_cast<size_t>(part)].take(start, static_cast<uint64_t>(end - start));
-    }
-    return taken;
+    return blocks_.take_ahead() || records_.take_ahead() || marks_.take_ahead() ||
+           relocations_.take_ahead() || ahead_.take(base_, size_ & ~(kHugePage - 1));
 }
 
 CodeCache::~CodeCache() { munmap(mapping_, size_ + kHugePage); }

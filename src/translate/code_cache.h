@@ -245,7 +245,7 @@ class CodeCache {
     uint8_t* base_;
     uint64_t size_;
     std::array<uint8_t*, kParts> free_{};  ///< by Part
-    std::array<memory::Ahead, kParts> ahead_;
+    memory::Ahead ahead_;
     memory::LargeList<Block> blocks_;
     memory::LargeList<ExitRecord> records_;
     memory::LargeList<InstructionMark> marks_;

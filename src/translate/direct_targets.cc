@@ -73,6 +73,11 @@ void DirectTargets::drop_block(const Block& block) {
     for (unsigned ways = 0; ways < kWays; ++ways) drop_page(ways, block.pc);
 }
 
+bool DirectTargets::take_memory_ahead() {
+    return tables_.take_ahead(tables_.size()) || buckets_.take_ahead(buckets_.size()) ||
+           journal_entries_.take_ahead(journal_entries_.size()) || addresses_.take_ahead();
+}
+
 void DirectTargets::clear() {
     for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
     for (uint64_t pc : addresses_) {  // few of them cost little

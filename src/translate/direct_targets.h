@@ -53,6 +53,8 @@ class DirectTargets {
     void drop_page(unsigned ways, uint64_t page);
     void drop_ways(unsigned ways);
     void drop_block(const Block& block);
+    /// Takes a piece of the tables' memory from the host; false: it has all of it.
+    bool take_memory_ahead();
     /// Forgets all slots: no code refers to them any more.
     void clear();
 

@@ -393,7 +393,8 @@ EngineReport Vcpu::report() const {
 }
 
 bool Vcpu::take_memory_ahead() {
-    return impl_->table.take_memory_ahead() || impl_->cache.take_memory_ahead();
+    return impl_->table.take_memory_ahead() || impl_->targets.take_memory_ahead() ||
+           impl_->cache.take_memory_ahead();
 }
 
 void Vcpu::set_code_visitor(CodeVisitor visitor) {

@@ -24,6 +24,9 @@ constexpr uint64_t kProgressNs = 10'000'000;
 /// Between two reports of a replay: chunks are as short as a packet, and nobody waits for the report of one.
 constexpr uint64_t kReplayedNs = 10'000'000;
 
+/// How long a new backup may take memory ahead before it replays; later it does where it has nothing to do.
+constexpr uint64_t kAheadNs = 300'000'000;
+
 /// While inputs come, the machine looks for them itself: that is cheaper than a signal for each.
 constexpr uint64_t kGlanceNs = 50'000;
 constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
@@ -93,8 +96,10 @@ void VcpuThread::create(Bytes configuration, const translate::EngineOptions& opt
             machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
             if (!shared->second) return {};
             counts_ = TRY(load_state(*machine_, *shared->second));
-            while (machine_->take_memory_ahead()) {
-            }  // its first second has everything to translate
+            // Its first second has everything to translate.
+            uint64_t end_ns = host::monotonic_ns() + kAheadNs;
+            while (host::monotonic_ns() < end_ns && machine_->take_memory_ahead()) {
+            }
             return {};
         };
         Result<void> result = make();

@@ -39,6 +39,24 @@ TEST(EventLoop, PostedWorkRunsInOrder) {
     EXPECT_EQ(order, "abcd");
 }
 
+TEST(EventLoop, TheEndOfARoundComesAfterItsCallbacks) {
+    auto loop = make_loop();
+    std::string order;
+    loop->post([&] {
+        loop->at_end_of_round([&] { order += 'c'; });
+        order += 'a';
+    });
+    loop->post([&] { order += 'b'; });
+    EXPECT_TRUE(run_until(*loop, [&] { return order.size() == 3; }));
+    EXPECT_EQ(order, "abc");
+    loop->at_end_of_round([&] {
+        order += 'd';
+        loop->at_end_of_round([&] { order += 'e'; });  // of the next round, which doesn't sleep for it
+    });
+    EXPECT_TRUE(run_until(*loop, [&] { return order.size() == 5; }));
+    EXPECT_EQ(order, "abcde");
+}
+
 TEST(EventLoop, PostsOfManyThreadsAllArrive) {
     auto loop = make_loop();
     constexpr int kThreads = 4, kPosts = 20'000;

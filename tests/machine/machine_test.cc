@@ -196,6 +196,26 @@ TEST(Machine, SavingChangesNothing) {
     EXPECT_EQ(saved.machine->hash(), other.machine->hash());
 }
 
+TEST(Machine, SavingLeavesTheBlocks) {
+    Guest guest(SMALL_KERNEL(timer));
+    guest.run(2000);
+    translate::VcpuCounters before = guest.machine->engine_report().counters;
+    guest.save();
+    guest.run(2001);
+    EXPECT_EQ(guest.machine->engine_report().counters.cache_flushes, before.cache_flushes);
+}
+
+TEST(Machine, MemoryIsTakenAheadUntilThereIsEnough) {
+    Guest guest(SMALL_KERNEL(timer)), other(SMALL_KERNEL(timer));
+    guest.run(2000);
+    unsigned pieces = 0;
+    while (guest.machine->take_memory_ahead()) ASSERT_LT(++pieces, 10'000u);
+    EXPECT_GT(pieces, 0u);
+    guest.run(10'000);
+    other.run(guest.machine->icount().value());
+    EXPECT_EQ(guest.machine->hash(), other.machine->hash());
+}
+
 TEST(Machine, PartsOfTheMemoryHaveTheirHashes) {
     Guest guest(SMALL_KERNEL(count));
     StateHash before = guest.machine->hash_part(kTestKernelAddress, 4096);
