@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "host/clock.h"
+#include "host/limits.h"
 #include "host/thread_placement.h"
 #include "record/entry_table.h"
 #include "replica/lag_control.h"
@@ -26,6 +27,8 @@ constexpr uint64_t kReplayedNs = 10'000'000;
 
 /// How long a new backup may take memory ahead before it replays; later it does where it has nothing to do.
 constexpr uint64_t kAheadNs = 300'000'000;
+constexpr uint64_t kAheadPauseNs = 1'000'000'000;  ///< before it asks again whether more is wanted
+constexpr uint64_t kPlentyBytes = 2ull << 30;      ///< what the host keeps free
 
 /// While inputs come, the machine looks for them itself: that is cheaper than a signal for each.
 constexpr uint64_t kGlanceNs = 50'000;
@@ -98,7 +101,7 @@ void VcpuThread::create(Bytes configuration, const translate::EngineOptions& opt
             counts_ = TRY(load_state(*machine_, *shared->second));
             // Its first second has everything to translate.
             uint64_t end_ns = host::monotonic_ns() + kAheadNs;
-            while (host::monotonic_ns() < end_ns && machine_->take_memory_ahead()) {
+            while (host::monotonic_ns() < end_ns && take_memory_ahead()) {
             }
             return {};
         };
@@ -414,7 +417,7 @@ void VcpuThread::rest(uint64_t ran_ns) {
 
 void VcpuThread::replay_step() {
     if (chunks_.empty()) {
-        if (!unreported_ && machine_->take_memory_ahead()) return;
+        if (!unreported_ && take_memory_ahead()) return;
         wait_until(unreported_ ? replayed_ns_ + kReplayedNs : ~uint64_t{0});
         bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kReplayedNs;
         if (due) replayed();
@@ -431,6 +434,15 @@ void VcpuThread::replay_step() {
     }
     if (result == ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
     after_replay(result);
+}
+
+/// Takes a piece of the memory that the engine will need, where the host has plenty; false: nothing to do.
+bool VcpuThread::take_memory_ahead() {
+    uint64_t now_ns = host::monotonic_ns();
+    if (now_ns < ahead_again_ns_) return false;
+    if (host::available_memory() > kPlentyBytes && machine_->take_memory_ahead()) return true;
+    ahead_again_ns_ = now_ns + kAheadPauseNs;
+    return false;
 }
 
 void VcpuThread::after_replay(ReplayResult result) {

@@ -156,6 +156,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint64_t entries_due_ns();
     bool gathers(uint64_t now_ns) const;
     void replayed();
+    bool take_memory_ahead();
     void after_replay(ReplayResult result);
     void publish_engine_report();
 
@@ -180,10 +181,11 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     uint32_t permille_ = 1000;
     uint64_t handed_over_ns_ = 0;
     uint64_t last_input_ns_ = 0;
-    bool outputs_wait_ = false;  ///< for the next hand-over
-    bool woke_up_ = false;       ///< from a long sleep; no input came since
-    uint64_t replayed_ns_ = 0;   ///< when a replay's position was reported last
-    bool unreported_ = false;    ///< it has gone on since
+    bool outputs_wait_ = false;    ///< for the next hand-over
+    bool woke_up_ = false;         ///< from a long sleep; no input came since
+    uint64_t ahead_again_ns_ = 0;  ///< when take_memory_ahead() looks again
+    uint64_t replayed_ns_ = 0;     ///< when a replay's position was reported last
+    bool unreported_ = false;      ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
