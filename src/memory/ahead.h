@@ -14,20 +14,20 @@ namespace lockstep::memory {
 /// How much of a mapping has been taken. Its contents don't change by it.
 class Ahead {
   public:
-    /// Takes the next piece of [start, start + bytes); `start` is the same in each call, and on a huge page's
-    /// border. False: all of it is there, or the host can't do this.
+    /// Takes the next huge page of [start, start + bytes); `start` is the same in each call and on a huge
+    /// page's border, and the mapping goes on to such a border. False: all of it is there, or the host can't
+    /// do this.
     bool take(void* start, uint64_t bytes) {
         if (taken_ >= bytes) return false;
-        uint64_t size = bytes - taken_ < kPiece ? bytes - taken_ : kPiece;
-        void* piece = static_cast<uint8_t*>(start) + taken_;
-        taken_ += size;
-        if (madvise(piece, size, MADV_POPULATE_WRITE) == 0) return true;
+        void* page = static_cast<uint8_t*>(start) + taken_;
+        taken_ += kHugePage;
+        if (madvise(page, kHugePage, MADV_POPULATE_WRITE) == 0) return true;
         taken_ = ~uint64_t{0};
         return false;
     }
 
   private:
-    static constexpr uint64_t kPiece = 2 << 20;  ///< a huge page
+    static constexpr uint64_t kHugePage = 2 << 20;
     uint64_t taken_ = 0;
 };
 

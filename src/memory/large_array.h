@@ -79,7 +79,7 @@ class LargeList {
     }
 
   private:
-    static constexpr size_t kShareAhead = 4;
+    static constexpr size_t kShareAhead = 4;  ///< take_ahead() keeps a fourth of the capacity ready
     LargeArray<T> array_;
     size_t size_ = 0;
 };

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/strong.h"
+#include "memory/ahead.h"
 #include "memory/large_array.h"
 #include "translate/engine_report.h"
 

@@ -50,8 +50,8 @@ class ToyMachine : public machine::Machine {
     machine::StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override;
     std::string describe() const override;
-    /// It interprets all there is.
     bool take_memory_ahead() override { return false; }
+    /// It interprets all there is.
     translate::EngineReport engine_report() const override {
         return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
     }
