@@ -8,6 +8,7 @@ import statistics
 from .workloads import WORKLOADS
 
 SIDE_BY_SIDE = "side by side"  # native, QEMU and Lockstep in turn
+BESIDE = "beside"  # a way: the VM alone, while a neighbour does the same work
 PROTECTION = "protection"  # the VM alone and the pair in turn
 
 

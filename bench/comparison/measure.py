@@ -4,7 +4,7 @@ import subprocess
 
 from labkit.console import ConsoleError
 
-from .figures import PROTECTION, SIDE_BY_SIDE
+from .figures import BESIDE, PROTECTION, SIDE_BY_SIDE
 from .ways import Lockstep, Native, Neighbour, Qemu
 from .workloads import Boot, Inside
 
@@ -70,7 +70,7 @@ class Run:
                 self._make_ready(way, protected=False)
                 with neighbour.working(workload.command(self.scale), self.timeout):
                     self._warm_up(way, workload)
-                    self._measure(PROTECTION, way, workload, number, name="beside")
+                    self._measure(PROTECTION, way, workload, number, name=BESIDE)
         except FAILURES as error:
             self.say(f"the neighbour failed: {' '.join(str(error).split())}")
         finally:

@@ -1,6 +1,6 @@
 """The tables for the terminal, and the goals."""
 
-from .figures import PROTECTION, geometric_mean, spread
+from .figures import BESIDE, PROTECTION, geometric_mean, spread
 from .workloads import WORKLOADS
 
 # The goals for the means and for each workload.
@@ -77,10 +77,10 @@ def pair_table(figures):
         unit = WORKLOADS[name].unit
         megabits, bytes_each, lag = figures.log(name) or (None, None, None)
         each = f"{number(bytes_each, 0)} a {unit}" if unit else ""
-        shares = [number(figures.faster("pair", other, name, PROTECTION)) for other in ("lockstep", "beside")]
+        shares = [number(figures.faster("pair", other, name, PROTECTION)) for other in ("lockstep", BESIDE)]
         rows.append((name, *shares, number(megabits, 3), each, number(lag, 0)))
     if rows:
-        shares = means(figures, names, [("pair", "lockstep"), ("pair", "beside")], PROTECTION)
+        shares = means(figures, names, [("pair", "lockstep"), ("pair", BESIDE)], PROTECTION)
         rows.append(("geometric mean", *map(number, shares), "", "", ""))
         header = ("protected pair", "of the VM alone", "of it beside a neighbour", "log Mbit/s", "log bytes", "lag ms")
         print_table("A protected pair", header, rows)

@@ -203,10 +203,12 @@ class BenchmarkPair(Pair):
         self.config.write_text(self._configuration(f"{memory_mib} MiB"))
 
     def renew(self):
-        """The disk and the arbiter as before the first start."""
+        """The disk and what the arbiter has of this VM as before the first start."""
         copy_disk(self.image, self.shared / self.vm.disk)
-        shutil.rmtree(self.shared / "arbiter", ignore_errors=True)
-        (self.shared / "arbiter").mkdir()
+        arbiter = self.shared / "arbiter"
+        arbiter.mkdir(exist_ok=True)
+        for term in arbiter.glob(f"{self.vm.name}.term-*"):
+            term.unlink()
 
 
 class Lockstep:

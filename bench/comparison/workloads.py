@@ -46,7 +46,7 @@ class Boot(Workload):
 
 @dataclasses.dataclass(frozen=True)
 class Inside(Workload):
-    """A script of /opt/work, run in the guest: /opt/work/SCRIPT AMOUNT ARGUMENT."""
+    """A script of /opt/workloads, run in the guest: /opt/workloads/SCRIPT AMOUNT ARGUMENT."""
 
     script: str = ""
     amount: int = 100
@@ -54,7 +54,7 @@ class Inside(Workload):
     has_native = True
 
     def command(self, scale):
-        return f"/opt/work/{self.script} {scaled(self.amount, scale)} {self.argument}".rstrip()
+        return f"/opt/workloads/{self.script} {scaled(self.amount, scale)} {self.argument}".rstrip()
 
     def run(self, way, root, scale, timeout):
         amount = scaled(self.amount, scale)
@@ -100,7 +100,7 @@ class Outside(Workload):
             self._server(way, "stop")
 
     def _server(self, way, action):
-        output, status = way.console.run(f"/opt/work/server {self.server} {action}", 60)
+        output, status = way.console.run(f"/opt/workloads/server {self.server} {action}", 60)
         if status:
             raise ConsoleError(f"server {self.server} {action} ended with status {status}: {output[-400:]}")
         time.sleep(0.5)
