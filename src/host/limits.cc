@@ -1,7 +1,5 @@
 #include "host/limits.h"
 
-#include <sys/auxv.h>
-
 #include <algorithm>
 #include <fstream>
 
@@ -12,7 +10,6 @@ namespace lockstep::host {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
-constexpr unsigned long kFsgsbaseEnabled = 1 << 1;  // HWCAP2_FSGSBASE of the kernel's <asm/hwcap2.h>
 
 // What the CPUID model shows to every guest and the processor executes (x86/cpuid.h), and what the
 // translator's own code uses (docs/engine.md).
@@ -65,12 +62,6 @@ std::vector<std::string> missing_on_host(const HostNeeds& needs) {
             fmt::format("the VM needs {} memory mappings and this host allows {}; raise it with 'sysctl "
                         "vm.max_map_count={}'",
                         needs.mappings, allowed, needs.mappings));
-    }
-    if (!(getauxval(AT_HWCAP2) & kFsgsbaseEnabled)) {
-        sentences.push_back(
-            "this host's kernel doesn't let programs set the FS and GS bases; use a kernel from 5.9 on, "
-            "without the "
-            "'nofsgsbase' option, on a processor that has FSGSBASE");
     }
     if (std::string missing = missing_features(); !missing.empty()) {
         sentences.push_back(fmt::format(

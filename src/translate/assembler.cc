@@ -89,12 +89,12 @@ void Assembler::store_imm(const HostMem& to, int32_t value) {
     op_mem(0xc7, true, 0, to);
     u32(static_cast<uint32_t>(value));
 }
-void Assembler::load_gs_indexed(HostReg to, HostReg index) {
-    byte(0x65);
-    op_mem(0x8b, true, to, {.index = index, .scale = 8});
-}
 void Assembler::load_near(HostReg to, const void* address) { op_near(0x8b, to, address); }
 void Assembler::store_near(const void* address, HostReg from) { op_near(0x89, from, address); }
+void Assembler::jmp_near(const void* target) {
+    byte(0xff), byte(0x25);
+    u32(static_cast<uint32_t>(static_cast<const uint8_t*>(target) - (here() + 4)));
+}
 void Assembler::lea(HostReg to, const HostMem& from) { op_mem(0x8d, true, to, from); }
 void Assembler::lea32(HostReg to, const HostMem& from) { op_mem(0x8d, false, to, from); }
 void Assembler::lea_near(HostReg to, const void* address) { op_near(0x8d, to, address); }

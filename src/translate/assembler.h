@@ -88,7 +88,6 @@ class Assembler {
     /// MOV qword [mem], simm32
     void store_imm(const HostMem& to, int32_t value);
     /// MOV to, GS:[index * 8]
-    void load_gs_indexed(HostReg to, HostReg index);
     /// RIP-relative load and store of 64 bits; `address` within 2 GiB of the code.
     void load_near(HostReg to, const void* address);
     void store_near(const void* address, HostReg from);
@@ -141,6 +140,8 @@ class Assembler {
     /// JMP [base + disp], with the 32-bit displacement last.
     void jmp_mem_far(HostReg base, int32_t disp);
     void jmp_reg(HostReg target);
+    /// To the address that lies at `target`.
+    void jmp_near(const void* target);
     static void bind(Fixup fixup, const uint8_t* target);
     void bind_here(Fixup fixup) { bind(fixup, at_); }
 

@@ -1,11 +1,11 @@
 // Builds one translation block.
 //
 // HOST REGISTERS in translated code
-//     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases and slots of shared
-//                look-ups, all at one-byte displacements
+//     r15        &CpuState + kStateBias: guest registers r10..r15, segment bases, slots of shared
+//                look-ups, the write map's address, all at one-byte displacements
 //     r11        the counter: -(instructions left) - 1; a block's head adds its length, >= 0 leaves
-//     r10        the read map's base, and BEXTR's control (see shadow_map.h); GS base: the write map. In the
-//                window: its table, and SHRX's count (see host_window.h)
+//     r10        the read map's base, and BEXTR's control (see shadow_map.h). In the window: its table, and
+//                SHRX's count (see host_window.h)
 //     r12 r13 r14   temporaries; at an exit r12 = exit record, r14 = address
 //     all else   the guest's register of the same name, RSP, XMM, x87 and arithmetic flags included
 // RFLAGS.DF is always clear in host code; the guest's is in CpuState::rflags.
@@ -219,7 +219,7 @@ class BlockBuilder {
     }
     /// How the next access is looked up.
     const AccessPlan& next_plan() const { return plans_[lookups_]; }
-    HostMem group_slot(const AccessPlan& plan) const;
+    HostMem engine_slot(unsigned number) const;
     void load_guest(HostReg to, uint8_t number);
     HostMem slot(uint8_t number) const;
     HostMem segment_base(cpu::Segment segment) const;

@@ -42,8 +42,8 @@ void BlockBuilder::load_guest(HostReg to, uint8_t number) {
     }
 }
 
-HostMem BlockBuilder::group_slot(const AccessPlan& plan) const {
-    size_t offset = offsetof(cpu::CpuState, engine_slots) + plan.group * sizeof(uint64_t);
+HostMem BlockBuilder::engine_slot(unsigned number) const {
+    size_t offset = offsetof(cpu::CpuState, engine_slots) + number * sizeof(uint64_t);
     return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
 }
 
@@ -139,7 +139,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         return note_operation();
     }
     if (plan.sharing == Sharing::kMember) {
-        if (group_in_r13_ != plan.group) asm_.load(kHostR13, group_slot(plan));
+        if (group_in_r13_ != plan.group) asm_.load(kHostR13, engine_slot(plan.group));
         group_in_r13_ = plan.group;
     } else {
         group_in_r13_.reset();
@@ -168,7 +168,7 @@ uint32_t BlockBuilder::add_memory_record(const Address& address, unsigned size, 
 //
 //     test  address, size - 1 ; jne cold      unless alignment is known (8-bit operand: one fused operation)
 //     bextr r13, address, r10                 the index: canonical by construction
-//     mov   r13, [r10 + r13 * 8 - bias]       or gs:[r13 * 8] for a write
+//     mov   r13, [r10 + r13 * 8 - bias]       for a write: mov r12, [write map] ; mov r13, [r12 + r13 * 8]
 //     test  r13, r13 ; jz cold
 void BlockBuilder::emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {
     HostReg base = address.base;
@@ -223,7 +223,7 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
                          .address = address.base});
     }
     side_exits_.push_back(plain);
-    asm_.store(group_slot(plan), kHostR13);
+    asm_.store(engine_slot(plan.group), kHostR13);
     group_in_r13_ = plan.group;
 }
 
@@ -238,10 +238,11 @@ void BlockBuilder::emit_look(const Address& address, Sharing sharing) {
     asm_.movzx8(kHostR13, {.base = kHostR10, .index = kHostR13, .disp = HostWindow::table_displacement()});
 }
 
-// r13: the index, then the entry.
+// r13: the index, then the entry. For a write r12 is used, too.
 void BlockBuilder::load_map_entry(bool write) {
     if (write) {
-        asm_.load_gs_indexed(kHostR13, kHostR13);
+        asm_.load(kHostR12, engine_slot(kWriteMapSlot));
+        asm_.load(kHostR13, {.base = kHostR12, .index = kHostR13, .scale = 8});
     } else {
         asm_.load(kHostR13, {.base = kHostR10,
                              .index = kHostR13,

@@ -160,6 +160,10 @@ struct alignas(64) EngineState {
         uint64_t address = 0;       ///< of the faulting access, where the host tells
         uint64_t r12 = 0, r13 = 0;  ///< temporaries, which resume() needs once more
     } fault;
+    struct Parked {
+        uint64_t rsp = 0;  ///< the guest's
+        uint64_t pc = 0;   ///< host code to go on at
+    } parked;
     alignas(64) uint8_t bounce[256] = {};  ///< stands for guest memory in slow accesses
 };
 

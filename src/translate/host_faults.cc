@@ -7,6 +7,8 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "cpu/cpu_state.h"
+#include "x86/paging.h"
 
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1U << 31)
@@ -45,10 +47,34 @@ struct SignalStack {
 
 }  // namespace
 
+bool HostFaults::is_failed_return(const long long* registers) {
+    constexpr unsigned kMostTimes = 3;  // a tick of the clock at just this instruction is rare enough
+    auto pc = static_cast<uint64_t>(registers[REG_RIP]), rsp = static_cast<uint64_t>(registers[REG_RSP]);
+    auto counter = static_cast<uint64_t>(registers[REG_R11]);
+    if (registers[REG_TRAPNO] != cpu::kGp || x86::is_canonical(rsp)) return false;
+    FailedReturn& last = failed_return_;
+    bool same = last.pc == pc && last.rsp == rsp && last.counter == counter;
+    last = {pc, rsp, counter, same ? last.times + 1 : 1};
+    if (last.times <= kMostTimes) return true;
+    last = {};
+    return false;
+}
+
+void HostFaults::return_by_trampoline(long long* registers) {
+    EngineState& state = cache_.state();
+    auto pc = static_cast<uint64_t>(registers[REG_RIP]);
+    if (pc != reinterpret_cast<uint64_t>(trampolines_.unparked))
+        state.parked = {static_cast<uint64_t>(registers[REG_RSP]), pc};
+    registers[REG_RSP] = static_cast<greg_t>(state.host_stack);
+    registers[REG_RIP] = reinterpret_cast<greg_t>(trampolines_.unpark);
+}
+
 void handle_fault(int signal, void* info, void* context) {
     auto* details = static_cast<siginfo_t*>(info);
     auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
     auto* pc = reinterpret_cast<uint8_t*>(registers[REG_RIP]);
+    if (current && current->cache_.contains(pc) && current->is_failed_return(registers))
+        return current->return_by_trampoline(registers);
     if (!current || !current->cache_.in_blocks(pc)) {
         struct sigaction standard {};
         standard.sa_handler = SIG_DFL;
@@ -60,6 +86,8 @@ void handle_fault(int signal, void* info, void* context) {
                    reinterpret_cast<uint64_t>(details->si_addr), static_cast<uint64_t>(registers[REG_R12]),
                    static_cast<uint64_t>(registers[REG_R13])};
     registers[REG_RIP] = reinterpret_cast<greg_t>(current->trampolines_.fault);
+    if (!x86::is_canonical(static_cast<uint64_t>(registers[REG_RSP])))
+        current->return_by_trampoline(registers);
 }
 
 void handle_stop(void* context) {
@@ -68,6 +96,8 @@ void handle_stop(void* context) {
     auto* pc = reinterpret_cast<const uint8_t*>(registers[REG_RIP]);
     const Trampolines& trampolines = current->trampolines_;
     EngineState& state = current->cache_.state();
+    if (pc == trampolines.unpark || pc == trampolines.unparked)
+        pc = reinterpret_cast<const uint8_t*>(state.parked.pc);
     bool in_jump_miss = pc >= trampolines.jump_misses && pc < trampolines.jump_misses_end;
     if (current->cache_.in_blocks(pc) || pc == trampolines.loaded || in_jump_miss) {
         if (registers[REG_R11] < 0) registers[REG_R11] += static_cast<greg_t>(kStopBias);

@@ -20,7 +20,9 @@
 //     half
 //
 // A sum `address + delta` of a valid entry with an address that has any wrong upper bits keeps those bits, so
-// it is not a host user address and faults. The write map is reached by the GS base.
+// it is not a host user address and faults. The write map's address is in a slot of CpuState
+// (kWriteMapSlot). A segment register would save its load, but a host's kernel that doesn't know FSGSBASE
+// takes microseconds to change its base.
 //
 // LIFE CYCLE. Entries are subsets of the architectural TLB's (cpu::Mmu) and go with them: this class is the
 // TLB's listener. Each map keeps a journal of what was filled, so that dropping a space costs what was used.
@@ -33,8 +35,12 @@
 #include "base/strong.h"
 #include "cpu/mmu.h"
 #include "memory/guest_memory.h"
+#include "translate/shared_lookups.h"
 
 namespace lockstep::translate {
+
+/// Which of CpuState::engine_slots holds the write map's address.
+inline constexpr unsigned kWriteMapSlot = kMostGroups;
 
 class ShadowMap {
   public:
@@ -45,7 +51,7 @@ class ShadowMap {
 
     /// The value of r10 for code of this mode, in the current space.
     uint64_t read_base(bool user) const { return read_map(space_) + (user ? kUserBias : kKernelBias); }
-    /// The GS base.
+    /// What code finds in kWriteMapSlot.
     uint64_t write_base() const { return write_map(space_); }
     /// Displacement that takes r10 back to the read map's start.
     static constexpr int32_t read_displacement(bool user) { return user ? -kUserBias : -kKernelBias; }

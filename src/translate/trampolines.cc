@@ -51,8 +51,7 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     out.load_near(kHostR14, &state.entry_address);
     out.load_near(kHostR11, &state.counter);
     made.loaded = out.here();
-    out.byte(0xff), out.byte(0x25);  // jmp [rip + target]
-    out.u32(static_cast<uint32_t>(reinterpret_cast<uint8_t*>(&state.target) - (out.here() + 4)));
+    out.jmp_near(&state.target);
     made.entered = out.here();
 }
 
@@ -221,6 +220,10 @@ Trampolines Trampolines::write(CodeCache& cache) {
     exits.window_direct_miss = write_direct_miss(out, state, FlagsOnMiss::kInPlace, exits.flags_in_slot);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
+    made.unpark = out.here();
+    out.load_near(kHostRsp, &state.parked.rsp);
+    made.unparked = out.here();
+    out.jmp_near(&state.parked.pc);
     return made;
 }
 

@@ -10,6 +10,8 @@
 //                   one each
 //     fault         where the signal handler sends a faulting instruction: exit with the record of kind
 //                   kHostFault
+//     unpark        loads the guest's RSP, where the host's kernel can't return to it (host_faults.h), and
+//                   goes on at EngineState::parked.pc
 #pragma once
 
 #include "cpu/cpu_state.h"
@@ -30,6 +32,8 @@ struct Trampolines {
     const uint8_t* jump_misses = nullptr;  ///< from here to `jump_misses_end` r11 holds the counter, too
     const uint8_t* jump_misses_end = nullptr;
     const uint8_t* fault = nullptr;
+    const uint8_t* unpark = nullptr;
+    const uint8_t* unparked = nullptr;  ///< here RSP is the guest's again
     Exits exits;
 
     static Trampolines write(CodeCache& cache);

@@ -66,7 +66,7 @@ Vcpu::Impl::~Impl() {
 VcpuExit Vcpu::Impl::run(Icount until) {
     faults.enter_thread();
     load_fpu();
-    asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
+    cpu.state.engine_slots[kWriteMapSlot] = shadow_map.write_base();  // the state may have been replaced
     std::optional<VcpuExit> reason;
     while (!(reason = reason_to_leave(until)))
         if (step() == Next::kLeave) {
@@ -366,7 +366,7 @@ void Vcpu::Impl::upper_half_dropped() {
 void Vcpu::Impl::space_entered(unsigned space) {
     shadow_map.enter_space(space);
     use_ways(ways_of(space));
-    asm volatile("wrgsbase %0" ::"r"(shadow_map.write_base()));
+    cpu.state.engine_slots[kWriteMapSlot] = shadow_map.write_base();
 }
 
 void Vcpu::Impl::forget_everything() {

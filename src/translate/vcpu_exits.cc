@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "translate/vcpu_impl.h"
+#include "x86/paging.h"
 
 namespace lockstep::translate {
 
@@ -45,10 +46,6 @@ uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& ins
                                    : static_cast<int16_t>(value);
     int64_t unit = width == 64 ? offset >> 6 : width == 32 ? offset >> 5 : offset >> 4;
     return static_cast<uint64_t>(unit * (width / 8));
-}
-
-bool is_canonical(uint64_t address) {
-    return static_cast<int64_t>(address << 16) >> 16 == static_cast<int64_t>(address);
 }
 
 }  // namespace
@@ -170,7 +167,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
 std::optional<cpu::Exception> Vcpu::Impl::prepare_slow_access(const MemoryAccess& access, uint8_t* place) {
     cpu::Exception exception;
     uint64_t last = access.address + access.size - 1;
-    if (!is_canonical(access.address) || !is_canonical(last))
+    if (!x86::is_canonical(access.address) || !x86::is_canonical(last))
         return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
     bool all_ram = true;
     if (access.write) {  // before the read: a page fault says that it was a write
@@ -302,7 +299,7 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
         const MemoryAccess& access = list.items[i];
         if (misaligned_for(instruction, access))
             return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
-        if (!is_canonical(access.address) || !is_canonical(access.address + access.size - 1))
+        if (!x86::is_canonical(access.address) || !x86::is_canonical(access.address + access.size - 1))
             return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
         if (access.size == 16 && access.address % 16)
             return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};

@@ -38,7 +38,9 @@ TEST(Save, CoversEveryFieldAndNoPadding) {
     EXPECT_EQ(bytes.size(), expected);
 }
 
-bool is_slot(size_t at) { return at >= offsetof(CpuState, engine_slots) && at < offsetof(CpuState, rip); }
+bool is_slot(size_t at) {
+    return at >= offsetof(CpuState, engine_slots) && at < offsetof(CpuState, segments);
+}
 
 TEST(Save, TheEnginesSlotsAreNoState) {
     CpuState state, other;

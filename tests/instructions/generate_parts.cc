@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "oracle_native.h"
+
 namespace lockstep::instructions {
 
 namespace {
@@ -108,8 +110,8 @@ void randomise_state(Random& random, UserState& state) {
                 return ~random.below(1 << 30);  // the effective address stays canonical, as some CPUs want
         }
     };
-    state.fs_base = base();
-    state.gs_base = base();
+    state.fs_base = settable_base(base());
+    state.gs_base = settable_base(base());
 }
 
 uint64_t pick_target(Random& random, unsigned size, Reach reach) {

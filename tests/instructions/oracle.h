@@ -7,6 +7,10 @@
 // that ends the case; the signal's frame holds the complete state, with vector, error code and CR2. The
 // handler leaves on the stack that entered, without returning from the signal. A case that destroys the child
 // (it wrote over the child's own memory) or never ends is reported, not hidden.
+//
+// Some virtual hosts stand between a program and its CPU: with an RSP that isn't canonical an INT3 raises
+// #UD there, and a signal's handler can't return. On such a host the outcome of a case that ends with such an
+// RSP isn't known.
 #pragma once
 
 #include <memory>
@@ -30,6 +34,9 @@ class Oracle {
     /// The bytes of a case's patches, with 16 for each patch, at most.
     static constexpr size_t kPatchBytes = 8192;
 
+    /// Whether the outcomes of all cases are known here.
+    bool judges_any_stack() const { return any_stack_; }
+
     /// Runs the cases. The outcomes stay valid until the next run().
     Result<std::span<const Outcome>> run(std::span<const Case> cases);
 
@@ -38,10 +45,12 @@ class Oracle {
     Oracle(Shared* shared, int socket, int child) : shared_(shared), socket_(socket), child_(child) {}
 
     static void serve(Shared& shared, int socket);
+    Result<void> probe_stacks();
 
     Shared* shared_;
     int socket_;
     int child_;
+    bool any_stack_ = true;
 };
 
 }  // namespace lockstep::instructions

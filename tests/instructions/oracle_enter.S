@@ -1,5 +1,39 @@
 // Into a case and out of it again, see oracle.h.
     .intel_syntax noprefix
+    .set SYS_arch_prctl, 158
+    .set ARCH_SET_GS, 0x1001
+    .set ARCH_SET_FS, 0x1002
+    .set ARCH_GET_FS, 0x1003
+    .set ARCH_GET_GS, 0x1004
+
+// The base of FS or GS from and to RSI. Changes RAX, RCX, RDI, R11. A kernel that doesn't know FSGSBASE loses
+// what the instructions change.
+    .macro set_base name, instruction, code
+    cmp byte ptr oracle_has_fsgsbase[rip], 0
+    je .Lset_\name\@
+    \instruction rsi
+    jmp .Lis_set_\name\@
+.Lset_\name\@:
+    mov edi, \code
+    mov eax, SYS_arch_prctl
+    syscall
+.Lis_set_\name\@:
+    .endm
+
+    .macro get_base name, instruction, code
+    cmp byte ptr oracle_has_fsgsbase[rip], 0
+    je .Lget_\name\@
+    \instruction rsi
+    jmp .Lis_got_\name\@
+.Lget_\name\@:
+    push rsi
+    mov rsi, rsp
+    mov edi, \code
+    mov eax, SYS_arch_prctl
+    syscall
+    pop rsi
+.Lis_got_\name\@:
+    .endm
     .set STATE_RIP, 128
     .set STATE_RFLAGS, 136
     .set STATE_FS_BASE, 144
@@ -12,6 +46,8 @@ oracle_host_rsp: .skip 8
 oracle_host_fs:  .skip 8
 oracle_host_gs:  .skip 8
 oracle_target:   .skip 8
+    .globl oracle_has_fsgsbase
+oracle_has_fsgsbase: .skip 1
 
     .text
 // void oracle_enter(const UserState* state)
@@ -27,18 +63,20 @@ oracle_enter:
     stmxcsr [rsp]
     fnstcw [rsp + 4]
     mov oracle_host_rsp[rip], rsp
-    rdfsbase rax
-    mov oracle_host_fs[rip], rax
-    rdgsbase rax
-    mov oracle_host_gs[rip], rax
+    mov rbx, rdi
+    get_base FS, rdfsbase, ARCH_GET_FS
+    mov oracle_host_fs[rip], rsi
+    get_base GS, rdgsbase, ARCH_GET_GS
+    mov oracle_host_gs[rip], rsi
+    mov rsi, [rbx + STATE_FS_BASE]
+    set_base FS, wrfsbase, ARCH_SET_FS
+    mov rsi, [rbx + STATE_GS_BASE]
+    set_base GS, wrgsbase, ARCH_SET_GS
 
+    mov rdi, rbx
     mov rax, [rdi + STATE_RIP]
     mov oracle_target[rip], rax
     fxrstor64 [rdi + STATE_FX]
-    mov rax, [rdi + STATE_FS_BASE]
-    wrfsbase rax
-    mov rax, [rdi + STATE_GS_BASE]
-    wrgsbase rax
     push qword ptr [rdi + STATE_RFLAGS]
     popfq
     mov rax, [rdi]
@@ -66,23 +104,33 @@ oracle_enter:
 oracle_signal_entry:
     push 2
     popfq
-    rdfsbase rcx
-    rdgsbase r8
-    push rcx
-    push r8
-    mov rax, oracle_host_fs[rip]
-    wrfsbase rax
-    mov rax, oracle_host_gs[rip]
-    wrgsbase rax
-    sub rsp, 8
+    push rbx
+    push rbp
+    push r12  // for the stack's alignment
+    mov rbx, rdi
+    mov rbp, rsi
+    get_base FS, rdfsbase, ARCH_GET_FS
+    push rsi
+    get_base GS, rdgsbase, ARCH_GET_GS
+    push rsi
+    mov rsi, oracle_host_fs[rip]
+    set_base FS, wrfsbase, ARCH_SET_FS
+    mov rsi, oracle_host_gs[rip]
+    set_base GS, wrgsbase, ARCH_SET_GS
+    mov rdi, rbx
+    mov rsi, rbp
+    mov rcx, [rsp + 8]
+    mov r8, [rsp]
     call oracle_signal
-    add rsp, 8
-    pop r8
-    pop rcx
     test eax, eax
     jnz 1f
-    wrfsbase rcx
-    wrgsbase r8
+    pop rsi
+    set_base GS, wrgsbase, ARCH_SET_GS
+    pop rsi
+    set_base FS, wrfsbase, ARCH_SET_FS
+    pop r12
+    pop rbp
+    pop rbx
     ret
 1:  mov rsp, oracle_host_rsp[rip]
     fninit

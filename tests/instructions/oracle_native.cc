@@ -1,6 +1,7 @@
 #include "oracle_native.h"
 
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/ucontext.h>
@@ -14,6 +15,7 @@
 extern "C" {
 void oracle_enter(const lockstep::instructions::UserState* state);
 void oracle_signal_entry(int number, siginfo_t* info, void* context);
+extern uint8_t oracle_has_fsgsbase;
 /// Called by oracle_signal_entry with the segment bases that it found; nonzero: leave the case.
 int oracle_signal(int number, siginfo_t* info, void* context, uint64_t fs_base, uint64_t gs_base);
 }
@@ -121,6 +123,11 @@ bool has_timed_out() {
     return current.ticks >= kTicks;
 }
 
+bool host_sets_any_base() {
+    constexpr unsigned long kFsgsbase = 1 << 1;  // HWCAP2_FSGSBASE of the kernel's <asm/hwcap2.h>
+    return getauxval(AT_HWCAP2) & kFsgsbase;
+}
+
 Result<void> install_handlers() {
     static std::array<uint8_t, 128 << 10> stack;
     stack_t alternate{};
@@ -154,9 +161,12 @@ Result<Image*> prepare_native_sandbox() {
     void* image = mmap(nullptr, sizeof(Image), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
     if (image == MAP_FAILED) return error("mmap: {}", std::strerror(errno));
     close(file);
+    oracle_has_fsgsbase = host_sets_any_base();
     TRY(install_handlers());
     return static_cast<Image*>(image);
 }
+
+uint64_t settable_base(uint64_t wanted) { return host_sets_any_base() ? wanted : wanted << 18 >> 18; }
 
 void run_native(const UserState& state, bool single_step, Outcome& outcome) {
     UserState entry = state;

@@ -10,6 +10,10 @@ namespace lockstep::instructions {
 /// writable image. For a process that does nothing else.
 Result<Image*> prepare_native_sandbox();
 
+/// The base of FS or GS that a program can have here instead of `wanted`. Where the kernel doesn't know
+/// FSGSBASE, it lies in the lower half.
+uint64_t settable_base(uint64_t wanted);
+
 /// Runs from `state` until an exception; the memory of `outcome` is not set. `single_step` counts
 /// instructions.
 void run_native(const UserState& state, bool single_step, Outcome& outcome);

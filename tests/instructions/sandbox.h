@@ -113,7 +113,11 @@ struct Case {
         false;  ///< single-step it on the bare CPU, to know the number of retired instructions
 };
 
-enum class Ending : uint8_t { kException, kTimeout };
+enum class Ending : uint8_t {
+    kException,
+    kTimeout,
+    kUnknown,  ///< the oracle's host can't tell (Oracle::judges_any_stack())
+};
 
 /// What came out of a case; the same from the bare CPU and from the engine.
 struct Outcome {

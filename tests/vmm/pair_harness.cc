@@ -245,6 +245,13 @@ pid_t Pair::process(const std::string& host, const std::string& vm) const {
     return host::RuntimeFolder::process_of(runtime(host), vm);
 }
 
+void Pair::signal(const std::string& host, int number, const std::string& vm) const {
+    pid_t receiver = process(host, vm);
+    // 0 would be all that the test was started with.
+    ASSERT_GT(receiver, 0) << "VM " << vm << " doesn't run on host " << host;
+    ::kill(receiver, number);
+}
+
 void Pair::type(const std::string& host, const std::string& text) const {
     host::FileDescriptor socket = connect_unix(runtime(host) + "/toy/console");
     EXPECT_EQ(::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL),

@@ -78,6 +78,8 @@ class Pair {
     std::string state(const std::string& host, const std::string& vm = "toy") const;
     Json act(const std::string& host, const Json& request, const std::string& vm = "toy") const;
     pid_t process(const std::string& host, const std::string& vm = "toy") const;
+    /// Sends a signal to it; fails where there is none.
+    void signal(const std::string& host, int number, const std::string& vm = "toy") const;
     std::string console(const std::string& host, const std::string& vm = "toy") const {
         return read_console(runtime(host) + "/" + vm + "/console");
     }

@@ -30,14 +30,14 @@ TEST(Pair, TheSurvivorGoesOnAndIsProtectedAgain) {
     pair.start();
     sleep_ms(300);
     int before = pair.checked_lines("a");
-    ::kill(pair.process("a"), SIGKILL);
+    pair.signal("a", SIGKILL);
     expect_goes_on(pair, "b", before);
     pair.wait_for_state("b", "Protected");
     EXPECT_EQ(pair.status("b")["term"], 2);
     EXPECT_EQ(pair.vm().wait(), -1);
 
     int between = pair.checked_lines("b");
-    ::kill(pair.process("b"), SIGKILL);
+    pair.signal("b", SIGKILL);
     expect_goes_on(pair, "a", between);
     pair.wait_for_state("a", "Protected");
     pair.wait_for("hashes are compared", [&] { return pair.status("b").value("state_hashes", 0) > 0; });
@@ -54,7 +54,7 @@ TEST(Pair, ManyKillsInARow) {
     for (int round = 0; round < 6; ++round) {
         sleep_ms(20 + static_cast<unsigned>(round) * 37 % 100);
         int before = pair.checked_lines(live);
-        ::kill(pair.process(live), SIGKILL);
+        pair.signal(live, SIGKILL);
         std::swap(live, other);
         expect_goes_on(pair, live, before);
         pair.wait_for_state(live, "Protected");
@@ -69,7 +69,7 @@ TEST(Pair, TheBackupDiesAndThePrimaryGoesOnWithinASecond) {
     pair.start();
     int before = pair.checked_lines("a");
     pair.kill_daemon("b");
-    ::kill(pair.process("b"), SIGKILL);
+    pair.signal("b", SIGKILL);
     pair.wait_for(
         "a is alone", [&] { return pair.state("a") == "Solo"; }, 1000);
     expect_goes_on(pair, "a", before);
@@ -83,6 +83,7 @@ TEST(Pair, AStoppedPrimaryFindsThatItLost) {
     Pair pair;
     pair.start();
     pid_t old = pair.process("a");
+    ASSERT_GT(old, 0);
     int before = pair.checked_lines("a");
     ::kill(old, SIGSTOP);
     pair.wait_for("b is live", [&] { return pair.state("b") == "Solo"; });
@@ -125,7 +126,7 @@ TEST(Pair, WithoutTheArbiterNobodyGoesLive) {
     pair.start();
     std::filesystem::rename(pair.shared + "/arbiter", pair.shared + "/away");
     int before = pair.checked_lines("a");
-    ::kill(pair.process("a"), SIGKILL);
+    pair.signal("a", SIGKILL);
     pair.wait_for_state("b", "BackupClaiming");
     sleep_ms(1500);
     EXPECT_EQ(pair.state("b"), "BackupClaiming");
@@ -172,8 +173,8 @@ TEST(Pair, TwoVmsOneInEachDirection) {
     pair.wait_for_state("a", "Replaying", "toy2");
     // Host A fails: the one VM loses its primary, the other its backup.
     int before = pair.checked_lines("a"), before2 = pair.checked_lines("b", "toy2");
-    ::kill(pair.process("a"), SIGKILL);
-    ::kill(pair.process("a", "toy2"), SIGKILL);
+    pair.signal("a", SIGKILL);
+    pair.signal("a", SIGKILL, "toy2");
     expect_goes_on(pair, "b", before);
     pair.wait_for("the other VM prints on", [&] { return pair.checked_lines("b", "toy2") > before2 + 5; });
     pair.wait_for_state("b", "Protected");
@@ -244,9 +245,9 @@ TEST(Pair, AVmRunsOnce) {
     Pair pair;
     pair.start();
     EXPECT_EQ(pair.start_vm("a")->wait(), 1) << "on the same host";
-    ::kill(pair.process("a"), SIGSTOP);
+    pair.signal("a", SIGSTOP);
     EXPECT_EQ(pair.start_vm("a")->wait(), 1) << "though its process is stopped";
-    ::kill(pair.process("a"), SIGCONT);
+    pair.signal("a", SIGCONT);
 }
 
 TEST(Pair, ProtectionIsGivenUpAndTakenUpAgain) {
