@@ -5,7 +5,7 @@ import subprocess
 from labkit.console import ConsoleError
 
 from .figures import BESIDE, PROTECTION, SIDE_BY_SIDE
-from .ways import Lockstep, Native, Neighbour, Qemu
+from .ways import Lockstep, Native, Neighbour, Protected, Qemu
 from .workloads import Boot, Inside
 
 FAILURES = (ConsoleError, RuntimeError, subprocess.SubprocessError, OSError, ValueError, KeyError)
@@ -26,6 +26,7 @@ class Run:
             "native": lambda: Native(root),
             "qemu": lambda: Qemu(lab, image, arguments.memory),
             "lockstep": lambda: Lockstep(lab, image, arguments.memory),
+            "pair": lambda: Protected(lab, image, arguments.memory),
             "neighbour": lambda: Neighbour(lab, image, arguments.memory),
         }
 
@@ -43,56 +44,53 @@ class Run:
                 way.stop()
 
     def protection(self, beside_neighbour):
-        """The VM alone and as a pair in turn, all workloads but the boot; returns how often the two sides differed.
-        Between the two, if wanted, the VM alone once more, while a neighbour does the same work.
-        Each workload runs once beforehand: a new backup has nothing translated yet, and a guest that has just been
-        started nothing in its page cache."""
-        way = self.makers["lockstep"]()
+        """The VM alone and one that is a pair in turn, workload by workload, all but the boot; returns how often the two
+        sides of the pair differed. Between the two, if wanted, the VM alone once more, while a neighbour does the same
+        work. Each workload runs once beforehand: a new backup has nothing translated yet, and a guest that has just
+        been started nothing in its page cache."""
+        alone, pair, neighbour = (self.makers[name]() for name in ("lockstep", "pair", "neighbour"))
         workloads = [workload for workload in self.workloads if not isinstance(workload, Boot)]
         try:
             for number in range(self.rounds):
                 for workload in workloads:
-                    self._warm_up(way, workload)
-                    self._measure(PROTECTION, way, workload, number)
-                if beside_neighbour:
-                    self._beside_neighbour(way, [w for w in workloads if isinstance(w, Inside)], number)
-                for workload in workloads:
-                    self._warm_up(way, workload, protected=True)
-                    self._measure(PROTECTION, way, workload, number, protected=True)
-            return way.pair.divergences()
+                    self._warm_up(alone, workload)
+                    self._measure(PROTECTION, alone, workload, number)
+                    if beside_neighbour and isinstance(workload, Inside):
+                        self._beside_neighbour(alone, neighbour, workload, number)
+                    self._warm_up(pair, workload)
+                    self._measure(PROTECTION, pair, workload, number)
+            return pair.pair.divergences()
         finally:
-            way.stop()
+            for way in (alone, pair, neighbour):
+                way.stop()
 
-    def _beside_neighbour(self, way, workloads, number):
-        neighbour = self.makers["neighbour"]()
+    def _beside_neighbour(self, alone, neighbour, workload, number):
         try:
-            for workload in workloads:
-                self._make_ready(way, protected=False)
-                with neighbour.working(workload.command(self.scale), self.timeout):
-                    self._warm_up(way, workload)
-                    self._measure(PROTECTION, way, workload, number, name=BESIDE)
+            with neighbour.working(workload.command(self.scale), self.timeout):
+                self._warm_up(alone, workload)
+                self._measure(PROTECTION, alone, workload, number, name=BESIDE)
         except FAILURES as error:
             self.say(f"the neighbour failed: {' '.join(str(error).split())}")
-        finally:
             neighbour.stop()
 
-    def _warm_up(self, way, workload, protected=False):
+    def _warm_up(self, way, workload):
         try:
-            self._make_ready(way, protected)
+            if not way.running:
+                way.start()
             workload.run(way, self.root, self.scale, self.timeout)
         except FAILURES as error:
             self.say(f"{workload.name}: the warm-up failed: {' '.join(str(error).split())}")
             way.stop()
 
-    def _measure(self, phase, way, workload, number, protected=False, name=None):
+    def _measure(self, phase, way, workload, number, name=None):
         """One workload one way. A way that fails is started anew for the next workload."""
-        name = name or ("pair" if protected else way.name)
+        name = name or way.name
         try:
-            if not isinstance(workload, Boot):
-                self._make_ready(way, protected)
+            if not isinstance(workload, Boot) and not way.running:
+                way.start()
             measured = workload.run(way, self.root, self.scale, self.timeout)
-            if protected:
-                way.check_protected()
+            if isinstance(way, Protected):
+                way.check()
         except FAILURES as error:
             error = " ".join(str(error).split())
             self.figures.fail(phase, name, workload.name, error)
@@ -102,12 +100,3 @@ class Run:
         self.figures.add(phase, name, workload.name, measured)
         speed = measured.count / measured.seconds
         self.say(f"round {number + 1}  {workload.name:<15} {name:<9} {measured.seconds:8.3f} s {speed:12.1f}/s")
-
-    @staticmethod
-    def _make_ready(way, protected):
-        if not way.running:
-            way.start()
-        if protected and not way.protected:
-            way.protect()
-        elif not protected and getattr(way, "protected", False):
-            way.unprotect()

@@ -28,6 +28,7 @@ QEMU_ADDRESS = "10.77.0.11"
 HOST_A_ADDRESS = "10.77.0.2"
 NATIVE_CPU = "1"
 NEIGHBOUR = Vm("neighbour", "10.77.0.12", "tap1", "52:54:00:12:34:58", "neighbour.raw")
+PROTECTED = Vm("protected", "10.77.0.13", "tap2", "52:54:00:12:34:59", "protected.raw")
 
 
 def benchmark_image():
@@ -212,7 +213,7 @@ class BenchmarkPair(Pair):
 
 
 class Lockstep:
-    """The guest under Lockstep; `protect` makes a pair of it."""
+    """The guest under Lockstep, on one host."""
 
     name = "lockstep"
     host = "a"
@@ -221,7 +222,6 @@ class Lockstep:
         self.pair = BenchmarkPair(lab, image, memory_mib, vm)
         self.lab = lab
         self.address = vm.address
-        self.protected = False
         self.carrier = None  # of the console
 
     @property
@@ -237,28 +237,6 @@ class Lockstep:
         self.pair.lockstep(self.host, "unprotect", self.pair.vm.name)  # a backup comes when it is asked for
         self.console, self.carrier = self.pair.console(self.host)
         return boot(self.console, start)
-
-    def protect(self):
-        backup_host = other(self.host)
-        self._start_daemon(backup_host)
-        self.pair.protect(self.host, backup_host)
-        self.pair.wait_protected(self.host, PROTECT_TIMEOUT)
-        time.sleep(BACKUP_PAUSE)
-        self.protected = True
-
-    def unprotect(self):
-        self.pair.lockstep(self.host, "unprotect", self.pair.vm.name)
-        self.protected = False
-        end = time.monotonic() + PROTECT_TIMEOUT
-        while self.pair.status(other(self.host)) or self.pair.status(self.host)["role"] != "solo":
-            if time.monotonic() > end:
-                raise RuntimeError("the backup has not gone")
-            time.sleep(0.1)
-
-    def check_protected(self):
-        state = self.pair.status(self.host)
-        if not state or not state["protected"]:
-            raise RuntimeError(f"the pair fell apart: {state and state['why']}")
 
     def _start_daemon(self, host):
         if not (pathlib.Path(self.lab.folder) / f"daemon-{host}.pid").exists():
@@ -278,8 +256,30 @@ class Lockstep:
             end(self.carrier)
             self.carrier = None
             self.pair.end_processes()
-            self.protected = False
             time.sleep(1)
+
+
+class Protected(Lockstep):
+    """Another VM, which has a backup on the other host all the time."""
+
+    name = "pair"
+
+    def __init__(self, lab, image, memory_mib):
+        super().__init__(lab, image, memory_mib, PROTECTED)
+
+    def start(self):
+        seconds = super().start()
+        backup_host = other(self.host)
+        self._start_daemon(backup_host)
+        self.pair.protect(self.host, backup_host)
+        self.pair.wait_protected(self.host, PROTECT_TIMEOUT)
+        time.sleep(BACKUP_PAUSE)
+        return seconds
+
+    def check(self):
+        state = self.pair.status(self.host)
+        if not state or not state["protected"]:
+            raise RuntimeError(f"the pair fell apart: {state and state['why']}")
 
 
 class Neighbour(Lockstep):
