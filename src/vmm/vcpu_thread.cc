@@ -34,10 +34,6 @@ constexpr uint64_t kPlentyBytes = 2ull << 30;      ///< what the host keeps free
 constexpr uint64_t kGlanceNs = 50'000;
 constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
 
-/// Of outputs that wait for a backup, so much may gather where the guest is busy: each hand-over costs two
-/// hosts several wake-ups, whatever it holds.
-constexpr uint64_t kGroupNs = 500'000;
-
 /// Entries that no output waits for may gather for so long, also where the guest sleeps.
 constexpr uint64_t kEntriesNs = 2'000'000;
 
@@ -250,10 +246,8 @@ uint64_t VcpuThread::entries_due_ns() {
     return entries_waiting_ ? handed_over_ns_ + kEntriesNs : ~uint64_t{0};
 }
 
-/// Whether there is traffic for a backup, and the last hand-over was not long ago.
-bool VcpuThread::gathers(uint64_t now_ns) const {
-    return outputs_grouped_ && watchful_ && now_ns - handed_over_ns_ < kGroupNs;
-}
+/// Whether there is traffic, and the last hand-over was not long ago.
+bool VcpuThread::gathers(uint64_t now_ns) const { return watchful_ && now_ns - handed_over_ns_ < group_ns_; }
 
 Batch VcpuThread::take() {
     std::lock_guard lock(produced_mutex_);
@@ -386,9 +380,9 @@ void VcpuThread::live_step() {
         wait_until(entries_due_ns());
         return;
     }
-    uint64_t before = host::monotonic_ns();
+    uint64_t before = host::monotonic_ns(), group_ns = group_ns_;
     LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
-                                        watchful_ && outputs_grouped_ ? kGroupNs : LiveDriver::kNoLimit);
+                                        watchful_ && group_ns ? group_ns : LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();
     hand_over_entries(after, step.next != LiveDriver::Next::kAgain || permille_ < kFullSpeed);
     switch (step.next) {

@@ -16,7 +16,7 @@
 //
 // A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
 //   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
-//     but outputs that wait for a backup may gather for kGroupNs while the guest is busy (group_outputs());
+//     but outputs may gather for a while where the guest is busy with traffic (group_outputs());
 //   - for entries of the log that somebody wants (want_entries()): when the guest halts or was stopped, or
 //     kEntriesNs after the last hand-over;
 //   - after kProgressNs, for the icount alone, if entries are wanted;
@@ -112,8 +112,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     /// Bytes of inputs that were not delivered yet.
     uint64_t waiting_input() const { return waiting_input_; }
     void want_entries(EntriesWanted wanted) { entries_wanted_ = wanted; }
-    /// Whether the outputs of a live guest wait for a backup: under load they gather for a while then.
-    void group_outputs(bool grouped) { outputs_grouped_ = grouped; }
+    /// How long outputs of a live guest that is busy with traffic may gather: each hand-over costs wake-ups,
+    /// whatever it holds. They go at once when the guest halts; 0: always.
+    void group_outputs(uint64_t ns) { group_ns_ = ns; }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }
     /// Time between two checkpoints of a live guest; 0: none.
@@ -189,7 +190,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
-    std::atomic<bool> outputs_grouped_ = false;
+    std::atomic<uint64_t> group_ns_ = 0;
     std::atomic<int> processor_ = -1;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 

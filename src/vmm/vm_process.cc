@@ -16,6 +16,9 @@ namespace {
 /// they come again.
 constexpr uint64_t kManyInputs = 1 << 20;
 constexpr uint64_t kFewInputs = 256 << 10;
+/// How long the outputs of a busy guest may gather. One hand-over wakes up a thread here, and with a backup
+/// several threads of two hosts.
+constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
 /// A backup that goes live sends its last packets (again): the primary may have died before they left, and
 /// the guest would only send them again after a time-out. Doubled packets do no harm.
 constexpr size_t kRecentPackets = 16;
@@ -58,7 +61,7 @@ void VmProcess::set_wanted() {
     if (recording_ || replica_->wants_log()) wanted = EntriesWanted::kSoon;
     if (backends_->inputs_paused()) wanted = EntriesWanted::kAtHalt;
     vcpu_->want_entries(wanted);
-    vcpu_->group_outputs(replica_->wants_log());
+    vcpu_->group_outputs(replica_->wants_log() ? kGroupForBackupNs : kGroupNs);
 }
 
 /// What was appended goes in time, though nothing more may come from the vCPU thread.
