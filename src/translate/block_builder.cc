@@ -56,7 +56,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
     for (size_t i = 0; i < cold_.size(); ++i) emit_cold_part(cold_[i]);
     end_part();
     block_->relocatable = relocatable_;
-    block_->record_count = cache_.next_record() - block_->first_record;
+    block_->record_count = cache_.next_record(Shelf::kTranslated) - block_->first_record;
     block_->relocation_count = cache_.next_relocation() - block_->first_relocation;
     if (!source.transient) cache_.use(*block_);
     return *block_;
@@ -65,7 +65,7 @@ Block& BlockBuilder::build(const BlockSource& source) {
 void BlockBuilder::start(const BlockSource& source) {
     source_ = source;
     if (source.transient) cache_.start_transient();
-    block_ = &cache_.new_block(source.transient);
+    block_ = &cache_.new_block(shelf());
     block_->pc = source.pc;
     block_->physical = source.physical;
     block_->second_page = source.second_page;
@@ -73,7 +73,7 @@ void BlockBuilder::start(const BlockSource& source) {
     block_->fpu_enabled = source.fpu_enabled;
     block_->plain = source.plain;
     block_->window = source.window;
-    block_->first_record = cache_.next_record();
+    block_->first_record = cache_.next_record(Shelf::kTranslated);
     block_->first_relocation = cache_.next_relocation();
     cold_.clear();
     side_exits_.clear();
@@ -124,7 +124,7 @@ void BlockBuilder::emit_end() {
 }
 
 void BlockBuilder::start_part(Part part) {
-    HostCode room = cache_.room(part, source_.transient);
+    HostCode room = cache_.room(shelf(), part);
     asm_ = Assembler(room.start, room.end);
     part_ = part;
     block_->part(part).start = room.start;
@@ -267,14 +267,15 @@ void BlockBuilder::emit_check_in_window(const Block& block) {
 bool BlockBuilder::add_checked_entry(Block& block) {
     constexpr size_t kBytes = 64;
     if (block.checked_entry) return true;
-    HostCode room = cache_.room(Part::kCold, false);
+    Shelf shelf = block.copied ? Shelf::kCopied : Shelf::kTranslated;
+    HostCode room = cache_.room(shelf, Part::kCold);
     if (room.size() < kBytes) return false;
     asm_ = Assembler(room.start, room.end);
     relocatable_ = false;
     block.checked_entry = asm_.here();
     emit_check(block);
     asm_.jmp_to(block.slot_entry);
-    cache_.use_cold_until(asm_.here());
+    cache_.use_cold_until(shelf, asm_.here());
     return true;
 }
 
@@ -461,7 +462,7 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
 
 uint32_t BlockBuilder::add_record(ExitRecord record) {
     record.block = block_;
-    return cache_.add_record(record, source_.transient);
+    return cache_.add_record(record, shelf());
 }
 
 void BlockBuilder::leave(ExitKind kind, uint64_t pc, uint16_t unexecuted) {

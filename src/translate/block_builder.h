@@ -184,6 +184,7 @@ class BlockBuilder {
     void note_operation();
     uint16_t credit() const { return static_cast<uint16_t>(block_->count - index_); }
     uint32_t add_record(ExitRecord record);
+    Shelf shelf() const { return source_.transient ? Shelf::kTransient : Shelf::kTranslated; }
     void leave(ExitKind kind, uint64_t pc, uint16_t unexecuted);
 
     // build_memory.cc

@@ -50,7 +50,7 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
         case RelocationKind::kDirectTarget: {
             uint32_t slot;
             std::memcpy(&slot, place, sizeof slot);
-            slot = targets.slot_of(targets.address_of(slot) + distances.guest);
+            slot = targets.slot_of(targets.address_of(slot) + distances.guest, Shelf::kCopied);
             std::memcpy(place, &slot, sizeof slot);
             break;
         }
@@ -60,12 +60,14 @@ void relocate(uint8_t* place, const Relocation& relocation, const Distances& dis
 }  // namespace
 
 Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, uint64_t pc) {
-    Distances distances{.guest = pc - from.pc, .host = {}, .record = cache.next_record() - from.first_record};
-    Block& block = cache.new_block(false);
+    uint32_t first_record = cache.next_record(Shelf::kCopied);
+    Distances distances{.guest = pc - from.pc, .host = {}, .record = first_record - from.first_record};
+    Block& block = cache.new_block(Shelf::kCopied);
     block = from;
+    block.copied = true;
     for (size_t part = 0; part < kParts; ++part) {
         const HostCode& code = from.code[part];
-        uint8_t* start = cache.room(static_cast<Part>(part), false).start;
+        uint8_t* start = cache.room(Shelf::kCopied, static_cast<Part>(part)).start;
         std::memcpy(start, code.start, code.size());
         block.code[part] = {start, start + code.size()};
         distances.host[part] = start - code.start;
@@ -81,7 +83,7 @@ Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, u
     block.next_in_bucket = block.next_variant = nullptr;
     block.next_in_page = {};
     block.first_incoming = kNoRecord;
-    block.first_record = cache.next_record();
+    block.first_record = first_record;
     for (uint32_t i = 0; i < from.record_count; ++i) {
         ExitRecord record = cache.record(from.first_record + i);
         record.pc += distances.guest;
@@ -91,7 +93,7 @@ Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, u
         if (record.stub) record.stub = moved(record.stub);
         if (record.kind == ExitKind::kLink)
             Assembler::bind(record.host, record.stub);  // the original may be chained
-        cache.add_record(record, false);
+        cache.add_record(record, Shelf::kCopied);
     }
     for (const Relocation& relocation : cache.relocations(from))
         relocate(block.part(relocation.part).start + relocation.offset, relocation, distances, targets);

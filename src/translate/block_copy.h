@@ -13,7 +13,8 @@
 
 namespace lockstep::translate {
 
-/// Makes a block for guest address `pc` out of `from`. The cache must have room.
+/// Makes a block for guest address `pc` out of `from`, which was translated. The copies' shelf must have
+/// room.
 Block& copy_block(CodeCache& cache, DirectTargets& targets, const Block& from, uint64_t pc);
 
 }  // namespace lockstep::translate

@@ -1,6 +1,7 @@
 #include "translate/block_table.h"
 
 #include <bit>
+#include <optional>
 #include <utility>
 
 #include "translate/assembler.h"
@@ -15,6 +16,13 @@ constexpr uint64_t kBytesOfABucket = 512;
 bool is_variant(const Block& block, const BlockKey& key) {
     return block.physical.value() == key.physical && block.user == key.user &&
            block.fpu_enabled == key.fpu_enabled && block.plain == key.plain && block.window == key.window;
+}
+
+/// The page that holds the end of the block's one instruction, where that isn't the block's own page.
+std::optional<uint64_t> other_page(const Block& block) {
+    uint64_t second = block.second_page / kPageSize;
+    if (!block.second_page || second == block.physical.value() / kPageSize) return std::nullopt;
+    return second;
 }
 
 /// The link of a page's list in a block: an instruction that crosses pages is in two lists.
@@ -52,28 +60,33 @@ const Block* BlockTable::find_variant(const BlockKey& key) {
 }
 
 void BlockTable::insert(Block& block) {
-    Block*& first = buckets_[bucket_of(block.physical.value(), block.pc)];
-    block.next_in_bucket = std::exchange(first, &block);
-    if (block.relocatable)
+    uint64_t page = block.physical.value() / kPageSize;
+    if (!page_blocks_[page]) note_code_page(page);
+    if (std::optional<uint64_t> other = other_page(block); other && !page_blocks_[*other])
+        note_code_page(*other);
+    if (block.relocatable && !block.copied)
         block.next_variant = std::exchange(variants_[variant_bucket_of(block.physical.value())], &block);
-    add_to_page(block.physical.value() / kPageSize, block);
-    uint64_t second = block.second_page / kPageSize;
-    if (block.second_page && second != block.physical.value() / kPageSize) add_to_page(second, block);
+    enter(block);
+}
+
+void BlockTable::enter(Block& block) {
+    block.next_in_bucket = std::exchange(buckets_[bucket_of(block.physical.value(), block.pc)], &block);
+    uint64_t page = block.physical.value() / kPageSize;
+    next_in_page(block, page) = std::exchange(page_blocks_[page], &block);
+    if (std::optional<uint64_t> other = other_page(block))
+        next_in_page(block, *other) = std::exchange(page_blocks_[*other], &block);
+}
+
+void BlockTable::note_code_page(uint64_t page) {
+    code_pages_.push_back(page);
+    memory_.set_code(GuestPhys(page * kPageSize), true);
+    new_code_page_(GuestPhys(page * kPageSize));
 }
 
 void BlockTable::remove_from_bucket(Block& block) {
     Block** link = &buckets_[bucket_of(block.physical.value(), block.pc)];
     while (*link != &block) link = &(*link)->next_in_bucket;
     *link = block.next_in_bucket;
-}
-
-void BlockTable::add_to_page(uint64_t page, Block& block) {
-    if (!page_blocks_[page]) {
-        code_pages_.push_back(page);
-        memory_.set_code(GuestPhys(page * kPageSize), true);
-        new_code_page_(GuestPhys(page * kPageSize));
-    }
-    next_in_page(block, page) = std::exchange(page_blocks_[page], &block);
 }
 
 void BlockTable::invalidate_page(GuestPhys address) {
@@ -93,16 +106,45 @@ void BlockTable::discard(Block& block) {
     forget_(block);
 }
 
+// A page that has copies has what they were made of, too, so no page is without blocks afterwards that had
+// some before.
+void BlockTable::forget_copies() {
+    for (uint64_t page : code_pages_) page_blocks_[page] = nullptr;
+    for (Block& copy : cache_.blocks(Shelf::kCopied)) {
+        unchain(copy);
+        buckets_[bucket_of(copy.physical.value(), copy.pc)] = nullptr;
+    }
+    for (const Block& block : cache_.blocks(Shelf::kTranslated))
+        buckets_[bucket_of(block.physical.value(), block.pc)] = nullptr;
+    for (Block& block : cache_.blocks(Shelf::kTranslated)) {
+        if (!block.alive) continue;
+        forget_chains_of_copies(block);
+        enter(block);
+    }
+}
+
+void BlockTable::forget_chains_of_copies(Block& block) {
+    for (uint32_t* link = &block.first_incoming; *link != kNoRecord;) {
+        uint32_t& next = cache_.record(*link).next_incoming;
+        if (CodeCache::is_of_copy(*link)) {
+            *link = next;
+        } else {
+            link = &next;
+        }
+    }
+}
+
 void BlockTable::clear() {
     for (uint64_t page : code_pages_) {
         page_blocks_[page] = nullptr;
         memory_.set_code(GuestPhys(page * kPageSize), false);
     }
     code_pages_.clear();
-    for (const Block& block : cache_.blocks()) {  // few of them cost little
-        buckets_[bucket_of(block.physical.value(), block.pc)] = nullptr;
-        variants_[variant_bucket_of(block.physical.value())] = nullptr;
-    }
+    for (Shelf shelf : kLastingShelves)
+        for (const Block& block : cache_.blocks(shelf)) {  // few of them cost little
+            buckets_[bucket_of(block.physical.value(), block.pc)] = nullptr;
+            variants_[variant_bucket_of(block.physical.value())] = nullptr;
+        }
 }
 
 void BlockTable::chain(uint32_t record, Block& block) {

@@ -2,8 +2,8 @@
 //
 // The block key is the guest-physical address, the guest virtual address (blocks hold it as constants) and
 // the mode bits that change the translation. Blocks that differ in the virtual address alone are VARIANTS: a
-// library that processes map at random places. Where a block isn't found its variant may be, to be copied
-// (block_copy.h).
+// library that processes map at random places. The first of them was translated; where a block isn't found,
+// it may be, to be copied (block_copy.h).
 //
 // A page with blocks carries the `code` mark of guest memory, and neither a shadow map nor the window lets
 // code write to it; a write to it throws its blocks away (self-modifying code).
@@ -45,7 +45,9 @@ class BlockTable {
     void insert(Block& block);
     /// Throws away what was made from a page.
     void invalidate_page(GuestPhys page);
-    /// Throws all away; the code cache is flushed by the caller.
+    /// Throws all copies away; the caller clears their shelf.
+    void forget_copies();
+    /// Throws all away; the caller clears the code cache.
     void clear();
     /// Takes a piece of the table's memory from the host; false: it has all of it.
     bool take_memory_ahead() {
@@ -62,7 +64,9 @@ class BlockTable {
     }
     size_t variant_bucket_of(uint64_t physical) const { return bucket_of(physical, 0); }
     void remove_from_bucket(Block& block);
-    void add_to_page(uint64_t page, Block& block);
+    void enter(Block& block);
+    void note_code_page(uint64_t page);
+    void forget_chains_of_copies(Block& block);
     void discard(Block& block);
 
     CodeCache& cache_;
@@ -71,7 +75,7 @@ class BlockTable {
     Forget forget_;
     unsigned bucket_bits_;
     memory::LargeArray<Block*> buckets_;      // by physical and virtual address
-    memory::LargeArray<Block*> variants_;     // relocatable blocks by physical address; some of them dead
+    memory::LargeArray<Block*> variants_;     // what copies are made of, by physical address; some dead
     memory::LargeArray<Block*> page_blocks_;  // by guest-physical page: its blocks, some of them dead
     std::vector<uint64_t> code_pages_;        // those that have blocks; some more than once
 };

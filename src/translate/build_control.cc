@@ -111,7 +111,7 @@ void BlockBuilder::jump_direct(Fixup from, uint64_t target) {
 
 void BlockBuilder::jump_by_slot(uint64_t target) {
     bring_flags_for_tables();
-    asm_.mov_imm(kHostR13, targets_.slot_of(target));
+    asm_.mov_imm(kHostR13, targets_.slot_of(target, shelf()));
     relocate(RelocationKind::kDirectTarget, 4);
     load_state(kHostR12, cache_.state().user_targets);
     asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});

@@ -1,11 +1,15 @@
 // The code cache: host memory that holds blocks, and the tables that translated code's exits refer to.
 //
-//     [ EngineState | trampolines | scratch for transient blocks | hot parts ... | cold parts ... ]
+//     [ EngineState | trampolines | scratch for transient blocks | translated | copied ]
+//                                                                 [ hot parts ... | cold parts ... ] each
 //
 // A block has two parts: what runs nearly always, and the stubs of its rare cases. They lie apart, so that a
-// line of the host's instruction cache holds no code that isn't executed. Blocks are only ever added; when
-// the room ends, all of them go at once (flush). EngineState lies in the same mapping so that code reaches it
-// by RIP-relative addresses.
+// line of the host's instruction cache holds no code that isn't executed. EngineState lies in the same
+// mapping so that code reaches it by RIP-relative addresses.
+//
+// Blocks are only ever added, each to a SHELF; when a shelf is full, all that is on it goes at once. Copies
+// for other addresses (block_copy.h) are many, cheap to make anew, and of no use once their process has
+// ended, so they have a shelf of their own: when it is cleared, what was translated stays.
 #pragma once
 
 #include <array>
@@ -66,6 +70,14 @@ enum class RelocationKind : uint8_t {
     kRecord,          ///< 32 bits: the index of an exit record
 };
 
+/// Where a block's code, its exit records and the block itself are kept.
+enum class Shelf : uint8_t {
+    kTranslated,
+    kCopied,
+    kTransient,  ///< until the next one
+};
+inline constexpr std::array kLastingShelves{Shelf::kTranslated, Shelf::kCopied};
+
 /// The two parts of a block's host code.
 enum class Part : uint8_t { kHot, kCold };
 inline constexpr size_t kParts = 2;
@@ -106,6 +118,7 @@ struct alignas(64) Block {
     bool window = false;          ///< its accesses go through the window (host_window.h)
     bool alive = true;
     bool relocatable = false;     ///< copy_block() may be used
+    bool copied = false;          ///< on that shelf; its marks and relocations are the original's
     bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
     ExitKind first_exit{};        ///< with interpret_only: which of the interpreter's kinds
     uint8_t* entry = nullptr;     ///< for flags in place; in the hot part
@@ -183,34 +196,28 @@ class CodeCache {
     bool in_blocks(const void* host) const { return host >= base_ + kScratchOffset && host < base_ + size_; }
 
     /// Where the next block's part goes: from the first free byte to the end of what there is for such parts.
-    HostCode room(Part part, bool transient) const;
-    /// What blocks occupy: from the first byte that there is for such parts to the first free one.
-    HostCode used(Part part) const;
-    CodeUse use_of(Part part) const {
-        return {used(part).size(), used(part).size() + room(part, false).size()};
-    }
-    /// The next block begins behind these two.
-    void use(const Block& block) {
-        for (size_t part = 0; part < kParts; ++part) free_[part] = block.code[part].end;
-    }
-    /// The next cold part begins here.
-    void use_cold_until(uint8_t* end) { free_[static_cast<size_t>(Part::kCold)] = end; }
+    HostCode room(Shelf shelf, Part part) const;
+    /// What blocks of a lasting shelf occupy: from the first byte that there is for such parts to the first
+    /// free one.
+    HostCode used(Shelf shelf, Part part) const;
+    CodeUse use_of(Part part) const;
+    /// The next block of its shelf begins behind these two.
+    void use(const Block& block);
+    /// The next cold part of a lasting shelf begins here.
+    void use_cold_until(Shelf shelf, uint8_t* end);
     /// Whether another block of the largest size fits.
-    bool has_room() const {
-        return room(Part::kHot, false).size() >= kLargestPart &&
-               room(Part::kCold, false).size() >= kLargestPart && blocks_.has_room(1) &&
-               records_.has_room(kMostOfABlock) && marks_.has_room(kMostOfABlock) &&
-               relocations_.has_room(kMostOfABlock);
-    }
+    bool has_room(Shelf shelf) const;
 
-    Block& new_block(bool transient);
+    Block& new_block(Shelf shelf);
     /// Index for an exit stub; transient ones are forgotten by start_transient().
-    uint32_t add_record(const ExitRecord& record, bool transient);
+    uint32_t add_record(const ExitRecord& record, Shelf shelf);
     ExitRecord& record(uint32_t index) {
-        return index & kTransientBit ? transient_records_[index & ~kTransientBit] : records_[index];
+        if (index & kTransientBit) return transient_records_[index & ~kTransientBit];
+        return index & kCopiedBit ? copied_.records[index & ~kCopiedBit] : translated_.records[index];
     }
-    /// The index that add_record() gives next.
-    uint32_t next_record() const { return static_cast<uint32_t>(records_.size()); }
+    static bool is_of_copy(uint32_t record) { return record & kCopiedBit; }
+    /// The index that add_record() gives next on a lasting shelf.
+    uint32_t next_record(Shelf shelf) const;
     /// Relocations are added while their block is built, in one run.
     uint32_t next_relocation() const { return static_cast<uint32_t>(relocations_.size()); }
     void add_relocation(const Relocation& relocation) { relocations_.add(relocation); }
@@ -226,15 +233,27 @@ class CodeCache {
 
     /// The live or dead block whose hot part holds `host`, or null.
     Block* block_at(const uint8_t* host);
-    memory::LargeList<Block>& blocks() { return blocks_; }
+    memory::LargeList<Block>& blocks(Shelf shelf) { return stock(shelf).blocks; }
     /// Takes a piece of the memory of the next blocks from the host; false: there is enough for a while.
     bool take_memory_ahead();
-    void flush();
+    /// Throws away what is on a lasting shelf. Copies refer to what was translated and must go with it.
+    void clear(Shelf shelf);
 
     static constexpr uint64_t kLargestPart = 64 << 10;
 
   private:
-    static constexpr uint32_t kTransientBit = 1u << 31;
+    /// A lasting shelf.
+    struct Stock {
+        explicit Stock(uint64_t bytes) : blocks(bytes / kBytesOfABlock), records(bytes / kBytesOfARecord) {}
+        std::array<HostCode, kParts> whole;        ///< by Part: what there is for such parts
+        std::array<uint8_t*, kParts> free_from{};  ///< the same: the first free byte
+        memory::LargeList<Block> blocks;
+        memory::LargeList<ExitRecord> records;
+    };
+    Stock& stock(Shelf shelf) { return shelf == Shelf::kCopied ? copied_ : translated_; }
+    const Stock& stock(Shelf shelf) const { return shelf == Shelf::kCopied ? copied_ : translated_; }
+
+    static constexpr uint32_t kTransientBit = 1u << 31, kCopiedBit = 1u << 30;  // of a record's index
     static constexpr uint64_t kTrampolineOffset = 4096;
     static constexpr uint64_t kScratchOffset = 8192;
     static constexpr uint64_t kBlocksOffset = kScratchOffset + kParts * kLargestPart;
@@ -243,16 +262,14 @@ class CodeCache {
     static constexpr uint64_t kBytesOfABlock = 128, kBytesOfARecord = 24, kBytesOfAMark = 8,
                               kBytesOfARelocation = 8;
 
-    /// Where hot parts end and cold parts begin.
-    uint8_t* border() const;
+    void lay_out(Stock& stock, uint8_t* start, uint8_t* end);
 
     void* mapping_;
     uint8_t* base_;
     uint64_t size_;
-    std::array<uint8_t*, kParts> free_{};  ///< by Part
     memory::Ahead ahead_;
-    memory::LargeList<Block> blocks_;
-    memory::LargeList<ExitRecord> records_;
+    Stock translated_;
+    Stock copied_;
     memory::LargeList<InstructionMark> marks_;
     memory::LargeList<Relocation> relocations_;
     Block transient_block_;

@@ -9,7 +9,7 @@ namespace lockstep::translate {
 /// The code that stays where it is as long as the cache exists.
 void visit_fixed_code(CodeCache& cache, const CodeVisitor& visit);
 
-/// Every block that was made since the last flush, dead ones too: they ran, and their place isn't used again.
-void visit_blocks(CodeCache& cache, const CodeVisitor& visit);
+/// Every block on a lasting shelf, dead ones too: they ran, and their place isn't used again.
+void visit_blocks(CodeCache& cache, Shelf shelf, const CodeVisitor& visit);
 
 }  // namespace lockstep::translate

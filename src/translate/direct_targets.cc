@@ -11,6 +11,7 @@ DirectTargets::DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t
       window_miss_(window_miss),
       tables_(capacity * kWays),
       addresses_(capacity),
+      translated_(capacity),
       buckets_(std::bit_ceil(capacity * 2)),
       lists_(kLists),
       journal_entries_(capacity * kWays) {
@@ -31,15 +32,32 @@ size_t DirectTargets::bucket_of(uint64_t pc) const {
     return bucket;
 }
 
-uint32_t DirectTargets::slot_of(uint64_t pc) {
-    uint32_t& known = buckets_[bucket_of(pc)];
-    if (known) return known - 1;
-    auto slot = static_cast<uint32_t>(addresses_.size());
-    addresses_.add(pc);
-    known = slot + 1;
-    lists_[list_of(pc)].push_back(slot);
-    for (unsigned ways = 0; ways < kWays; ++ways) table_of(ways)[slot] = miss_of(ways);
+uint32_t DirectTargets::slot_of(uint64_t pc, Shelf user) {
+    uint32_t known = buckets_[bucket_of(pc)];
+    uint32_t slot = known ? known - 1 : new_slot(pc);
+    translated_[slot] |= user != Shelf::kCopied;
     return slot;
+}
+
+uint32_t DirectTargets::new_slot(uint64_t pc) {
+    auto slot = static_cast<uint32_t>(addresses_.size());
+    if (free_.empty()) {
+        addresses_.add(pc);
+    } else {
+        slot = free_.back();
+        free_.pop_back();
+        addresses_[slot] = pc;
+    }
+    translated_[slot] = false;
+    for (unsigned ways = 0; ways < kWays; ++ways) table_of(ways)[slot] = miss_of(ways);
+    enter_slot(slot);
+    return slot;
+}
+
+void DirectTargets::enter_slot(uint32_t slot) {
+    uint64_t pc = addresses_[slot];
+    buckets_[bucket_of(pc)] = slot + 1;
+    lists_[list_of(pc)].push_back(slot);
 }
 
 void DirectTargets::fill(unsigned ways, const Block& block) {
@@ -78,14 +96,32 @@ bool DirectTargets::take_memory_ahead() {
            journal_entries_.take_ahead(journal_entries_.size()) || addresses_.take_ahead();
 }
 
-void DirectTargets::clear() {
+void DirectTargets::forget_copies() {
     for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
+    clear_index();
+    free_.clear();
+    for (uint32_t slot = 0; slot < addresses_.size(); ++slot) {
+        if (translated_[slot]) {
+            enter_slot(slot);
+        } else {
+            free_.push_back(slot);
+        }
+    }
+}
+
+void DirectTargets::clear_index() {
     for (uint64_t pc : addresses_) {  // few of them cost little
         for (size_t bucket = home_of(pc); buckets_[bucket]; bucket = next(bucket)) buckets_[bucket] = 0;
         lists_[list_of(pc)].clear();
         lists_[list_of(pc + kPageSize)].clear();
     }
+}
+
+void DirectTargets::clear() {
+    for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
+    clear_index();
     addresses_.clear();
+    free_.clear();
 }
 
 }  // namespace lockstep::translate

@@ -5,11 +5,11 @@
 // branch jumps through `table of the present space [slot]`. Since a slot stands for one address alone, the
 // block there needn't verify anything (the jump cache's must).
 //
-// LIFE CYCLE. A slot is made when a branch to its address is translated and lives until the code cache is
-// flushed. It leads to the miss trampoline (with its number in r13) until that finds the block in the jump
-// index (jump_index.h), or the dispatcher has been there, in this space. It leads there again when the block
-// dies, or the TLB of this space no longer holds the block's page as fetched. A journal of what was filled
-// makes a flush of the TLB cost what was used.
+// LIFE CYCLE. A slot is made when a branch to its address is translated, or copied, and lives until that
+// shelf of the code cache is cleared. It leads to the miss trampoline (with its number in r13) until that
+// finds the block in the jump index (jump_index.h), or the dispatcher has been there, in this space. It leads
+// there again when the block dies, or the TLB of this space no longer holds the block's page as fetched. A
+// journal of what was filled makes a flush of the TLB cost what was used.
 #pragma once
 
 #include <array>
@@ -35,9 +35,9 @@ class DirectTargets {
     /// `miss` is where empty slots lead, `window_miss` those of kWindowWays.
     DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t* window_miss);
 
-    bool has_room(size_t count) const { return addresses_.has_room(count); }
-    /// The slot of a guest address; made where there is none.
-    uint32_t slot_of(uint64_t pc);
+    bool has_room(size_t count) const { return free_.size() >= count || addresses_.has_room(count); }
+    /// The slot of a guest address, for code on a shelf; made where there is none.
+    uint32_t slot_of(uint64_t pc, Shelf user);
     uint64_t address_of(uint32_t slot) const { return addresses_[slot]; }
     /// What translated code of a space, or in the window, uses; see kWays.
     uint64_t table(unsigned ways) { return reinterpret_cast<uint64_t>(table_of(ways)); }
@@ -55,6 +55,8 @@ class DirectTargets {
     void drop_block(const Block& block);
     /// Takes a piece of the tables' memory from the host; false: it has all of it.
     bool take_memory_ahead();
+    /// Forgets the slots that copies alone refer to, and what all others lead to.
+    void forget_copies();
     /// Forgets all slots: no code refers to them any more.
     void clear();
 
@@ -66,6 +68,9 @@ class DirectTargets {
     size_t home_of(uint64_t pc) const;
     size_t next(size_t bucket) const { return (bucket + 1) % buckets_.size(); }
     size_t bucket_of(uint64_t pc) const;
+    uint32_t new_slot(uint64_t pc);
+    void enter_slot(uint32_t slot);
+    void clear_index();
     uint32_t* journal_start(unsigned ways) { return journal_entries_.data() + ways * capacity_; }
 
     size_t capacity_;
@@ -75,6 +80,8 @@ class DirectTargets {
     const uint8_t* window_miss_;
     memory::LargeArray<const uint8_t*> tables_;  // capacity_ for each of kWays
     memory::LargeList<uint64_t> addresses_;      // by slot
+    memory::LargeArray<bool> translated_;        // by slot: translated code refers to it, not copies alone
+    std::vector<uint32_t> free_;                 // slots
     memory::LargeArray<uint32_t> buckets_;       // slot + 1 by hash of the address; 0: empty
     std::vector<std::vector<uint32_t>> lists_;   // slots by page number, modulo kLists
     memory::LargeArray<uint32_t> journal_entries_;

@@ -16,6 +16,7 @@ std::vector<Figure> figures(const EngineReport& report) {
             {"exceptions", counters.exceptions},
             {"interrupts", counters.interrupts},
             {"code_invalidations", counters.code_invalidations},
+            {"copy_flushes", counters.copy_flushes},
             {"cache_flushes", counters.cache_flushes},
             {"hot_code_bytes", report.hot.bytes},
             {"hot_code_room", report.hot.room},

@@ -24,6 +24,7 @@ struct VcpuCounters {
     uint64_t exceptions = 0;               ///< delivered to the guest
     uint64_t interrupts = 0;               ///< the same
     uint64_t code_invalidations = 0;       ///< pages whose blocks were lost to a write
+    uint64_t copy_flushes = 0;             ///< times that the copied blocks were thrown away alone
     uint64_t cache_flushes = 0;            ///< times that all blocks were thrown away
 };
 

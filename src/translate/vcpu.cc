@@ -58,7 +58,8 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
 }
 
 Vcpu::Impl::~Impl() {
-    if (code_visitor) visit_blocks(cache, code_visitor);
+    if (code_visitor)
+        for (Shelf shelf : kLastingShelves) visit_blocks(cache, shelf, code_visitor);
     cpu.mmu.set_listener(nullptr);
     table.clear();
 }

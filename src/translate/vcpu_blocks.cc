@@ -48,8 +48,11 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
 }
 
 Block* Vcpu::Impl::copy_variant(const BlockKey& key) {
-    if (!options.copied_blocks || !has_room()) return nullptr;
-    const Block* variant = table.find_variant(key);
+    const Block* variant = options.copied_blocks ? table.find_variant(key) : nullptr;
+    if (variant && !has_room(Shelf::kCopied)) {
+        flush_copies();
+        if (!has_room(Shelf::kCopied)) return nullptr;  // translated code has all slots of direct targets
+    }
     if (!variant) return nullptr;
     Block& block = copy_block(cache, targets, *variant, key.pc);
     table.insert(block);
@@ -100,13 +103,14 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     return true;
 }
 
-bool Vcpu::Impl::has_room() const {
+bool Vcpu::Impl::has_room(Shelf shelf) const {
     constexpr size_t kMostTargets = 2 * 128;  // of a block
-    return cache.has_room() && targets.has_room(kMostTargets);
+    return cache.has_room(shelf) && targets.has_room(kMostTargets);
 }
 
 Block* Vcpu::Impl::translate(const BlockSource& source) {
-    if (!has_room()) flush_code();
+    if (cache.has_room(Shelf::kTranslated) && !has_room(Shelf::kTranslated)) flush_copies();
+    if (!has_room(Shelf::kTranslated)) flush_code();
     Block& block = builder.build(source);
     table.insert(block);
     ++counters.blocks_translated;
@@ -170,20 +174,34 @@ void Vcpu::Impl::forget_block(Block& block) {
     }
 }
 
+// What was translated stays, with the chains among it. All ways through tables are found anew.
+void Vcpu::Impl::flush_copies() {
+    ++counters.copy_flushes;
+    if (code_visitor) visit_blocks(cache, Shelf::kCopied, code_visitor);
+    for (JumpCache& jumps : user_jumps) jumps.clear();
+    jump_index.clear();
+    targets.forget_copies();
+    table.forget_copies();
+    cache.clear(Shelf::kCopied);
+    has_pending_chain = false;
+}
+
 void Vcpu::Impl::flush_code() {
     ++counters.cache_flushes;
-    if (code_visitor) visit_blocks(cache, code_visitor);
     table.clear();
     kernel_chains.clear();
-    cache.flush();
+    for (Shelf shelf : {Shelf::kCopied, Shelf::kTranslated}) {
+        if (code_visitor) visit_blocks(cache, shelf, code_visitor);
+        cache.clear(shelf);
+    }
     kernel_jumps.clear();
     for (JumpCache& jumps : user_jumps) jumps.clear();
     jump_index.clear();
     targets.clear();
     has_pending_chain = pending_jump = pending_direct = false;
-    uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, false);
-    uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, false);
-    uint32_t direct = cache.add_record({.kind = ExitKind::kDirect}, false);
+    uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, Shelf::kTranslated);
+    uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, Shelf::kTranslated);
+    uint32_t direct = cache.add_record({.kind = ExitKind::kDirect}, Shelf::kTranslated);
     CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord && direct == kDirectRecord);
 }
 

@@ -109,9 +109,10 @@ struct Vcpu::Impl : cpu::TlbListener {
     void remember_jump(Block& block);
     void remember_direct(const Block& block);
     void remember_block(const Block& block);
+    void flush_copies();
     void flush_code();
     void forget_block(Block& block);
-    bool has_room() const;
+    bool has_room(Shelf shelf) const;
     bool fetch_is_cached(uint64_t pc) const;
     void make_flags_canonical();
     void make_flags_canonical(GuestPhys code);

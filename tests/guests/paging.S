@@ -212,11 +212,10 @@ guest crossing
     hlt
 guest_end crossing
 
-// User code of two pages, entered at each of four addresses in turn, twice. Adds up what it sees of its own address,
-// relative to the start of the code: rax must be the same each time. rsi: offset of the user part; r8: how often it
-// differed. The addresses are in r10 + n * COPY_DISTANCE.
+// User code of two pages, entered r13 times at addresses COPIES + n * r15 in turn; n is cut by the mask r14. Adds up
+// what it sees of its own address, relative to the start of the code: rax must be the same each time. rsi: offset of
+// the user part; r8: how often it differed.
     .set COPIES, 0x7f0000000000
-    .set COPY_DISTANCE, 0x123456000
 guest copies
     mov ecx, 0xc0000081           // STAR: user 0x23 (SS 0x2b, CS 0x33), kernel 0x10
     mov edx, 0x00230010
@@ -230,12 +229,10 @@ guest copies
     mov r9, rsp
     xor r8d, r8d
     xor r12d, r12d
-    mov r13d, 8
 copies_next:
     mov rbx, r13
-    and ebx, 3
-    movabs rax, COPY_DISTANCE
-    imul rbx, rax
+    and rbx, r14
+    imul rbx, r15
     movabs rax, COPIES
     add rbx, rax
     push 0x2b

@@ -175,25 +175,48 @@ TEST_P(PagingTest, AccessesAcrossPages) {
 
 // Libraries lie somewhere else in each process, so their blocks are copied; nothing of the first address may
 // stay.
-TEST_P(PagingTest, TheSameCodeAtSeveralAddresses) {
-    const GuestCode code = LOCKSTEP_GUEST_CODE(copies);
-    load(code);
-    constexpr uint64_t kFirst = 0x7f0000000000, kDistance = 0x123456000, kUserStack = 0x602000;
-    for (uint64_t i = 0; i < 4; ++i)
-        for (uint64_t page = 0; page < 2; ++page)
-            machine.long_mode->map(kFirst + i * kDistance + page * kPageSize, kCodeArea + page * kPageSize,
-                                   kPresent | kUser);
-    machine.long_mode->map(kUserStack - kPageSize, kDataArea + kPageSize,
-                           kPresent | kWritable | kUser | kNoExecute);
-    machine.set_reg(cpu::kRsi, code.offset(*copies_user));
-    ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
-    EXPECT_TRUE(machine.events().empty());
-    EXPECT_EQ(machine.reg(cpu::kR8), 0u) << "visits that saw another address";
-    EXPECT_EQ(machine.reg(cpu::kR13), 0u);
-    if (GetParam().options.copied_blocks && GetParam().options.code_cache_bytes > kSmallCodeCache) {
-        EXPECT_GE(machine.vcpu->report().counters.blocks_copied, 3u * 3u);
+class CopiesTest : public PagingTest {
+  protected:
+    /// The same code at so many addresses, a power of two, each of them run `visits` times.
+    void run_at(uint64_t addresses, uint64_t distance, uint64_t visits) {
+        const GuestCode code = LOCKSTEP_GUEST_CODE(copies);
+        load(code);
+        constexpr uint64_t kFirst = 0x7f0000000000, kUserStack = 0x602000;
+        for (uint64_t i = 0; i < addresses; ++i)
+            for (uint64_t page = 0; page < 2; ++page)
+                machine.long_mode->map(kFirst + i * distance + page * kPageSize, kCodeArea + page * kPageSize,
+                                       kPresent | kUser);
+        machine.long_mode->map(kUserStack - kPageSize, kDataArea + kPageSize,
+                               kPresent | kWritable | kUser | kNoExecute);
+        machine.set_reg(cpu::kRsi, code.offset(*copies_user));
+        machine.set_reg(cpu::kR13, addresses * visits);
+        machine.set_reg(cpu::kR14, addresses - 1);
+        machine.set_reg(cpu::kR15, distance);
+        ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+        EXPECT_TRUE(machine.events().empty());
+        EXPECT_EQ(machine.reg(cpu::kR8), 0u) << "visits that saw another address";
+        EXPECT_EQ(machine.reg(cpu::kR13), 0u);
+    }
+    translate::VcpuCounters counters() { return machine.vcpu->report().counters; }
+};
+
+TEST_P(CopiesTest, TheSameCodeAtSeveralAddresses) {
+    run_at(4, 0x123456000, 2);
+    if (GetParam().options.copied_blocks) {
+        EXPECT_GE(counters().blocks_copied, 3u * 3u);
     }
 }
+
+// Where the copies' shelf is full, copies alone go.
+TEST_P(CopiesTest, MoreAddressesThanCopiesHaveRoomFor) {
+    run_at(256, 2 * kPageSize, 4);
+    if (GetParam().name != "small_cache") return;
+    EXPECT_GT(counters().copy_flushes, 1u);
+    EXPECT_GT(counters().blocks_copied, 256u * 3u);
+    EXPECT_LT(counters().blocks_translated, 100u) << "what was translated stays";
+}
+
+LOCKSTEP_IN_EVERY_CONFIGURATION(CopiesTest);
 
 // After a flush of the TLB branches find their blocks again by where the target's page is mapped now, which
 // isn't where it was.
