@@ -40,12 +40,6 @@ timespec to_timespec(uint64_t ns) {
     return {static_cast<time_t>(ns / kNsPerSecond), static_cast<long>(ns % kNsPerSecond)};
 }
 
-void clear_counter(int fd) {
-    uint64_t count;
-    while (::read(fd, &count, sizeof count) < 0 && errno == EINTR) {
-    }
-}
-
 }  // namespace
 
 Watch::Watch(Watch&& other) noexcept : loop_(std::exchange(other.loop_, nullptr)), id_(other.id_) {}
@@ -94,7 +88,8 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
                      std::strerror(errno));
     loop->next_id_ = kFirstId;
     for (auto [fd, id] : {std::pair{loop->wake_.get(), kWakeId}, {loop->timer_.get(), kTimerId}}) {
-        epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
+        // Each write and each expiry is one event: what they have counted needn't be read.
+        epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = id}};
         CHECK(epoll_ctl(loop->epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
     }
     return loop;
@@ -178,7 +173,6 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
 }
 
 void EventLoop::run_posted() {
-    clear_counter(wake_.get());
     std::vector<Callback> work;
     {
         std::lock_guard lock(mutex_);
@@ -189,7 +183,6 @@ void EventLoop::run_posted() {
 }
 
 void EventLoop::run_timers() {
-    clear_counter(timer_.get());
     armed_ns_ = 0;
     uint64_t now = now_ns();
     // A timer that a callback adds for "now" waits for the next round, so that descriptors get their turn.
@@ -208,8 +201,10 @@ void EventLoop::run_timers() {
 }
 
 void EventLoop::arm_timer() {
-    uint64_t earliest = timers_.empty() ? 0 : std::max<uint64_t>(timers_.begin()->first.first, 1);
-    if (earliest == armed_ns_) return;
+    if (timers_.empty()) return;
+    uint64_t earliest = std::max<uint64_t>(timers_.begin()->first.first, 1);
+    // Timers come and go more often than they expire: one look too early costs less than a call for each.
+    if (armed_ns_ != 0 && armed_ns_ <= earliest) return;
     armed_ns_ = earliest;
     itimerspec when{.it_interval = {}, .it_value = to_timespec(earliest)};
     CHECK(timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr) == 0);
