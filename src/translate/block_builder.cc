@@ -267,15 +267,14 @@ void BlockBuilder::emit_check_in_window(const Block& block) {
 bool BlockBuilder::add_checked_entry(Block& block) {
     constexpr size_t kBytes = 64;
     if (block.checked_entry) return true;
-    Shelf shelf = block.copied ? Shelf::kCopied : Shelf::kTranslated;
-    HostCode room = cache_.room(shelf, Part::kCold);
+    HostCode room = cache_.room(block.shelf(), Part::kCold);
     if (room.size() < kBytes) return false;
     asm_ = Assembler(room.start, room.end);
     relocatable_ = false;
     block.checked_entry = asm_.here();
     emit_check(block);
     asm_.jmp_to(block.slot_entry);
-    cache_.use_cold_until(shelf, asm_.here());
+    cache_.use_cold_until(block.shelf(), asm_.here());
     return true;
 }
 

@@ -79,7 +79,7 @@ CodeUse CodeCache::use_of(Part part) const {
 }
 
 void CodeCache::use(const Block& block) {
-    Stock& on = stock(block.copied ? Shelf::kCopied : Shelf::kTranslated);
+    Stock& on = stock(block.shelf());
     for (size_t part = 0; part < kParts; ++part) on.free_from[part] = block.code[part].end;
 }
 

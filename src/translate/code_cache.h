@@ -135,6 +135,7 @@ struct alignas(64) Block {
     uint32_t relocation_count = 0;
     std::array<Block*, 2> next_in_page{};  ///< of the first page, of the second
 
+    Shelf shelf() const { return copied ? Shelf::kCopied : Shelf::kTranslated; }  ///< not of a transient one
     HostCode& part(Part which) { return code[static_cast<size_t>(which)]; }
     const HostCode& part(Part which) const { return code[static_cast<size_t>(which)]; }
 };

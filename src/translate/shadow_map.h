@@ -41,6 +41,7 @@ namespace lockstep::translate {
 
 /// Which of CpuState::engine_slots holds the write map's address.
 inline constexpr unsigned kWriteMapSlot = kMostGroups;
+static_assert(kWriteMapSlot < std::tuple_size_v<decltype(cpu::CpuState::engine_slots)>);
 
 class ShadowMap {
   public:
