@@ -356,6 +356,13 @@ const TlbEntry* Mmu::cached(GuestVirt at) const {
     return is_canonical(at.value()) ? impl_->store(at).find(page_number(at)) : nullptr;
 }
 
+void Mmu::for_each_cached(const std::function<void(GuestVirt, const TlbEntry&)>& visit) const {
+    for (TlbLeaf* leaf : impl_->spaces[space_].lower.leaves())
+        leaf->for_each([&](unsigned index, const TlbEntry& entry) {
+            visit(GuestVirt((leaf->region * kLeafPages + index) * kPageSize), entry);
+        });
+}
+
 std::optional<GuestPhys> Mmu::peek_fetch(GuestVirt at, bool user) const {
     if (!is_canonical(at.value())) return std::nullopt;
     if (!(state_.cr0 & kCr0Pg)) return GuestPhys(at.value() & kPteAddress) + (at.value() & kPageMask);

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <variant>
@@ -88,6 +89,9 @@ class Mmu {
     }
     /// The entry of `at`, whatever it allows; null where there is none. No side effects.
     const TlbEntry* cached(GuestVirt at) const;
+    /// Calls `visit` for each page that the present space's lower half has an entry of; in no order. No side
+    /// effects.
+    void for_each_cached(const std::function<void(GuestVirt, const TlbEntry&)>& visit) const;
     /// Where a fetch at `at` by that privilege would read, by a walk without any side effect; empty where it
     /// would fault.
     std::optional<GuestPhys> peek_fetch(GuestVirt at, bool user) const;

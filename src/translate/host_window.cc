@@ -34,7 +34,7 @@ HostWindow::~HostWindow() {
     for (const auto& [region, state] : regions_) {
         uint64_t start = std::max(region * kRegionBytes, kLowestAddress);
         uint64_t end = std::min((region + 1) * kRegionBytes, kUserEnd);
-        if (state == Region::kReserved) munmap(pointer(start), end - start);
+        if (state != Region::kRefused) munmap(pointer(start), end - start);
     }
     munmap(pointer(table_), kTableBytes);
 }
@@ -44,11 +44,11 @@ HostWindow::~HostWindow() {
 bool HostWindow::reserve(uint64_t region) {
     if (region >= kRegions) return true;  // beyond either end of the user half there is nothing to reach
     auto known = regions_.find(region);
-    if (known != regions_.end()) return known->second == Region::kReserved;
+    if (known != regions_.end()) return known->second != Region::kRefused;
     uint64_t start = std::max(region * kRegionBytes, kLowestAddress);
     uint64_t end = std::min((region + 1) * kRegionBytes, kUserEnd);
     auto above = regions_.find(region + 1);
-    bool reserved_above = above != regions_.end() && above->second == Region::kReserved;
+    bool reserved_above = above != regions_.end() && above->second != Region::kRefused;
     uint64_t checked = reserved_above ? end : std::min(end + kStackGrowth, kUserEnd);
     void* mapped = mmap(pointer(start), checked - start, PROT_NONE, kNothing | MAP_FIXED_NOREPLACE, -1, 0);
     bool reserved = mapped == pointer(start);
@@ -58,14 +58,17 @@ bool HostWindow::reserve(uint64_t region) {
     return reserved;
 }
 
-bool HostWindow::open_region_of(uint64_t host) {
-    uint64_t region = (host - table_) / kPageSize;
+bool HostWindow::open_region(uint64_t region) {
+    auto known = regions_.find(region);
+    if (known != regions_.end() && known->second == Region::kOpen) return true;
     if (region >= kRegions || !reserve(region) || !reserve(region - 1) || !reserve(region + 1)) return false;
     // Memory of its own: all looks at one page of zeroes would get into each other's way in the L1 cache.
     void* page = pointer(table_ + region * kPageSize);
     if (mprotect(page, kPageSize, PROT_READ | PROT_WRITE)) return false;
     *static_cast<volatile uint8_t*>(page) = 0;
-    return mprotect(page, kPageSize, PROT_READ) == 0;
+    if (mprotect(page, kPageSize, PROT_READ)) return false;
+    regions_[region] = Region::kOpen;
+    return true;
 }
 
 /// By how many mappings of the host a page makes them more: one that continues its neighbour's adds none.

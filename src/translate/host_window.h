@@ -22,8 +22,8 @@
 // An access may lie kReach away from the address that was looked at: not beyond the neighbours, nor so far
 // below zero that it meets the host kernel's vsyscall page.
 //
-// LIFE CYCLE. A page is mapped when an access has faulted (Vcpu::Impl::window_fault), readable or writable as
-// far as the architectural TLB holds it (cpu::Mmu): as the shadow maps, the window is a subset of the TLB,
+// LIFE CYCLE. A page is mapped when its program is given the window and the TLB holds it, or when an access
+// has faulted (Vcpu::Impl::window_fault), readable or writable as far as the architectural TLB holds it (cpu::Mmu): as the shadow maps, the window is a subset of the TLB,
 // and what the TLB drops goes from here before user code runs again. Regions stay open.
 #pragma once
 
@@ -56,7 +56,9 @@ class HostWindow {
     /// Whether a host address lies in the table: the fault of a look at a region that isn't open.
     bool in_table(uint64_t host) const { return host - table_ < kTableBytes; }
     /// Opens the region whose look has faulted at `host`; false: it must stay closed.
-    bool open_region_of(uint64_t host);
+    bool open_region_of(uint64_t host) { return open_region((host - table_) / kPageSize); }
+    /// The same for the region of a guest virtual page.
+    bool open_for(GuestVirt page) { return open_region(page.value() / kRegionBytes); }
 
     /// Pages that follow one another in the guest's virtual and in its physical memory.
     struct Run {
@@ -97,9 +99,10 @@ class HostWindow {
         uint64_t physical = 0;
         bool writable = false;
     };
-    enum class Region : uint8_t { kReserved, kRefused };
+    enum class Region : uint8_t { kReserved, kOpen, kRefused };
 
     bool reserve(uint64_t region);
+    bool open_region(uint64_t region);
     void unmap(uint64_t first_page, uint64_t count);
     void unmap_dropped();
     void remember(uint64_t number, const Page& page);

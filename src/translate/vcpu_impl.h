@@ -138,6 +138,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool in_window() const { return user() && has_window && cpu.mmu.space() == window_space; }
     void watch_programs();
     void give_window(unsigned space);
+    void map_known_pages();
     void take_window();
     bool writable_in_window(const cpu::TlbEntry& entry) const;
     HostWindow::Run run_around(uint64_t at, const cpu::TlbEntry& entry) const;

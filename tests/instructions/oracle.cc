@@ -130,7 +130,7 @@ Result<void> Oracle::probe_stacks() {
     breakpoint.state.rip = kCode;
     breakpoint.state.gpr[cpu::kRsp] = uint64_t{1} << 62;
     any_stack_ = TRY(run({&breakpoint, 1}))[0].vector == cpu::kBp;
-    if (!any_stack_) std::puts("oracle: this host can't tell how cases end whose RSP isn't canonical");
+    if (!any_stack_) std::puts("oracle: this host can't judge cases whose RSP isn't canonical");
     return {};
 }
 
@@ -148,8 +148,10 @@ Result<std::span<const Outcome>> Oracle::run(std::span<const Case> cases) {
     if (write(socket_, &token, 1) != 1 || read(socket_, &token, 1) != 1)
         return error("the oracle's process died in one of the cases {} ... {}", cases.front().name,
                      cases.back().name);
-    for (Outcome& outcome : std::span(shared_->outcomes.data(), cases.size())) {
-        bool judged = any_stack_ || x86::is_canonical(outcome.state.gpr[cpu::kRsp]);
+    for (size_t i = 0; i < cases.size() && !any_stack_; ++i) {
+        Outcome& outcome = shared_->outcomes[i];
+        bool judged = x86::is_canonical(cases[i].state.gpr[cpu::kRsp]) &&
+                      x86::is_canonical(outcome.state.gpr[cpu::kRsp]);
         if (outcome.ending == Ending::kException && !judged) outcome.ending = Ending::kUnknown;
     }
     return std::span<const Outcome>(shared_->outcomes.data(), cases.size());

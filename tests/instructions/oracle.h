@@ -9,8 +9,9 @@
 // (it wrote over the child's own memory) or never ends is reported, not hidden.
 //
 // Some virtual hosts stand between a program and its CPU: with an RSP that isn't canonical an INT3 raises
-// #UD there, and a signal's handler can't return. On such a host the outcome of a case that ends with such an
-// RSP isn't known.
+// #UD there, a signal's handler can't return, and after a page fault of theirs they emulate the instruction,
+// where TZCNT may be taken for BSF. On such a host the outcome of a case that begins or ends with such an RSP
+// isn't known.
 #pragma once
 
 #include <memory>
