@@ -22,9 +22,10 @@
 // An access may lie kReach away from the address that was looked at: not beyond the neighbours, nor so far
 // below zero that it meets the host kernel's vsyscall page.
 //
-// LIFE CYCLE. A page is mapped when its program is given the window and the TLB holds it, or when an access
-// has faulted (Vcpu::Impl::window_fault), readable or writable as far as the architectural TLB holds it (cpu::Mmu): as the shadow maps, the window is a subset of the TLB,
-// and what the TLB drops goes from here before user code runs again. Regions stay open.
+// LIFE CYCLE. A page is mapped when its program is given the window and the TLB (cpu::Mmu) holds it, or when an
+// access has faulted (Vcpu::Impl::window_fault): readable or writable as far as the TLB has it. As the shadow
+// maps, the window is a subset of the TLB, and what the TLB drops goes from here before user code runs again.
+// Regions stay open.
 #pragma once
 
 #include <cstdint>
