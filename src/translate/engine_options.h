@@ -17,8 +17,8 @@ struct EngineOptions {
     bool shared_lookups = true;  ///< accesses by the same registers share one look-up of their page
     bool inline_system = true;   ///< common system instructions are translated instead of interpreted
     bool window = true;          ///< the program that runs most uses the host's MMU (host_window.h)
-    /// A program runs so many instructions without another in between before it gets the window.
-    uint64_t window_after = 64'000'000;
+    /// A program runs at least so many instructions without another in between before it gets the window.
+    uint64_t window_after = 32'000'000;
     bool perf_map = false;  ///< whoever makes the machine lists its code for profilers (vmm/perf_map.h)
 };
 

@@ -22,10 +22,10 @@
 // An access may lie kReach away from the address that was looked at: not beyond the neighbours, nor so far
 // below zero that it meets the host kernel's vsyscall page.
 //
-// LIFE CYCLE. A page is mapped when its program is given the window and the TLB (cpu::Mmu) holds it, or when an
-// access has faulted (Vcpu::Impl::window_fault): readable or writable as far as the TLB has it. As the shadow
-// maps, the window is a subset of the TLB, and what the TLB drops goes from here before user code runs again.
-// Regions stay open.
+// LIFE CYCLE. A page is mapped when its program is given the window and the TLB (cpu::Mmu) holds it, or when
+// an access has faulted (Vcpu::Impl::window_fault): readable or writable as far as the TLB has it. As the
+// shadow maps, the window is a subset of the TLB, and what the TLB drops goes from here before user code runs
+// again. Regions stay open.
 #pragma once
 
 #include <cstdint>
@@ -61,12 +61,18 @@ class HostWindow {
     /// The same for the region of a guest virtual page.
     bool open_for(GuestVirt page) { return open_region(page.value() / kRegionBytes); }
 
+    static constexpr uint64_t kLongestRun = 2 << 20;  ///< bytes; a run doesn't cross its multiples
     /// Pages that follow one another in the guest's virtual and in its physical memory.
     struct Run {
         uint64_t first = 0;     ///< guest virtual page number
-        uint64_t count = 1;     ///< pages, in one region of 2 MiB
+        uint64_t count = 1;     ///< pages
         uint64_t physical = 0;  ///< guest-physical address of the first
         bool writable = false;
+        /// Whether another one may become the end of this one.
+        bool continued_by(const Run& next) const {
+            return next.first == first + count && next.first * kPageSize % kLongestRun != 0 &&
+                   next.physical == physical + count * kPageSize && next.writable == writable;
+        }
     };
     /// Maps RAM pages that the TLB holds. False where the host refuses.
     bool map(const Run& run);

@@ -137,8 +137,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// Whether code of the present mode and space runs in the window.
     bool in_window() const { return user() && has_window && cpu.mmu.space() == window_space; }
     void watch_programs();
-    void give_window(unsigned space);
-    void map_known_pages();
+    std::vector<HostWindow::Run> known_runs() const;
+    void give_window(unsigned space, const std::vector<HostWindow::Run>& known);
     void take_window();
     bool writable_in_window(const cpu::TlbEntry& entry) const;
     HostWindow::Run run_around(uint64_t at, const cpu::TlbEntry& entry) const;
@@ -190,8 +190,9 @@ struct Vcpu::Impl : cpu::TlbListener {
         Icount next;
         unsigned space = 0;
         uint64_t cr3 = 0;
-        int64_t instructions = 0;      ///< that it has run for; less than none: it must wait
-        int64_t misses = 0;            ///< of the maps, in user mode, since the last look
+        int64_t instructions = 0;  ///< that it has run for; less than none: it must wait
+        int64_t wanted = 0;        ///< that it must run for, by the pages that it had when that was reckoned
+        int64_t misses = 0;        ///< of the maps, in user mode, since the last look
         int64_t misses_of_a_look = 0;  ///< on the average, of late
         Icount seen;                   ///< when the window was last in use
         int64_t faults_left = 0;

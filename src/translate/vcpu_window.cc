@@ -1,6 +1,6 @@
 // The window in use: which program has it, and what a fault in it is for.
 //
-//     a program runs `window_after` instructions with no other in between -> give_window()
+//     a program runs long enough, in relation to its pages, with no other in between -> give_window()
 //         its blocks are made anew, for the window; blocks for the map lie beside them
 //     another has run for four times as long, or the first is no longer about -> the same for the other
 //     too many faults, or addresses that this process has taken -> take_window()
@@ -18,11 +18,11 @@ namespace {
 
 /// Instructions between two looks at what runs.
 constexpr uint64_t kLook = 2'000'000;
-/// A fault costs 10 to 45 us, and of a look's time the window saves up to a third, some 500 us. So a program may
-/// have this many faults from look to look, and some thousands at once: when it starts on new data.
-constexpr int64_t kFaultsOfALook = 8, kMostFaults = 3'000;
-/// Mappings made at once for a program that is given the window.
-constexpr unsigned kMostAhead = 4'096;
+/// A fault costs 10 to 45 us, and of a look's time the window saves up to a third, some 500 us. So a program
+/// may have this many faults from look to look, and some thousands at once: when it starts on new data.
+constexpr int64_t kFaultsOfALook = 4, kMostFaults = 1'500;
+/// Instructions that a program must have run for each mapping that it will have at once (5 to 25 us).
+constexpr int64_t kForEachMapping = 160'000;
 /// Accesses to addresses that this process has taken.
 constexpr unsigned kMostConflicts = 100;
 /// How long a program that didn't profit from the window has to wait for it.
@@ -49,6 +49,7 @@ void Vcpu::Impl::watch_programs() {
     auto passed = static_cast<int64_t>(now - watch.next + look);
     bool same = space == watch.space && cr3 == watch.cr3;
     watch.instructions = same ? watch.instructions + passed : 0;
+    if (!same) watch.wanted = 0;
     int64_t misses = std::exchange(watch.misses, 0);
     watch.misses_of_a_look = same ? (3 * watch.misses_of_a_look + misses) / 4 : misses;
     watch.space = space;
@@ -63,10 +64,34 @@ void Vcpu::Impl::watch_programs() {
     bool in_use = has_window && now - watch.seen < 4 * options.window_after;
     uint64_t enough = in_use ? 4 * options.window_after : options.window_after;
     bool pays = watch.misses_of_a_look <= kFaultsOfALook || options.window_after == 0;
-    if (watch.instructions >= static_cast<int64_t>(enough) && pays) give_window(space);
+    if (watch.instructions < static_cast<int64_t>(enough) || watch.instructions < watch.wanted || !pays)
+        return;
+    std::vector<HostWindow::Run> runs = known_runs();
+    watch.wanted = options.window_after ? kForEachMapping * static_cast<int64_t>(runs.size()) : 0;
+    if (watch.instructions >= watch.wanted) give_window(space, runs);
 }
 
-void Vcpu::Impl::give_window(unsigned space) {
+// What the TLB holds of the program. It has used these pages of late and will use them again: one that is
+// mapped ahead saves a fault.
+std::vector<HostWindow::Run> Vcpu::Impl::known_runs() const {
+    std::vector<HostWindow::Run> pages, runs;
+    cpu.mmu.for_each_cached([&](GuestVirt page, const cpu::TlbEntry& entry) {
+        if (entry.ram && entry.user && entry.accessed)
+            pages.push_back({.first = page.value() / kPageSize,
+                             .physical = entry.page,
+                             .writable = writable_in_window(entry)});
+    });
+    std::sort(pages.begin(), pages.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const HostWindow::Run& page : pages) {
+        if (runs.empty() || !runs.back().continued_by(page))
+            runs.push_back(page);
+        else
+            ++runs.back().count;
+    }
+    return runs;
+}
+
+void Vcpu::Impl::give_window(unsigned space, const std::vector<HostWindow::Run>& known) {
     take_window();
     ++counters.windows;
     forget_ways(space);
@@ -78,23 +103,8 @@ void Vcpu::Impl::give_window(unsigned space) {
     watch.seen = cpu.state.icount;
     watch.faults_left = kMostFaults;
     watch.conflicts = 0;
-    map_known_pages();
-}
-
-// What the program has used of late it will use again: a page that is mapped now saves a fault.
-void Vcpu::Impl::map_known_pages() {
-    std::vector<uint64_t> pages;
-    cpu.mmu.for_each_cached([&](GuestVirt page, const cpu::TlbEntry& entry) {
-        if (entry.ram && entry.user && entry.accessed) pages.push_back(page.value());
-    });
-    std::sort(pages.begin(), pages.end());
-    unsigned strokes = 0;
-    for (uint64_t page : pages) {
-        const cpu::TlbEntry& entry = *cpu.mmu.cached(GuestVirt(page));
-        if (window.holds(page / kPageSize, entry.page, writable_in_window(entry))) continue;
-        bool mapped = window.open_for(GuestVirt(page)) && window.map(run_around(page, entry));
-        if (!mapped || ++strokes == kMostAhead) return;
-    }
+    for (const HostWindow::Run& run : known)
+        if (!window.open_for(GuestVirt(run.first * kPageSize)) || !window.map(run)) return;
 }
 
 void Vcpu::Impl::take_window() {
@@ -112,7 +122,6 @@ bool Vcpu::Impl::writable_in_window(const cpu::TlbEntry& entry) const {
 // The page that `entry` maps `at` to, with its neighbours as far as the TLB holds them and the host can map
 // them in the same stroke.
 HostWindow::Run Vcpu::Impl::run_around(uint64_t at, const cpu::TlbEntry& entry) const {
-    constexpr uint64_t kHugePage = 2 << 20;
     bool writable = writable_in_window(entry);
     auto joins = [&](uint64_t page) {
         const cpu::TlbEntry* other = cpu.mmu.cached(GuestVirt(page));
@@ -122,8 +131,8 @@ HostWindow::Run Vcpu::Impl::run_around(uint64_t at, const cpu::TlbEntry& entry) 
                !window.holds(page / kPageSize, physical, writable);
     };
     uint64_t start = at, end = at + kPageSize;
-    while (start % kHugePage != 0 && joins(start - kPageSize)) start -= kPageSize;
-    while (end % kHugePage != 0 && joins(end)) end += kPageSize;
+    while (start % HostWindow::kLongestRun != 0 && joins(start - kPageSize)) start -= kPageSize;
+    while (end % HostWindow::kLongestRun != 0 && joins(end)) end += kPageSize;
     return {.first = start / kPageSize,
             .count = (end - start) / kPageSize,
             .physical = entry.page - (at - start),
