@@ -9,9 +9,9 @@
 // (it wrote over the child's own memory) or never ends is reported, not hidden.
 //
 // Some virtual hosts stand between a program and its CPU: with an RSP that isn't canonical an INT3 raises
-// #UD there, a signal's handler can't return, and after a page fault of theirs they emulate the instruction,
-// where TZCNT may be taken for BSF. On such a host the outcome of a case that begins or ends with such an RSP
-// isn't known.
+// #UD there, a signal's handler can't return, and TZCNT has been seen to do what BSF does, as if the host had
+// emulated it. On such a host the outcome of a case isn't known that ends with such an RSP, or that begins
+// with one and has a TZCNT or LZCNT.
 #pragma once
 
 #include <memory>
