@@ -23,6 +23,8 @@ constexpr uint64_t kLook = 2'000'000;
 constexpr int64_t kFaultsOfALook = 4, kMostFaults = 1'500;
 /// Instructions that a program must have run for each mapping that it will have at once (5 to 25 us).
 constexpr int64_t kForEachMapping = 160'000;
+/// More aren't made ahead: the guest stands still meanwhile.
+constexpr size_t kMostAhead = 2'000;
 /// Accesses to addresses that this process has taken.
 constexpr unsigned kMostConflicts = 100;
 /// How long a program that didn't profit from the window has to wait for it.
@@ -67,12 +69,14 @@ void Vcpu::Impl::watch_programs() {
     if (watch.instructions < static_cast<int64_t>(enough) || watch.instructions < watch.wanted || !pays)
         return;
     std::vector<HostWindow::Run> runs = known_runs();
+    if (runs.size() > kMostAhead) runs.resize(kMostAhead);
     watch.wanted = options.window_after ? kForEachMapping * static_cast<int64_t>(runs.size()) : 0;
     if (watch.instructions >= watch.wanted) give_window(space, runs);
 }
 
 // What the TLB holds of the program. It has used these pages of late and will use them again: one that is
-// mapped ahead saves a fault.
+// mapped ahead saves a fault. Not by run_around(), which leaves out what the window holds for another
+// program.
 std::vector<HostWindow::Run> Vcpu::Impl::known_runs() const {
     std::vector<HostWindow::Run> pages, runs;
     cpu.mmu.for_each_cached([&](GuestVirt page, const cpu::TlbEntry& entry) {
