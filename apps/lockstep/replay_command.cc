@@ -103,6 +103,8 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
     command->add_flag("!--no-dead-flags", settings->options.engine.dead_flags, "keep every flag");
     command->add_flag("!--no-copied-blocks", settings->options.engine.copied_blocks,
                       "translate code anew for each address that it is mapped at");
+    command->add_flag("!--no-copied-chains", settings->options.engine.copied_chains,
+                      "copy each block by itself, when it is reached");
     command->add_flag("!--no-superblocks", settings->options.engine.superblocks,
                       "end each block at its first branch");
     command->add_flag("!--no-shared-lookups", settings->options.engine.shared_lookups,

@@ -128,6 +128,7 @@ constexpr Row kRows[] = {
     {"engine", "jump_index", "true or false", "and again after a flush of the TLB (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_index, flag())},
     {"engine", "dead_flags", "true or false", "flags overwritten unread are not computed (true)", Need::kOptional, LOCKSTEP_SET(engine.dead_flags, flag())},
     {"engine", "copied_blocks", "true or false", "code mapped at another address is copied, not translated again (true)", Need::kOptional, LOCKSTEP_SET(engine.copied_blocks, flag())},
+    {"engine", "copied_chains", "true or false", "and with it what its chains lead to (true)", Need::kOptional, LOCKSTEP_SET(engine.copied_chains, flag())},
     {"engine", "superblocks", "true or false", "blocks go on behind branches that are not taken (true)", Need::kOptional, LOCKSTEP_SET(engine.superblocks, flag())},
     {"engine", "shared_lookups", "true or false", "accesses by the same registers share one look-up (true)", Need::kOptional, LOCKSTEP_SET(engine.shared_lookups, flag())},
     {"engine", "inline_system", "true or false", "common system instructions are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_system, flag())},

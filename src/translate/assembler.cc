@@ -227,5 +227,10 @@ void Assembler::bind(Fixup fixup, const uint8_t* target) {
     int32_t value = static_cast<int32_t>(distance);
     std::memcpy(fixup, &value, sizeof value);
 }
+const uint8_t* Assembler::target_of(const uint8_t* fixup) {
+    int32_t distance;
+    std::memcpy(&distance, fixup, sizeof distance);
+    return fixup + 4 + distance;
+}
 
 }  // namespace lockstep::translate

@@ -143,6 +143,8 @@ class Assembler {
     /// To the address that lies at `target`.
     void jmp_near(const void* target);
     static void bind(Fixup fixup, const uint8_t* target);
+    /// Where a displacement that was bound leads.
+    static const uint8_t* target_of(const uint8_t* fixup);
     void bind_here(Fixup fixup) { bind(fixup, at_); }
 
     void bytes(std::initializer_list<uint8_t> values) {

@@ -153,6 +153,10 @@ void BlockTable::chain(uint32_t record, Block& block) {
     exit.next_incoming = std::exchange(block.first_incoming, record);
 }
 
+bool BlockTable::is_chained(const ExitRecord& record) {
+    return Assembler::target_of(record.host) != record.stub;
+}
+
 void BlockTable::unchain(Block& block) {
     for (uint32_t index = std::exchange(block.first_incoming, kNoRecord); index != kNoRecord;) {
         ExitRecord& exit = cache_.record(index);

@@ -55,6 +55,8 @@ class BlockTable {
     }
     /// Lets the direct branch of `record` jump straight to `block`.
     void chain(uint32_t record, Block& block);
+    /// Whether chain() was called for a record of kind kLink, and unchain() not since.
+    static bool is_chained(const ExitRecord& record);
     /// Takes all chains to `block` back.
     void unchain(Block& block);
 

@@ -13,6 +13,7 @@ struct EngineOptions {
     bool jump_index = true;      ///< and again after a flush of the TLB, once their page is known
     bool dead_flags = true;      ///< flags that the guest's code overwrites unread are not preserved
     bool copied_blocks = true;   ///< code that is mapped at another address is copied, not translated again
+    bool copied_chains = true;   ///< and with it what its chains lead to
     bool superblocks = true;     ///< a block goes on behind a conditional branch that isn't taken
     bool shared_lookups = true;  ///< accesses by the same registers share one look-up of their page
     bool inline_system = true;   ///< common system instructions are translated instead of interpreted

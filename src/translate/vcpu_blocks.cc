@@ -54,10 +54,46 @@ Block* Vcpu::Impl::copy_variant(const BlockKey& key) {
         if (!has_room(Shelf::kCopied)) return nullptr;  // translated code has all slots of direct targets
     }
     if (!variant) return nullptr;
-    Block& block = copy_block(cache, targets, *variant, key.pc);
+    Block* block = copy_alone(*variant, key.pc);
+    if (options.copied_chains) copy_chains(*block, *variant);
+    return block;
+}
+
+Block* Vcpu::Impl::copy_alone(const Block& variant, uint64_t pc) {
+    Block& block = copy_block(cache, targets, variant, pc);
     table.insert(block);
     ++counters.blocks_copied;
     return &block;
+}
+
+// Where the original was chained its copy is, too: what has run there will run here. Chains of user code stay
+// in their page, so this comes to an end there.
+void Vcpu::Impl::copy_chains(Block& first, const Block& variant) {
+    copies_to_chain.assign(1, {&first, &variant});
+    while (!copies_to_chain.empty()) {
+        auto [copy, original] = copies_to_chain.back();
+        copies_to_chain.pop_back();
+        for (uint32_t i = 0; i < copy->record_count; ++i) {
+            const ExitRecord& chained = cache.record(original->first_record + i);
+            if (chained.kind != ExitKind::kLink || !BlockTable::is_chained(chained)) continue;
+            uint32_t index = copy->first_record + i;
+            uint64_t pc = cache.record(index).pc;
+            BlockKey key{copy->physical.value() - copy->pc + pc,
+                         pc,
+                         true,
+                         copy->fpu_enabled,
+                         chained.plain,
+                         copy->window};
+            Block* next = table.find(key);
+            if (!next) {
+                const Block* to_copy = has_room(Shelf::kCopied) ? table.find_variant(key) : nullptr;
+                if (!to_copy) continue;
+                next = copy_alone(*to_copy, pc);
+                copies_to_chain.push_back({next, to_copy});
+            }
+            table.chain(index, *next);
+        }
+    }
 }
 
 bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {

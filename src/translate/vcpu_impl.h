@@ -100,6 +100,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     Block* translate(const BlockSource& source);
     /// A copy of a block for the same code at another address; null where there is none.
     Block* copy_variant(const BlockKey& key);
+    Block* copy_alone(const Block& variant, uint64_t pc);
+    void copy_chains(Block& first, const Block& variant);
     /// A block that isn't kept: `limit` instructions at state.rip.
     Block* transient_block(unsigned limit, std::span<const uint64_t> deltas, cpu::Exception& exception,
                            Head head);
@@ -208,6 +210,11 @@ struct Vcpu::Impl : cpu::TlbListener {
         GuestInstruction instruction;
         std::array<uint8_t, 15> bytes{};
     };
+    struct CopyOf {
+        Block* copy;
+        const Block* variant;
+    };
+    std::vector<CopyOf> copies_to_chain;                ///< in copy_chains()
     std::array<SlowInstruction, 64> slow_instructions;  ///< by the address's low bits
     std::array<uint8_t, 32> crossing{};                 ///< bytes of an instruction that crosses pages
 };

@@ -98,9 +98,9 @@ struct VmSettings {
         codec(name, kernel, initrd, command_line, memory_bytes, low_latency, disks, networks, console,
               protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
-              engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.superblocks,
-              engine.shared_lookups, engine.inline_system, engine.window, engine.window_after,
-              engine.perf_map);
+              engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.copied_chains,
+              engine.superblocks, engine.shared_lookups, engine.inline_system, engine.window,
+              engine.window_after, engine.perf_map);
     }
 };
 

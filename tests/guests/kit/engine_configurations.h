@@ -22,7 +22,7 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 14> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 15> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
     {"window", {.window_after = 0}},
@@ -32,6 +32,7 @@ inline constexpr std::array<EngineConfiguration, 14> kEngineConfigurations{{
     {"no_jump_index", {.jump_index = false}},
     {"exact_flags", {.dead_flags = false}},
     {"no_copies", {.copied_blocks = false}},
+    {"single_copies", {.copied_chains = false}},
     {"basic_blocks", {.superblocks = false}},
     {"own_lookups", {.shared_lookups = false}},
     {"interpreted_system", {.inline_system = false}},
