@@ -111,6 +111,8 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
                       "look up the page of each access by itself");
     command->add_flag("!--no-inline-system", settings->options.engine.inline_system,
                       "interpret system instructions");
+    command->add_flag("!--no-inline-strings", settings->options.engine.inline_strings,
+                      "interpret string instructions");
     command->add_flag("!--no-window", settings->options.engine.window, "no program uses the host's MMU");
     command->add_option("--window-after", settings->options.engine.window_after,
                         "instructions that a program runs before it uses the host's MMU");

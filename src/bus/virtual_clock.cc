@@ -9,35 +9,35 @@ using Wide = unsigned __int128;
 }
 
 Icount VirtualClock::icount_at(uint64_t tsc) const {
-    if (tsc <= base_) return icount_base_;
-    Wide needed = Wide{tsc - base_} << 32;
-    Wide instructions = (needed + rate_ - 1) / rate_;
-    if (instructions > kNeverIcount.value() - icount_base_.value()) return kNeverIcount;
-    return icount_base_ + static_cast<uint64_t>(instructions);
+    if (tsc <= line_.base) return line_.start;
+    Wide needed = Wide{tsc - line_.base} << 32;
+    Wide instructions = (needed + line_.rate - 1) / line_.rate;
+    if (instructions > kNeverIcount.value() - line_.start.value()) return kNeverIcount;
+    return line_.start + static_cast<uint64_t>(instructions);
 }
 
 void VirtualClock::set_rate(Icount now, uint64_t rate) {
     CHECK(rate != 0, "guest time must never stand still");
-    base_ = tsc(now);
-    icount_base_ = now;
-    rate_ = rate;
+    line_.base = tsc(now);
+    line_.start = now;
+    line_.rate = rate;
 }
 
 void VirtualClock::advance(Icount now, uint64_t ticks) {
-    base_ = tsc(now) + ticks;
-    icount_base_ = now;
+    line_.base = tsc(now) + ticks;
+    line_.start = now;
 }
 
 void VirtualClock::save(ByteWriter& out) const {
-    out.fixed(base_);
-    out.fixed(icount_base_.value());
-    out.fixed(rate_);
+    out.fixed(line_.base);
+    out.fixed(line_.start.value());
+    out.fixed(line_.rate);
 }
 
 void VirtualClock::load(ByteReader& in) {
-    base_ = in.fixed<uint64_t>();
-    icount_base_ = Icount(in.fixed<uint64_t>());
-    rate_ = in.fixed<uint64_t>();
+    line_.base = in.fixed<uint64_t>();
+    line_.start = Icount(in.fixed<uint64_t>());
+    line_.rate = in.fixed<uint64_t>();
 }
 
 }  // namespace lockstep::bus

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "base/strong.h"
+#include "base/time_line.h"
 
 namespace lockstep::bus {
 
@@ -19,12 +20,12 @@ inline constexpr uint64_t kRateOne = uint64_t{1} << 32;
 class VirtualClock {
   public:
     /// Ticks since power-on, at `now`.
-    uint64_t tsc(Icount now) const {
-        return base_ + static_cast<uint64_t>((static_cast<unsigned __int128>(now - icount_base_) * rate_) >> 32);
-    }
+    uint64_t tsc(Icount now) const { return line_.at(now); }
+    /// Holds until the next change.
+    const TimeLine& line() const { return line_; }
     /// The first icount at which tsc() is at least `tsc`; the past gives icount_base at the earliest.
     Icount icount_at(uint64_t tsc) const;
-    uint64_t rate() const { return rate_; }
+    uint64_t rate() const { return line_.rate; }
 
     /// From `now` on, `rate` / 2^32 ticks an instruction. Rate 0 is refused by a check.
     void set_rate(Icount now, uint64_t rate);
@@ -35,9 +36,7 @@ class VirtualClock {
     void load(ByteReader& in);
 
   private:
-    uint64_t base_ = 0;
-    Icount icount_base_;
-    uint64_t rate_ = kRateOne;
+    TimeLine line_;
 };
 
 }  // namespace lockstep::bus

@@ -132,6 +132,7 @@ constexpr Row kRows[] = {
     {"engine", "superblocks", "true or false", "blocks go on behind branches that are not taken (true)", Need::kOptional, LOCKSTEP_SET(engine.superblocks, flag())},
     {"engine", "shared_lookups", "true or false", "accesses by the same registers share one look-up (true)", Need::kOptional, LOCKSTEP_SET(engine.shared_lookups, flag())},
     {"engine", "inline_system", "true or false", "common system instructions are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_system, flag())},
+    {"engine", "inline_strings", "true or false", "string instructions within a page are translated (true)", Need::kOptional, LOCKSTEP_SET(engine.inline_strings, flag())},
     {"engine", "window", "true or false", "the program that runs most uses the host's MMU (true)", Need::kOptional, LOCKSTEP_SET(engine.window, flag())},
     {"engine", "perf_map", "true or false", "list translated code in /tmp/perf-PID.map for profiles (false)", Need::kOptional, LOCKSTEP_SET(engine.perf_map, flag())},
 };

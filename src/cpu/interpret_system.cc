@@ -147,13 +147,13 @@ Outcome cpuid_instruction(Cpu& cpu, const Instruction&, Exception&) {
 
 Outcome rdtsc_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
     if (!may_read_tsc(cpu, exception)) return Outcome::kFault;
-    set_edx_eax(cpu.state, cpu.platform.tsc(cpu.state.icount));
+    set_edx_eax(cpu.state, cpu.platform.tsc_line().at(cpu.state.icount));
     return Outcome::kNext;
 }
 
 Outcome rdtscp_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
     if (!may_read_tsc(cpu, exception)) return Outcome::kFault;
-    set_edx_eax(cpu.state, cpu.platform.tsc(cpu.state.icount));
+    set_edx_eax(cpu.state, cpu.platform.tsc_line().at(cpu.state.icount));
     cpu.state.gpr[kRcx] = cpu.state.tsc_aux;
     return Outcome::kNext;
 }

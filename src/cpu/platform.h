@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/strong.h"
+#include "base/time_line.h"
 
 namespace lockstep::cpu {
 
@@ -31,8 +32,9 @@ class Platform {
     virtual uint64_t task_priority() const = 0;
     virtual void set_task_priority(uint64_t value) = 0;
 
-    /// The time stamp counter at `now`.
-    virtual uint64_t tsc(Icount now) const = 0;
+    /// The time stamp counter; it holds until the next call above, or until a change from outside between two
+    /// runs.
+    virtual TimeLine tsc_line() const = 0;
 
     /// The icount of the next timer; the vCPU stops there. Asked again after every call above that may change
     /// it.

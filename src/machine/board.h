@@ -74,7 +74,11 @@ class Board : public cpu::Platform {
     bool write_msr(uint32_t number, uint64_t value) override { return lapic_.write_msr(number, value); }
     uint64_t task_priority() const override { return lapic_.task_priority(); }
     void set_task_priority(uint64_t value) override { lapic_.set_task_priority(value); }
-    uint64_t tsc(Icount now) const override { return clock_.tsc(now) + lapic_.tsc_adjust(); }
+    TimeLine tsc_line() const override {
+        TimeLine line = clock_.line();
+        line.base += lapic_.tsc_adjust();
+        return line;
+    }
     Icount next_event() const override { return timers_.next_event(); }
     bool leave_requested() const override { return power_->request() != devices::PowerRequest::kNone; }
 

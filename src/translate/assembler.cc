@@ -132,6 +132,14 @@ void Assembler::shr_imm(HostReg to, uint8_t count) {
 }
 void Assembler::and32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 4, to), u32(value); }
 void Assembler::or32_mem(const HostMem& to, uint32_t value) { op_mem(0x81, false, 1, to), u32(value); }
+void Assembler::test32_mem(const HostMem& a, uint32_t value) { op_mem(0xf7, false, 0, a), u32(value); }
+void Assembler::sub(HostReg to, HostReg from) { rex_reg(true, from, to), byte(0x29), modrm_reg(from, to); }
+void Assembler::string_instruction(uint8_t opcode, uint8_t size, bool repeated) {
+    if (repeated) byte(0xf3);
+    if (size == 2) byte(0x66);
+    if (size == 8) byte(0x48);
+    byte(opcode);
+}
 void Assembler::cmp32_imm(HostReg to, int32_t value) {
     rex_reg(false, 0, to), byte(0x81), modrm_reg(7, to), u32(static_cast<uint32_t>(value));
 }
@@ -144,23 +152,18 @@ void Assembler::test8_imm(HostReg a, uint8_t value) {
     rex_reg(false, 0, a, true), byte(0xf6), modrm_reg(0, a), byte(value);
 }
 
-void Assembler::bextr(HostReg to, HostReg from, HostReg control) {
+// BMI instructions of 64 bits; VEX.pp tells those of the same opcode apart.
+void Assembler::vex_0f38(uint8_t opcode, HostReg reg, HostReg rm, HostReg second, uint8_t prefix) {
     byte(0xc4);
-    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
-    byte(static_cast<uint8_t>(0x80 | (~control & 15) << 3 | 0x00));
-    byte(0xf7);
-    modrm_reg(to, from);
+    byte(static_cast<uint8_t>((bit3(reg) ? 0 : 0x80) | 0x40 | (bit3(rm) ? 0 : 0x20) | 0x02));
+    byte(static_cast<uint8_t>(0x80 | (~second & 15) << 3 | prefix));
+    byte(opcode);
+    modrm_reg(reg, rm);
 }
-// VEX.pp tells the shifts apart.
-void Assembler::shift_by_register(HostReg to, HostReg from, HostReg count, uint8_t prefix) {
-    byte(0xc4);
-    byte(static_cast<uint8_t>((bit3(to) ? 0 : 0x80) | 0x40 | (bit3(from) ? 0 : 0x20) | 0x02));
-    byte(static_cast<uint8_t>(0x80 | (~count & 15) << 3 | prefix));
-    byte(0xf7);
-    modrm_reg(to, from);
-}
-void Assembler::sarx(HostReg to, HostReg from, HostReg count) { shift_by_register(to, from, count, 2); }
-void Assembler::shrx(HostReg to, HostReg from, HostReg count) { shift_by_register(to, from, count, 3); }
+void Assembler::bextr(HostReg to, HostReg from, HostReg control) { vex_0f38(0xf7, to, from, control, 0); }
+void Assembler::sarx(HostReg to, HostReg from, HostReg count) { vex_0f38(0xf7, to, from, count, 2); }
+void Assembler::shrx(HostReg to, HostReg from, HostReg count) { vex_0f38(0xf7, to, from, count, 3); }
+void Assembler::mulx(HostReg high, HostReg low) { vex_0f38(0xf6, high, low, low, 3); }
 
 void Assembler::rorx(HostReg to, HostReg from, uint8_t count) {
     byte(0xc4);

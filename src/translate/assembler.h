@@ -107,6 +107,12 @@ class Assembler {
     void shr_imm(HostReg to, uint8_t count);
     void and32_mem(const HostMem& to, uint32_t value);
     void or32_mem(const HostMem& to, uint32_t value);
+    void test32_mem(const HostMem& a, uint32_t value);
+    void sub(HostReg to, HostReg from);
+    /// [`high`, `low`] = RDX * `low`, the flags as they were.
+    void mulx(HostReg high, HostReg low);
+    /// MOVS or STOS (by `opcode`, of whatever element) of `size` bytes, with or without REP.
+    void string_instruction(uint8_t opcode, uint8_t size, bool repeated);
     void cmp32_imm(HostReg to, int32_t value);
     void cmp(HostReg a, HostReg b);
     void cmp_mem(HostReg a, const HostMem& b);
@@ -152,7 +158,7 @@ class Assembler {
     }
 
   private:
-    void shift_by_register(HostReg to, HostReg from, HostReg count, uint8_t prefix);
+    void vex_0f38(uint8_t opcode, HostReg reg, HostReg rm, HostReg second, uint8_t prefix);
     template <typename T>
     void put(T value) {
         std::memcpy(at_, &value, sizeof value);

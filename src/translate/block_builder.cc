@@ -204,6 +204,10 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         at += instruction.length;
         if (in_block) {
             bool system = is_translated_system(instruction);
+            // A string instruction may leave the block in front of it, where what STI protects must not be
+            // left.
+            if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI)
+                system = system && !is_plain_string(instruction);
             in_block = system ||
                        (instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu));
             if (in_block) ++block_->count;

@@ -50,6 +50,12 @@ namespace lockstep::translate {
 inline constexpr int32_t kStateBias = 176;
 inline constexpr unsigned kLookAhead = 16;
 
+/// A field of CpuState in translated code, by its offset.
+constexpr HostMem state_field(size_t offset) {
+    return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
+}
+inline constexpr HostMem kRflags = state_field(offsetof(cpu::CpuState, rflags));
+
 /// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that
 /// ends at the page's end or at least kLookAhead instructions after `index`.
 bool flags_dead(std::span<const GuestInstruction> run, size_t index);
@@ -207,7 +213,8 @@ class BlockBuilder {
     void emit_shared_lookup(const Address& address, unsigned size, bool write, const AccessPlan& plan);
     uint32_t add_memory_record(const Address& address, unsigned size, bool write);
     void emit_look(const Address& address, Sharing sharing);
-    void load_map_entry(bool write);
+    /// `index`: the index in a map, then the entry there. For a write r12 is used, too.
+    void load_map_entry(HostReg index, bool write);
     HostMem found(const Address& address) const {
         if (source_.window)
             return {
@@ -282,6 +289,13 @@ class BlockBuilder {
     void emit_sti();
     void emit_pushfq();
     void emit_swapgs();
+    void emit_read_tsc(bool with_processor);
+
+    // build_string.cc
+    void emit_string(const GuestInstruction& instruction);
+    const uint8_t* emit_slow_way();
+    void emit_string_range(HostReg address, HostReg entry, bool write, bool repeated, uint8_t size,
+                           const uint8_t* slow);
 
     CodeCache& cache_;
     DirectTargets& targets_;

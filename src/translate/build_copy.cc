@@ -288,7 +288,7 @@ void BlockBuilder::emit_prefetch(const GuestInstruction& instruction) {
     if (look_up) {
         group_in_r13_.reset();
         asm_.bextr(kHostR13, address.base, kHostR10);
-        load_map_entry(false);
+        load_map_entry(kHostR13, false);
     }
     HostMem place = found(address);
     encode(instruction, find_fields(instruction), &place);

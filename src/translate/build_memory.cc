@@ -183,7 +183,7 @@ void BlockBuilder::emit_own_lookup(const Address& address, unsigned size, bool w
         cold.back = asm_.here();
     }
     asm_.bextr(kHostR13, base, kHostR10);
-    load_map_entry(write);
+    load_map_entry(kHostR13, write);
     asm_.test(kHostR13, kHostR13);
     cold.fixup = asm_.jcc(kEqual);
     cold_.push_back(cold);
@@ -211,7 +211,7 @@ void BlockBuilder::emit_shared_lookup(const Address& address, unsigned size, boo
     asm_.cmp32_imm(kHostR13, static_cast<int32_t>(kPageSize) - plan.span);
     plain.fixup = asm_.jcc(kAbove);
     asm_.bextr(kHostR13, address.base, kHostR10);
-    load_map_entry(plan.write);
+    load_map_entry(kHostR13, plan.write);
     asm_.test(kHostR13, kHostR13);
     Fixup unknown = asm_.jcc(kEqual);
     if (plan.write && !write) {
@@ -238,16 +238,15 @@ void BlockBuilder::emit_look(const Address& address, Sharing sharing) {
     asm_.movzx8(kHostR13, {.base = kHostR10, .index = kHostR13, .disp = HostWindow::table_displacement()});
 }
 
-// r13: the index, then the entry. For a write r12 is used, too.
-void BlockBuilder::load_map_entry(bool write) {
+void BlockBuilder::load_map_entry(HostReg index, bool write) {
     if (write) {
         asm_.load(kHostR12, engine_slot(kWriteMapSlot));
-        asm_.load(kHostR13, {.base = kHostR12, .index = kHostR13, .scale = 8});
+        asm_.load(index, {.base = kHostR12, .index = index, .scale = 8});
     } else {
-        asm_.load(kHostR13, {.base = kHostR10,
-                             .index = kHostR13,
-                             .scale = 8,
-                             .disp = ShadowMap::read_displacement(source_.user)});
+        asm_.load(index, {.base = kHostR10,
+                          .index = index,
+                          .scale = 8,
+                          .disp = ShadowMap::read_displacement(source_.user)});
     }
 }
 

@@ -1,30 +1,28 @@
-// System instructions that kernels execute all the time, translated instead of interpreted: CLI, STI, PUSHFQ,
-// SWAPGS, CLD, STD. RFLAGS beyond the arithmetic flags is in CpuState.
+// System instructions that are executed all the time, translated instead of interpreted: CLI, STI, PUSHFQ,
+// SWAPGS, CLD, STD, RDTSC, RDTSCP; plain string instructions count among them (build_string.cc). RFLAGS
+// beyond the arithmetic flags is in CpuState.
 //
 // STI (Intel SDM vol. 2) lets no interrupt in before the end of the next instruction. It is translated only
 // where that one follows in the same block; there is nothing to do then unless an interrupt waits: the block
 // leaves, and the interpreter goes through with it. An interrupt can't arrive in the midst of translated code
 // (EngineState:: interrupt_waits).
+#include <bit>
+
 #include "translate/block_builder.h"
+#include "x86/control.h"
 
 namespace lockstep::translate {
 
-namespace {
-
-HostMem state_field(size_t offset) {
-    return {.base = kHostR15, .disp = static_cast<int32_t>(offset) - kStateBias};
-}
-
-const HostMem kRflags = state_field(offsetof(cpu::CpuState, rflags));
-
-}  // namespace
-
 bool BlockBuilder::is_translated_system(const GuestInstruction& instruction) const {
-    if (!options_.inline_system || instruction.kind != Kind::kInterpret) return false;
+    if (instruction.kind != Kind::kInterpret) return false;
+    if (options_.inline_strings && !source_.window && is_plain_string(instruction)) return true;
+    if (!options_.inline_system) return false;
     switch (instruction.decoded.mnemonic) {
         case ZYDIS_MNEMONIC_CLD:
         case ZYDIS_MNEMONIC_STD:
         case ZYDIS_MNEMONIC_PUSHFQ:
+        case ZYDIS_MNEMONIC_RDTSC:
+        case ZYDIS_MNEMONIC_RDTSCP:
             return true;
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
@@ -47,8 +45,14 @@ void BlockBuilder::emit_system(const GuestInstruction& instruction) {
             return emit_sti();
         case ZYDIS_MNEMONIC_PUSHFQ:
             return emit_pushfq();
-        default:
+        case ZYDIS_MNEMONIC_RDTSC:
+            return emit_read_tsc(false);
+        case ZYDIS_MNEMONIC_RDTSCP:
+            return emit_read_tsc(true);
+        case ZYDIS_MNEMONIC_SWAPGS:
             return emit_swapgs();
+        default:
+            return emit_string(instruction);
     }
 }
 
@@ -79,6 +83,36 @@ void BlockBuilder::emit_swapgs() {
     asm_.load(kHostR13, other);
     asm_.store(base, kHostR13);
     asm_.store(other, kHostR12);
+}
+
+// TimeLine::at(), of the icount that the counter tells. A stop request may have added to the counter
+// (kStopBias), so only the bits below are used.
+void BlockBuilder::emit_read_tsc(bool with_processor) {
+    constexpr uint8_t kCounterBits = std::countr_zero(kStopBias);
+    if (source_.user) {
+        free_flags();
+        const uint8_t* slow = emit_slow_way();
+        asm_.test32_mem(state_field(offsetof(cpu::CpuState, cr4)), x86::kCr4Tsd);
+        asm_.jcc_to(kNotEqual, slow);
+    }
+    EngineState& state = cache_.state();
+    asm_.rorx(kHostR12, kHostR11, kCounterBits);
+    asm_.mov_imm(kHostR13, 64 - kCounterBits);
+    asm_.sarx(kHostR12, kHostR12, kHostR13);
+    load_state(kHostR13, state.tsc_distance);
+    asm_.lea(kHostR12, {.base = kHostR12, .index = kHostR13, .disp = -credit()});
+    load_state(kHostRdx, state.tsc_rate);
+    asm_.mulx(kHostR13, kHostR12);
+    asm_.rorx(kHostR12, kHostR12, 32);  // bits 95 to 32 of the product
+    asm_.mov32(kHostR12, kHostR12);
+    asm_.rorx(kHostR13, kHostR13, 32);
+    asm_.lea(kHostR12, {.base = kHostR12, .index = kHostR13});
+    load_state(kHostR13, state.tsc_base);
+    asm_.lea(kHostR12, {.base = kHostR12, .index = kHostR13});
+    asm_.mov32(kHostRax, kHostR12);
+    asm_.rorx(kHostRdx, kHostR12, 32);
+    asm_.mov32(kHostRdx, kHostRdx);
+    if (with_processor) asm_.load(kHostRcx, state_field(offsetof(cpu::CpuState, tsc_aux)));
 }
 
 // The arithmetic flags come from the slot, where the access has put them: SF ZF AF PF CF in bits 8 to 15, OF

@@ -167,6 +167,9 @@ struct alignas(64) EngineState {
     uint64_t kernel_pages = 0;
     uint64_t jump_index = 0;       ///< JumpIndex::table()
     uint64_t saved_rax = 0;        ///< the guest's RAX in the trampolines
+    uint64_t tsc_base = 0;         ///< the time stamp counter's TimeLine
+    uint64_t tsc_rate = 0;         ///< the same
+    uint64_t tsc_distance = 0;     ///< an icount is this much plus the counter behind the line's start
     uint64_t interrupt_waits = 0;  ///< nonzero: an interrupt would be taken if RFLAGS.IF were set
     struct Fault {
         int trap = 0;  ///< the exception's vector on the host

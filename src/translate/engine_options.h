@@ -17,6 +17,7 @@ struct EngineOptions {
     bool superblocks = true;     ///< a block goes on behind a conditional branch that isn't taken
     bool shared_lookups = true;  ///< accesses by the same registers share one look-up of their page
     bool inline_system = true;   ///< common system instructions are translated instead of interpreted
+    bool inline_strings = true;  ///< MOVS and STOS within a page are the host's
     bool window = true;          ///< the program that runs most uses the host's MMU (host_window.h)
     /// A program runs at least so many instructions without another in between before it gets the window.
     uint64_t window_after = 32'000'000;

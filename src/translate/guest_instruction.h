@@ -54,6 +54,9 @@ struct GuestInstruction {
     uint64_t branch_target() const;
 };
 
+/// MOVS or STOS as compilers use them: with or without REP, 64-bit addresses, no segment.
+bool is_plain_string(const GuestInstruction& instruction);
+
 /// The six arithmetic flags as bits: CF PF AF ZF SF OF.
 inline constexpr uint8_t kAllFlags = 0x3f;
 uint8_t pack_flags(uint32_t rflags_mask);

@@ -115,6 +115,10 @@ Accesses accesses_of(const Registers& registers, const GuestInstruction& instruc
         case Kind::kLea:
         case Kind::kPrefetch:
             return list;
+        case Kind::kInterpret:  // string instructions look their pages up by themselves
+            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
+                list.add(stack_access(registers, cpu::kRsp, -8, true));
+            return list;
         case Kind::kMoveOffset:
         case Kind::kBitString:
             list.add({});
@@ -129,10 +133,6 @@ Accesses accesses_of(const Registers& registers, const GuestInstruction& instruc
         case Kind::kCall:
         case Kind::kCallIndirect:
             list.add(stack_access(registers, cpu::kRsp, -8, true));
-            break;
-        case Kind::kInterpret:
-            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-                list.add(stack_access(registers, cpu::kRsp, -8, true));
             break;
         case Kind::kPop:
         case Kind::kReturn:
@@ -176,15 +176,31 @@ bool adds_constant(const GuestInstruction& instruction, uint8_t number, int64_t&
     }
 }
 
+/// Of the interpreter's instructions those that are in blocks (build_system.cc).
+void note_changes_by_system(Registers& registers, const GuestInstruction& instruction) {
+    switch (instruction.decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_CLI:
+        case ZYDIS_MNEMONIC_STI:
+        case ZYDIS_MNEMONIC_CLD:
+        case ZYDIS_MNEMONIC_STD:
+        case ZYDIS_MNEMONIC_SWAPGS:
+            return;
+        case ZYDIS_MNEMONIC_PUSHFQ:
+            return registers.add(cpu::kRsp, -8);
+        default:  // time stamps, strings
+            for (uint8_t number : {cpu::kRax, cpu::kRcx, cpu::kRdx, cpu::kRsi, cpu::kRdi})
+                registers.replace(number);
+    }
+}
+
 void note_changes(Registers& registers, const GuestInstruction& instruction) {
     switch (instruction.kind) {
         case Kind::kPush:
         case Kind::kCall:
         case Kind::kCallIndirect:
             return registers.add(cpu::kRsp, -8);
-        case Kind::kInterpret:  // of these only PUSHFQ, CLI and the like are in blocks
-            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ) registers.add(cpu::kRsp, -8);
-            return;
+        case Kind::kInterpret:
+            return note_changes_by_system(registers, instruction);
         case Kind::kPop:
             registers.add(cpu::kRsp, 8);
             return registers.replace(

@@ -131,7 +131,6 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
-    stepping = single != 0;
     bool direct = !single && !has_pending_chain && !pending_jump && !pending_direct && !plain_wanted &&
                   !std::exchange(budget_short, false) && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
@@ -250,7 +249,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
         default:
             break;
     }
-    if (stepping || cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
+    if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
     return without_block(record.kind);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cpu/virtual_memory.h"
 #include "translate/vcpu_impl.h"
 #include "x86/paging.h"
 
@@ -20,6 +21,14 @@ uint64_t from_engine_flags(uint64_t rflags, uint64_t engine) {
 uint64_t register_value(const cpu::CpuState& state, ZydisRegister reg) {
     return state.gpr[static_cast<size_t>(ZydisRegisterGetId(reg))];
 }
+
+/// The number of the general register that `reg` is the low part of.
+unsigned enclosing_number(ZydisRegister reg) {
+    return static_cast<unsigned>(
+        ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg)));
+}
+
+bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
 
 /// `offset`: what a bit string's register adds.
 uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& instruction,
@@ -127,6 +136,10 @@ void Vcpu::Impl::enter_host() {
     if (in_window()) window.apply_drops();
     engine.read_base = in_window() ? window.table_base() : shadow_map.read_base(user());
     engine.interrupt_waits = cpu.platform.interrupt_pending();
+    TimeLine tsc = cpu.platform.tsc_line();
+    engine.tsc_base = tsc.base;
+    engine.tsc_rate = tsc.rate;
+    engine.tsc_distance = limit - tsc.start + 1;
     // A stop request from here on finds the counter in place, in memory or in its register.
     asm volatile("" ::: "memory");
     if (faults.stop_requested() && static_cast<int64_t>(engine.counter) < 0) engine.counter += kStopBias;
@@ -201,6 +214,33 @@ const GuestInstruction& Vcpu::Impl::slow_instruction(const BlockSource& source) 
     return instruction;
 }
 
+// MOV between memory and a general register or a constant: how drivers reach their devices. Empty: it's
+// something else.
+std::optional<Vcpu::Impl::Next> Vcpu::Impl::move_slowly(const BlockSource& source,
+                                                        const GuestInstruction& instruction,
+                                                        const MemoryAccess& access) {
+    const ZydisDecodedOperand* operands = instruction.operands;
+    const ZydisDecodedOperand& other = operands[access.write ? 1 : 0];
+    bool constant = other.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    if (instruction.decoded.mnemonic != ZYDIS_MNEMONIC_MOV || instruction.kind != Kind::kCopy)
+        return std::nullopt;
+    if (!constant && is_high_byte(other.reg.value)) return std::nullopt;
+
+    cpu::Exception exception;
+    uint64_t value = 0;
+    if (access.write) value = constant ? other.imm.value.u : cpu.state.gpr[enclosing_number(other.reg.value)];
+    bool done = access.write ? cpu::write_virtual(cpu, access.address, &value, access.size, exception)
+                             : cpu::read_virtual(cpu, access.address, &value, access.size, exception);
+    if (!done) {
+        if (exception.vector == cpu::kGp && access.stack) exception.vector = cpu::kSs_;
+        return deliver_precise(exception, source.physical);
+    }
+    if (!access.write) cpu::write_register(cpu.state, enclosing_number(other.reg.value), access.size, value);
+    cpu.state.rip += instruction.length;
+    ++cpu.state.icount;
+    return Next::kContinue;
+}
+
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
 // pages, reach devices, or write to code.
 Vcpu::Impl::Next Vcpu::Impl::slow_step() {
@@ -210,6 +250,8 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     if (!fetch(source, exception)) return deliver(exception);
     const GuestInstruction& instruction = slow_instruction(source);
     AccessList list = accesses_of(cpu.state, instruction);
+    if (list.count == 1)
+        if (auto next = move_slowly(source, instruction, list.items[0])) return *next;
 
     EngineState& engine = cache.state();
     std::array<uint64_t, 2> deltas{};

@@ -131,6 +131,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// Empty: what the fault was for is done, the instruction can go on.
     std::optional<Next> host_fault_exit();
     Next slow_step();
+    std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
+                                    const MemoryAccess& access);
     const GuestInstruction& slow_instruction(const BlockSource& source);
     std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
     std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
@@ -179,7 +181,6 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool plain_wanted = false;       ///< a shared look-up failed at state.rip: a plain block is to run
     uint64_t drops = 0;              ///< what the TLB has dropped so far: pages, spaces
     bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
-    bool stepping = false;           ///< the present block is to be left after one instruction
     bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
     bool has_window = false;       ///< the lower half of a space is seen through the window:

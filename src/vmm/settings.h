@@ -99,8 +99,8 @@ struct VmSettings {
               protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.copied_chains,
-              engine.superblocks, engine.shared_lookups, engine.inline_system, engine.window,
-              engine.window_after, engine.perf_map);
+              engine.superblocks, engine.shared_lookups, engine.inline_system, engine.inline_strings,
+              engine.window, engine.window_after, engine.perf_map);
     }
 };
 

@@ -53,6 +53,7 @@ jump_index = false
 dead_flags = false
 copied_blocks = false
 copied_chains = false
+inline_strings = false
 inline_system = false
 superblocks = false
 shared_lookups = false
@@ -91,8 +92,9 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);
     EXPECT_FALSE(s.engine.chaining || s.engine.jump_cache || s.engine.jump_index || s.engine.dead_flags ||
-                 s.engine.copied_blocks || s.engine.copied_chains || s.engine.inline_system || s.engine.superblocks ||
-                 s.engine.shared_lookups || s.engine.window);
+                 s.engine.copied_blocks || s.engine.copied_chains || s.engine.inline_system ||
+                 s.engine.inline_strings || s.engine.superblocks || s.engine.shared_lookups ||
+                 s.engine.window);
     EXPECT_TRUE(s.engine.perf_map);
 }
 

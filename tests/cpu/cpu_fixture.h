@@ -56,7 +56,7 @@ class FakePlatform : public Platform {
     }
     uint64_t task_priority() const override { return priority; }
     void set_task_priority(uint64_t value) override { priority = value; }
-    uint64_t tsc(Icount now) const override { return 1000 + now.value(); }
+    TimeLine tsc_line() const override { return {.base = 1000, .start = {}}; }
     Icount next_event() const override { return kNeverIcount; }
     bool leave_requested() const override { return false; }
 };

@@ -104,9 +104,9 @@ TEST_F(BoardTest, TimeEntriesSteerTheClock) {
     now_ = Icount(1000);
     deliver(0, record::TimeRate{bus::kRateOne / 2});
     now_ = Icount(2000);
-    EXPECT_EQ(board_->tsc(now_), 1500u);
+    EXPECT_EQ(board_->tsc_line().at(now_), 1500u);
     deliver(0, record::TimeAdvance{10'000});
-    EXPECT_EQ(board_->tsc(now_), 11'500u);
+    EXPECT_EQ(board_->tsc_line().at(now_), 11'500u);
     EXPECT_EQ(board_->read_msr(0x10), 11'500u);
 }
 

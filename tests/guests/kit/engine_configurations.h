@@ -22,7 +22,7 @@ inline void PrintTo(const EngineConfiguration& configuration, std::ostream* out)
 /// The code cache that is full all the time.
 inline constexpr uint64_t kSmallCodeCache = 1 << 20;
 
-inline constexpr std::array<EngineConfiguration, 15> kEngineConfigurations{{
+inline constexpr std::array<EngineConfiguration, 16> kEngineConfigurations{{
     {"default", {}},
     {"single", {.block_limit = 1}},
     {"window", {.window_after = 0}},
@@ -36,6 +36,7 @@ inline constexpr std::array<EngineConfiguration, 15> kEngineConfigurations{{
     {"basic_blocks", {.superblocks = false}},
     {"own_lookups", {.shared_lookups = false}},
     {"interpreted_system", {.inline_system = false}},
+    {"interpreted_strings", {.inline_strings = false}},
     {"small_cache", {.code_cache_bytes = kSmallCodeCache}},
     {"plain",
      {.block_limit = 3,
@@ -44,9 +45,11 @@ inline constexpr std::array<EngineConfiguration, 15> kEngineConfigurations{{
       .jump_index = false,
       .dead_flags = false,
       .copied_blocks = false,
+      .copied_chains = false,
       .superblocks = false,
       .shared_lookups = false,
-      .inline_system = false}},
+      .inline_system = false,
+      .inline_strings = false}},
 }};
 
 }  // namespace lockstep::guests

@@ -55,7 +55,7 @@ class TestPlatform final : public cpu::Platform {
     bool write_msr(uint32_t, uint64_t) override { return false; }
     uint64_t task_priority() const override { return task_priority_; }
     void set_task_priority(uint64_t value) override { task_priority_ = value; }
-    uint64_t tsc(Icount now) const override { return now.value(); }
+    TimeLine tsc_line() const override { return {}; }
     Icount next_event() const override {
         return schedule_.empty() ? kNeverIcount : Icount(schedule_.begin()->first);
     }
