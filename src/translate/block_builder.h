@@ -293,7 +293,7 @@ class BlockBuilder {
 
     // build_string.cc
     void emit_string(const GuestInstruction& instruction);
-    const uint8_t* emit_slow_way();
+    const uint8_t* emit_slow_way(ExitKind kind);
     void emit_string_range(HostReg address, HostReg entry, bool write, bool repeated, uint8_t size,
                            const uint8_t* slow);
 

@@ -46,7 +46,7 @@ void BlockBuilder::emit_string(const GuestInstruction& instruction) {
     bool move = is_move(instruction.decoded.mnemonic), repeated = is_repeated(instruction);
     auto size = static_cast<uint8_t>(instruction.decoded.operand_width / 8);
     free_flags();
-    const uint8_t* slow = emit_slow_way();
+    const uint8_t* slow = emit_slow_way(ExitKind::kInterpretString);
     asm_.test32_mem(kRflags, cpu::kFlagDf | cpu::kFlagTf);
     asm_.jcc_to(kNotEqual, slow);
     if (repeated) {
@@ -64,10 +64,10 @@ void BlockBuilder::emit_string(const GuestInstruction& instruction) {
 }
 
 /// Where jumps to the interpreter lead for the present instruction.
-const uint8_t* BlockBuilder::emit_slow_way() {
+const uint8_t* BlockBuilder::emit_slow_way(ExitKind kind) {
     Fixup over = asm_.jmp_short();
     const uint8_t* slow = asm_.here();
-    uint32_t record = add_record({.kind = ExitKind::kInterpret, .credit = credit(), .pc = run_[index_].pc});
+    uint32_t record = add_record({.kind = kind, .credit = credit(), .pc = run_[index_].pc});
     cold_.push_back(
         {.fixup = asm_.jmp(), .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
     asm_.bind_short(over);

@@ -91,7 +91,7 @@ void BlockBuilder::emit_read_tsc(bool with_processor) {
     constexpr uint8_t kCounterBits = std::countr_zero(kStopBias);
     if (source_.user) {
         free_flags();
-        const uint8_t* slow = emit_slow_way();
+        const uint8_t* slow = emit_slow_way(ExitKind::kInterpret);
         asm_.test32_mem(state_field(offsetof(cpu::CpuState, cr4)), x86::kCr4Tsd);
         asm_.jcc_to(kNotEqual, slow);
     }

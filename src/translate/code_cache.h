@@ -28,16 +28,17 @@ struct Block;
 
 /// Why translated code went back to the dispatcher.
 enum class ExitKind : uint8_t {
-    kMemory,          ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
-    kLink,            ///< a direct branch that isn't chained
-    kIndirect,        ///< an indirect branch that the jump cache doesn't know; target in r14
-    kDirect,          ///< a direct branch through a slot of DirectTargets that is empty; target in r14
-    kBudget,          ///< the block is longer than the budget
-    kInterpret,       ///< an instruction for cpu::interpret
-    kInterpretFpu,    ///< the same, with x87 state
-    kUndefined,       ///< #UD
-    kFpuUnavailable,  ///< #NM
-    kHostFault,       ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
+    kMemory,        ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
+    kLink,          ///< a direct branch that isn't chained
+    kIndirect,      ///< an indirect branch that the jump cache doesn't know; target in r14
+    kDirect,        ///< a direct branch through a slot of DirectTargets that is empty; target in r14
+    kBudget,        ///< the block is longer than the budget
+    kInterpret,     ///< an instruction for cpu::interpret
+    kInterpretFpu,  ///< the same, with x87 state
+    kInterpretString,  ///< the same, of which a block does the plain cases once the maps know its pages
+    kUndefined,        ///< #UD
+    kFpuUnavailable,   ///< #NM
+    kHostFault,        ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
 };
 
 /// No exit record: the end of a list of them.

@@ -260,6 +260,8 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
             return interpret(false);
         case ExitKind::kInterpretFpu:
             return interpret(true);
+        case ExitKind::kInterpretString:
+            return interpret_string();
         case ExitKind::kFpuUnavailable:
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
         case ExitKind::kUndefined:
@@ -290,6 +292,17 @@ Vcpu::Impl::Next Vcpu::Impl::interpret(bool fpu) {
     }
     leave_reason = VcpuExit::kTripleFault;
     return Next::kLeave;
+}
+
+Vcpu::Impl::Next Vcpu::Impl::interpret_string() {
+    uint64_t source = cpu.state.gpr[cpu::kRsi], destination = cpu.state.gpr[cpu::kRdi];
+    Next next = interpret(false);
+    for (uint64_t address : {source, destination}) {
+        const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(address));
+        if (entry && entry->ram && entry->accessed && (entry->user || !user()))
+            shadow_map.fill(GuestVirt(address), *entry);
+    }
+    return next;
 }
 
 Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {

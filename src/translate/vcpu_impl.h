@@ -76,6 +76,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     Next after_exit(const ExitRecord& record, uint32_t index);
     Next without_block(ExitKind kind);
     Next interpret(bool fpu);
+    /// Afterwards the maps know its pages.
+    Next interpret_string();
     Next deliver(const cpu::Exception& exception);
     Next deliver_precise(const cpu::Exception& exception, GuestPhys code);
     void load_fpu();

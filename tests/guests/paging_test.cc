@@ -178,9 +178,9 @@ TEST_P(PagingTest, AccessesAcrossPages) {
 class CopiesTest : public PagingTest {
   protected:
     /// The same code at so many addresses, a power of two, each of them run `visits` times.
-    void run_at(uint64_t addresses, uint64_t distance, uint64_t visits) {
+    static void run_at(GuestMachine& machine, uint64_t addresses, uint64_t distance, uint64_t visits) {
         const GuestCode code = LOCKSTEP_GUEST_CODE(copies);
-        load(code);
+        machine.load(code);
         constexpr uint64_t kFirst = 0x7f0000000000, kUserStack = 0x602000;
         for (uint64_t i = 0; i < addresses; ++i)
             for (uint64_t page = 0; page < 2; ++page)
@@ -201,15 +201,26 @@ class CopiesTest : public PagingTest {
 };
 
 TEST_P(CopiesTest, TheSameCodeAtSeveralAddresses) {
-    run_at(4, 0x123456000, 2);
+    run_at(machine, 4, 0x123456000, 2);
     if (GetParam().options.copied_blocks) {
         EXPECT_GE(counters().blocks_copied, 3u * 3u);
     }
 }
 
+// A copy is chained as its original is: no trip through the dispatcher for each chain.
+TEST_P(CopiesTest, ChainsAreCopied) {
+    EngineConfiguration alone = GetParam();
+    alone.options.copied_chains = false;
+    GuestMachine without(alone);
+    for (GuestMachine* each : {&machine, &without}) run_at(*each, 64, 0x123456000, 1);
+    bool copied = GetParam().options.copied_blocks && GetParam().options.copied_chains;
+    uint64_t spared = without.vcpu->report().counters.dispatches - machine.vcpu->report().counters.dispatches;
+    EXPECT_EQ(spared > 0, copied && GetParam().options.chaining) << spared;
+}
+
 // Where the copies' shelf is full, copies alone go.
 TEST_P(CopiesTest, MoreAddressesThanCopiesHaveRoomFor) {
-    run_at(256, 2 * kPageSize, 4);
+    run_at(machine, 256, 2 * kPageSize, 4);
     if (GetParam().name != "small_cache") return;
     EXPECT_GT(counters().copy_flushes, 1u);
     EXPECT_GT(counters().blocks_copied, 256u * 3u);

@@ -55,7 +55,9 @@ class TestPlatform final : public cpu::Platform {
     bool write_msr(uint32_t, uint64_t) override { return false; }
     uint64_t task_priority() const override { return task_priority_; }
     void set_task_priority(uint64_t value) override { task_priority_ = value; }
-    TimeLine tsc_line() const override { return {}; }
+    TimeLine tsc_line() const override {
+        return {.base = 1000, .start = Icount(0), .rate = uint64_t{3} << 31};
+    }
     Icount next_event() const override {
         return schedule_.empty() ? kNeverIcount : Icount(schedule_.begin()->first);
     }
