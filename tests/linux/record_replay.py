@@ -29,7 +29,7 @@ REPLAYS = [
     [],
     ["--block-limit", "3", "--code-cache", "16 MiB"],
     ["--window-after", "0"],
-    ["--no-window", "--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--disturb"],
+    ["--no-window", "--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--no-inline-strings", "--disturb"],
 ]
 MORE_REPLAYS = [
     ["--block-limit", "1"],
@@ -39,6 +39,7 @@ MORE_REPLAYS = [
     ["--no-jump-cache", "--disturb"],
     ["--no-jump-index", "--disturb"],
     ["--no-dead-flags", "--no-copied-blocks"],
+    ["--no-copied-chains", "--no-inline-strings"],
     ["--no-inline-system", "--block-limit", "7"],
     ["--no-shared-lookups", "--disturb"],
     ["--no-superblocks"],

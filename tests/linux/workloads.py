@@ -43,7 +43,7 @@ SYSTEM = {
 SERVICES = {"fio": 16, "redis": 1000, "nginx": 1, "iperf-receive": 1, "iperf-send": 1}
 
 CHAINS_ALONE = ["--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system",
-                "--no-window", "--no-jump-index", "--block-limit", "3"]  # fmt: skip
+                "--no-inline-strings", "--no-window", "--no-jump-index", "--block-limit", "3"]  # fmt: skip
 NOTHING = CHAINS_ALONE + ["--no-chaining", "--no-jump-cache"]
 SMALL_CACHE = ["--code-cache", "8 MiB", "--window-after", "1000000"]
 
