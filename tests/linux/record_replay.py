@@ -29,7 +29,8 @@ REPLAYS = [
     [],
     ["--block-limit", "3", "--code-cache", "16 MiB"],
     ["--window-after", "0"],
-    ["--no-window", "--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system", "--no-inline-strings", "--disturb"],
+    ["--no-window", "--no-shared-lookups", "--no-superblocks", "--no-dead-flags", "--no-copied-blocks", "--no-inline-system",
+     "--no-inline-strings", "--disturb"],
 ]
 MORE_REPLAYS = [
     ["--block-limit", "1"],
