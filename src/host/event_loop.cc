@@ -5,12 +5,14 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "host/thread_priority.h"
 
 namespace lockstep::host {
 
@@ -38,6 +40,16 @@ uint32_t epoll_events(Interest interest) {
 
 timespec to_timespec(uint64_t ns) {
     return {static_cast<time_t>(ns / kNsPerSecond), static_cast<long>(ns % kNsPerSecond)};
+}
+
+/// When a wait that begins now ends, and how long it still lasts.
+uint64_t end_of(uint64_t timeout_ns) {
+    return timeout_ns == kForever ? kForever : monotonic_ns() + timeout_ns;
+}
+uint64_t time_until(uint64_t end_ns) {
+    if (end_ns == kForever) return kForever;
+    uint64_t now_ns = monotonic_ns();
+    return now_ns < end_ns ? end_ns - now_ns : 0;
 }
 
 }  // namespace
@@ -152,10 +164,9 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
     arm_timer();
     std::array<epoll_event, 64> events;
     if (!end_of_round_.empty()) timeout_ns = 0;
-    timespec timeout = to_timespec(timeout_ns);
-    int count = epoll_pwait2(epoll_.get(), events.data(), events.size(),
-                             timeout_ns == kForever ? nullptr : &timeout, nullptr);
-    CHECK(count >= 0 || errno == EINTR, "epoll_pwait2 failed: {}", std::strerror(errno));
+    uint64_t end_ns = end_of(timeout_ns);
+    int count = poll_for_events(events, end_ns);
+    if (count == 0) count = wait_for_events(events, time_until(end_ns));
     for (int i = 0; i < count; i++) {
         const epoll_event& event = events[static_cast<size_t>(i)];
         if (event.data.u64 == kWakeId) {
@@ -170,6 +181,26 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
         }
     }
     for (Callback& work : std::exchange(end_of_round_, {})) work();
+}
+
+int EventLoop::poll_for_events(std::span<epoll_event> events, uint64_t end_ns) {
+    if (!polls_ || !polls_()) return 0;
+    PollingPriority priority;
+    int count = 0;
+    while (count == 0 && polls_() && time_until(end_ns) > 0) {
+        count = wait_for_events(events, 0);
+        if (count == 0) priority.give_way();
+    }
+    return count;
+}
+
+/// How many events there are; 0 also after a signal.
+int EventLoop::wait_for_events(std::span<epoll_event> events, uint64_t timeout_ns) {
+    timespec timeout = to_timespec(timeout_ns);
+    int count = epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                             timeout_ns == kForever ? nullptr : &timeout, nullptr);
+    CHECK(count >= 0 || errno == EINTR, "epoll_pwait2 failed: {}", std::strerror(errno));
+    return std::max(count, 0);
 }
 
 void EventLoop::run_posted() {

@@ -1,8 +1,8 @@
 // The event loop: one thread that waits for descriptors, timers and work from other threads.
 //
-// Goals: nothing spins (the thread sleeps in epoll_wait until something is due); every backend of this room
-// calls back on this one thread, so that the backends need no locks; a callback may destroy any watch or
-// timer, its own included.
+// Goals: nothing spins (the thread sleeps in epoll_wait until something is due, but where poll_while() asks
+// for more haste); every backend of this room calls back on this one thread, so that the backends need no
+// locks; a callback may destroy any watch or timer, its own included.
 //
 // Only post() and stop() may be called from other threads.
 #pragma once
@@ -12,12 +12,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
 #include "host/clock.h"
 #include "host/file_descriptor.h"
+
+struct epoll_event;
 
 namespace lockstep::host {
 
@@ -101,6 +104,10 @@ class EventLoop {
     [[nodiscard]] Timer call_after(uint64_t delay_ns, Callback callback);
     [[nodiscard]] Timer call_at(uint64_t deadline_ns, Callback callback);
 
+    /// As long as `wanted` says so, the thread doesn't sleep but looks again and again, so that nobody has to
+    /// wake it up. From the loop's thread.
+    void poll_while(std::function<bool()> wanted) { polls_ = std::move(wanted); }
+
     /// The loop's clock; the same as monotonic_ns().
     uint64_t now_ns() const { return monotonic_ns(); }
 
@@ -117,6 +124,8 @@ class EventLoop {
 
     EventLoop() = default;
     void wait_and_dispatch(uint64_t timeout_ns);
+    int poll_for_events(std::span<epoll_event> events, uint64_t end_ns);
+    int wait_for_events(std::span<epoll_event> events, uint64_t timeout_ns);
     void run_posted();
     void run_timers();
     void arm_timer();
@@ -133,6 +142,7 @@ class EventLoop {
     std::unordered_map<uint64_t, std::shared_ptr<Watched>> watches_;
     std::map<TimerKey, Callback> timers_;
     std::vector<Callback> end_of_round_;
+    std::function<bool()> polls_;
 
     std::mutex mutex_;  // guards what follows
     std::vector<Callback> posted_;

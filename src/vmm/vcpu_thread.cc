@@ -37,7 +37,7 @@ constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
 /// Entries that no output waits for may gather for so long, also where the guest sleeps.
 constexpr uint64_t kEntriesNs = 2'000'000;
 
-/// A sleep of the guest from which an input's entry wakes up the I/O thread, too.
+/// A sleep of the guest from which an input's entry wakes up the I/O thread, too (or finds it polling).
 constexpr uint64_t kLongSleepNs = 500'000;
 
 constexpr uint32_t kFullSpeed = replica::LagControl::kFullSpeed;
@@ -362,15 +362,21 @@ bool VcpuThread::run_work() {
 }
 
 void VcpuThread::wait_until(uint64_t wake_ns) {
+    uint64_t now_ns = host::monotonic_ns();
+    idle_since_ns_ = now_ns;
     std::unique_lock lock(work_mutex_);
     busy_ = false;
     auto ready = [this] { return stopping_ || !work_.empty(); };
-    if (wake_ns == ~uint64_t{0}) {
+    if (wake_ns == ~uint64_t{0})
         work_changed_.wait(lock, ready);
-        return;
-    }
-    uint64_t now_ns = host::monotonic_ns();
-    if (wake_ns > now_ns) work_changed_.wait_for(lock, std::chrono::nanoseconds(wake_ns - now_ns), ready);
+    else if (wake_ns > now_ns)
+        work_changed_.wait_for(lock, std::chrono::nanoseconds(wake_ns - now_ns), ready);
+    idle_since_ns_ = kNotIdle;
+}
+
+bool VcpuThread::is_idle(uint64_t now_ns) const {
+    uint64_t since_ns = idle_since_ns_;
+    return now_ns > since_ns && now_ns - since_ns >= kLongSleepNs;
 }
 
 void VcpuThread::live_step() {

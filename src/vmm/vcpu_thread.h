@@ -117,6 +117,10 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void group_outputs(uint64_t ns) { group_ns_ = ns; }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }
+    /// Whether it has something to do: the guest doesn't sleep, a backup hasn't replayed all.
+    bool is_awake() const { return idle_since_ns_ == kNotIdle; }
+    /// Whether it has had nothing to do for a while.
+    bool is_idle(uint64_t now_ns) const;
     /// Time between two checkpoints of a live guest; 0: none.
     void set_hash_period(uint64_t ns);
     /// `done` is reported when the guest stands still, with its icount.
@@ -139,6 +143,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
   private:
     enum class Mode : uint8_t { kIdle, kLive, kReplaying, kOff };
+    static constexpr uint64_t kNotIdle = ~uint64_t{0};
     using Work = std::function<void()>;
 
     void main();
@@ -192,6 +197,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
     std::atomic<uint64_t> group_ns_ = 0;
     std::atomic<int> processor_ = -1;
+    std::atomic<uint64_t> idle_since_ns_ = kNotIdle;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_
 
     std::mutex work_mutex_;  // guards what follows

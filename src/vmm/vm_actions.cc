@@ -122,7 +122,11 @@ void VmProcess::carry_out(replica::Claim& action) {
 
 // --- An owner's guest ---
 
-void VmProcess::carry_out(replica::ReleaseOutputs& action) { gate_->release(action.up_to); }
+void VmProcess::carry_out(replica::ReleaseOutputs& action) {
+    bool waited = gate_->held() > 0;
+    gate_->release(action.up_to);
+    if (waited && gate_->held() == 0) answer_poll_.answered(loop_.now_ns());
+}
 
 void VmProcess::carry_out(replica::StopVm& action) {
     uint64_t stop = ++stop_;

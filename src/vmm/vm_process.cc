@@ -97,7 +97,9 @@ void VmProcess::take(OutputMade& made) {
         bool traffic = made.output.kind == bus::OutputKind::kPackets ||
                        made.output.kind == bus::OutputKind::kDiskRequest;
         if (traffic) cpu_latency_.traffic();
-        return gate_->made(made.position, made.made_ns, std::move(made.output));
+        gate_->made(made.position, made.made_ns, std::move(made.output));
+        if (gate_->held() == 0) answer_poll_.answered(loop_.now_ns());
+        return;
     }
     backends_->show(made.output);
     if (made.output.kind == bus::OutputKind::kPackets) remember_packets(std::move(made.output));
@@ -132,11 +134,26 @@ void VmProcess::take(GuestOff&) {
 
 void VmProcess::add_input(Input input) {
     if (is_traffic(input.kind)) cpu_latency_.traffic();
+    if (input.kind == record::EntryKind::kNetworkReceive) expect_answer();
     vcpu_->add_input(std::move(input));
     if (vcpu_->waiting_input() > kManyInputs) {
         backends_->pause_inputs();
         set_wanted();
     }
+}
+
+/// A packet has come for a guest that runs here. If it has slept, it probably has an answer.
+void VmProcess::expect_answer() {
+    uint64_t now_ns = loop_.now_ns();
+    bool elsewhere = vcpu_->processor() != host::current_processor();
+    if (settings_.low_latency && elsewhere && vcpu_->is_idle(now_ns)) answer_poll_.asked(now_ns);
+}
+
+/// Whether the I/O thread looks out for the answer without sleeping. A guest that sleeps again has none.
+bool VmProcess::polls() const {
+    uint64_t now_ns = loop_.now_ns();
+    if (!answer_poll_.waits(now_ns)) return false;
+    return gate_->held() || vcpu_->is_awake() || !answer_poll_.expects_work(now_ns);
 }
 
 void VmProcess::on_timer() {

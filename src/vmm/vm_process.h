@@ -6,7 +6,8 @@
 //     | Machine       | <------------ | Backends: disks, TAP, console, random      |
 //     |  LiveDriver or| --- log ----> | Replica: who may do what                   |  <---> PairLink to the
 //     |  Replayer     | --- outputs-> | OutputGate: outputs wait here              |        other side
-//     +---------------+               | CpuLatency, ThreadPlacement: wake-ups soon |  ----> FileRecording
+//     +---------------+               | CpuLatency, ThreadPlacement, AnswerPoll:   |  ----> FileRecording
+//                                     |  wake-ups that are quick, or not needed    |
 //                                     +--------------------------------------------+  <---> Arbiter
 //
 // Life cycle
@@ -27,6 +28,7 @@
 #include "host/runtime_folder.h"
 #include "host/thread_placement.h"
 #include "replica/replica.h"
+#include "vmm/answer_poll.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
 #include "vmm/file_recording.h"
@@ -136,6 +138,8 @@ class VmProcess {
     void take(Report& made) { made.run(); }
     void remember_packets(bus::Output output);
     void add_input(Input input);
+    void expect_answer();
+    bool polls() const;
     void on_timer();
     void update_meters();
     bool keeps_hashes() const;
@@ -182,6 +186,7 @@ class VmProcess {
 
     host::CpuLatency cpu_latency_;
     host::ThreadPlacement placement_;  ///< of the I/O thread
+    AnswerPoll answer_poll_;
     std::unique_ptr<Backends> backends_;
     std::unique_ptr<host::Arbiter> arbiter_;
     std::optional<replica::Replica> replica_;

@@ -69,6 +69,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
         });
     });
     host::prefer_this_thread();  // outputs and heartbeats wait for it
+    loop_.poll_while([this, alive = std::weak_ptr<bool>(alive_)] { return !alive.expired() && polls(); });
 }
 
 /// What owner and backup need alike.

@@ -57,6 +57,30 @@ TEST(EventLoop, TheEndOfARoundComesAfterItsCallbacks) {
     EXPECT_EQ(order, "abcde");
 }
 
+uint64_t slept_voluntarily() {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    return static_cast<uint64_t>(usage.ru_nvcsw);
+}
+
+TEST(EventLoop, PollsWithoutSleepAsLongAsItIsTold) {
+    constexpr uint64_t kMs = 1'000'000;
+    auto loop = make_loop();
+    bool polls = true, done = false;
+    loop->poll_while([&] { return polls; });
+    uint64_t start_ns = loop->now_ns(), slept = slept_voluntarily();
+    Timer timer = loop->call_after(10 * kMs, [&] { done = true; });
+    while (!done) loop->run_once(1000 * kMs);
+    loop->run_once(10 * kMs);
+    EXPECT_EQ(slept_voluntarily(), slept);
+    EXPECT_GE(loop->now_ns(), start_ns + 20 * kMs);
+
+    polls = false;
+    loop->run_once(10 * kMs);
+    EXPECT_GT(slept_voluntarily(), slept);
+    EXPECT_GE(loop->now_ns(), start_ns + 30 * kMs);
+}
+
 TEST(EventLoop, PostsOfManyThreadsAllArrive) {
     auto loop = make_loop();
     constexpr int kThreads = 4, kPosts = 20'000;

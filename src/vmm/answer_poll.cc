@@ -1,0 +1,16 @@
+#include "vmm/answer_poll.h"
+
+#include <utility>
+
+namespace lockstep::vmm {
+
+void AnswerPoll::asked(uint64_t now_ns) {
+    if (std::exchange(waits_, true)) pays_ = false;
+    asked_ns_ = now_ns;
+}
+
+void AnswerPoll::answered(uint64_t now_ns) {
+    if (std::exchange(waits_, false)) pays_ = now_ns - asked_ns_ <= kLongestNs;
+}
+
+}  // namespace lockstep::vmm
