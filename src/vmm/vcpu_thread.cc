@@ -224,11 +224,11 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
         std::lock_guard lock(produced_mutex_);
         // An output's entry may have been taken before the output was there.
         bool something = entries_waiting_ || outputs_wait_;
-        if (!something && now_ns - handed_over_ns_ < kProgressNs) return;
+        if (!something && now_ns - groups_.handed_over_ns() < kProgressNs) return;
         send_log_ = true;
         notify = (something || !produced_.empty()) && !std::exchange(notified_, true);
     }
-    handed_over_ns_ = now_ns;
+    groups_.handed_over(now_ns);
     outputs_wait_ = false;
     if (notify) notify_();
 }
@@ -236,18 +236,18 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
 bool VcpuThread::entries_may_wait(uint64_t now_ns, bool stands) const {
     EntriesWanted wanted = entries_wanted_;
     if (outputs_wait_ || wanted == EntriesWanted::kAtHalt) return !stands && gathers(now_ns);
-    return wanted == EntriesWanted::kNo || now_ns - handed_over_ns_ < kEntriesNs;
+    return wanted == EntriesWanted::kNo || now_ns - groups_.handed_over_ns() < kEntriesNs;
 }
 
 /// When entries that wait must be handed over, though the guest sleeps.
 uint64_t VcpuThread::entries_due_ns() {
     if (entries_wanted_ == EntriesWanted::kNo) return ~uint64_t{0};
     std::lock_guard lock(produced_mutex_);
-    return entries_waiting_ ? handed_over_ns_ + kEntriesNs : ~uint64_t{0};
+    return entries_waiting_ ? groups_.handed_over_ns() + kEntriesNs : ~uint64_t{0};
 }
 
 /// Whether there is traffic, and the last hand-over was not long ago.
-bool VcpuThread::gathers(uint64_t now_ns) const { return watchful_ && now_ns - handed_over_ns_ < group_ns_; }
+bool VcpuThread::gathers(uint64_t now_ns) const { return watchful_ && groups_.gathers(now_ns); }
 
 Batch VcpuThread::take() {
     std::lock_guard lock(produced_mutex_);
@@ -281,9 +281,10 @@ void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
     Urgency urgency = Urgency::kAtOnce;
     if (changes_outside(output)) {
+        groups_.add();
         outputs_wait_ = gathers(now_ns);
         urgency = outputs_wait_ ? Urgency::kCanWait : Urgency::kAtOnceWithLog;
-        if (!outputs_wait_) handed_over_ns_ = now_ns;
+        if (!outputs_wait_) groups_.handed_over(now_ns);
     }
     produce(OutputMade{position, std::move(output), true, now_ns}, urgency);
 }
@@ -386,7 +387,7 @@ void VcpuThread::live_step() {
         wait_until(entries_due_ns());
         return;
     }
-    uint64_t before = host::monotonic_ns(), group_ns = group_ns_;
+    uint64_t before = host::monotonic_ns(), group_ns = groups_.gathering_ns();
     LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
                                         watchful_ && group_ns ? group_ns : LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();

@@ -39,6 +39,7 @@
 #include "record/entry.h"
 #include "vmm/live_driver.h"
 #include "vmm/machine_factory.h"
+#include "vmm/output_groups.h"
 #include "vmm/replayer.h"
 
 namespace lockstep::vmm {
@@ -112,9 +113,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     /// Bytes of inputs that were not delivered yet.
     uint64_t waiting_input() const { return waiting_input_; }
     void want_entries(EntriesWanted wanted) { entries_wanted_ = wanted; }
-    /// How long outputs of a live guest that is busy with traffic may gather: each hand-over costs wake-ups,
-    /// whatever it holds. They go at once when the guest halts; 0: always.
-    void group_outputs(uint64_t ns) { group_ns_ = ns; }
+    /// How long the outputs of a live guest that is busy with traffic gather at least. They go at once when
+    /// the guest halts; 0: always.
+    void group_outputs(uint64_t shortest_ns) { groups_.set_shortest(shortest_ns); }
     /// Where the thread ran last; -1: nowhere yet.
     int processor() const { return processor_; }
     /// Whether it has something to do: the guest doesn't sleep, a backup hasn't replayed all.
@@ -185,7 +186,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
     uint32_t permille_ = 1000;
-    uint64_t handed_over_ns_ = 0;
+    OutputGroups groups_;
     uint64_t last_input_ns_ = 0;
     bool outputs_wait_ = false;    ///< for the next hand-over
     bool woke_up_ = false;         ///< from a long sleep; no input came since
@@ -195,7 +196,6 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
-    std::atomic<uint64_t> group_ns_ = 0;
     std::atomic<int> processor_ = -1;
     std::atomic<uint64_t> idle_since_ns_ = kNotIdle;
     std::atomic<bool> stopping_ = false;  ///< set under work_mutex_

@@ -16,7 +16,7 @@ namespace {
 /// they come again.
 constexpr uint64_t kManyInputs = 1 << 20;
 constexpr uint64_t kFewInputs = 256 << 10;
-/// How long the outputs of a busy guest may gather. One hand-over wakes up a thread here, and with a backup
+/// how long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a backup
 /// several threads of two hosts.
 constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
 /// A backup that goes live sends its last packets (again): the primary may have died before they left, and
