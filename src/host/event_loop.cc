@@ -9,10 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
-#include "host/thread_priority.h"
 
 namespace lockstep::host {
 
@@ -183,13 +183,12 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
     for (Callback& work : std::exchange(end_of_round_, {})) work();
 }
 
+// Other loops have the same priority: the one that is to answer perhaps waits for this processor.
 int EventLoop::poll_for_events(std::span<epoll_event> events, uint64_t end_ns) {
-    if (!polls_ || !polls_()) return 0;
-    PollingPriority priority;
     int count = 0;
-    while (count == 0 && polls_() && time_until(end_ns) > 0) {
+    while (count == 0 && polls_ && polls_() && time_until(end_ns) > 0) {
         count = wait_for_events(events, 0);
-        if (count == 0) priority.give_way();
+        if (count == 0) std::this_thread::yield();
     }
     return count;
 }

@@ -39,35 +39,6 @@ TEST(ThreadPriority, PreferredThreadGoesBeforeOthersAndItsChildrenDoNot) {
     EXPECT_EQ(policy_of_this_thread(), before);
 }
 
-int priority_of_this_thread() {
-    sched_param parameters{};
-    sched_getparam(0, &parameters);
-    return parameters.sched_priority;
-}
-
-TEST(ThreadPriority, APollingThreadMakesWayForPreferredOnes) {
-    if (!may_be_real_time()) GTEST_SKIP() << "no right to real-time priorities";
-    std::thread([&] {
-        prefer_this_thread();
-        int preferred = priority_of_this_thread(), policy = policy_of_this_thread();
-        {
-            PollingPriority polling;
-            EXPECT_LT(priority_of_this_thread(), preferred);
-            EXPECT_EQ(policy_of_this_thread(), policy);
-        }
-        EXPECT_EQ(priority_of_this_thread(), preferred);
-    }).join();
-}
-
-TEST(ThreadPriority, AnOrdinaryThreadPollsAsItIs) {
-    int policy = policy_of_this_thread();
-    {
-        PollingPriority polling;
-        EXPECT_EQ(policy_of_this_thread(), policy);
-    }
-    EXPECT_EQ(policy_of_this_thread(), policy);
-}
-
 /// For the calling thread alone, unlike the C library's function.
 bool give_up_rights() { return geteuid() != 0 || syscall(SYS_setresuid, kNobody, kNobody, kNobody) == 0; }
 
