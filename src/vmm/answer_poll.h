@@ -3,8 +3,8 @@
 // A packet for a guest that sleeps mostly has an answer within a fraction of a millisecond. The I/O thread is
 // needed for it twice, when the guest has made it and when the backup has it, and each time would have to be
 // woken up on a processor that sleeps by then as well. That costs 5 us on bare metal, 70 us under a
-// hypervisor that must be asked for it, and the vCPU thread has half of that. So it polls from the question
-// to the answer.
+// hypervisor that must be asked for it; most of that the vCPU thread spends, which wakes it up. So it polls
+// from the question to the answer.
 //
 // It does so only while it pays: a question that had no answer in kLongestNs ends it, until one has again.
 // For guests that are busy nobody polls: they are awake.

@@ -16,8 +16,8 @@ namespace {
 /// they come again.
 constexpr uint64_t kManyInputs = 1 << 20;
 constexpr uint64_t kFewInputs = 256 << 10;
-/// how long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a backup
-/// several threads of two hosts.
+/// How long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a
+/// backup several threads of two hosts.
 constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
 /// A backup that goes live sends its last packets (again): the primary may have died before they left, and
 /// the guest would only send them again after a time-out. Doubled packets do no harm.
@@ -93,16 +93,15 @@ void VmProcess::take(EntryMade& made) {
 }
 
 void VmProcess::take(OutputMade& made) {
+    bool packets = made.output.kind == bus::OutputKind::kPackets;
     if (made.live) {
-        bool traffic = made.output.kind == bus::OutputKind::kPackets ||
-                       made.output.kind == bus::OutputKind::kDiskRequest;
-        if (traffic) cpu_latency_.traffic();
+        if (packets || made.output.kind == bus::OutputKind::kDiskRequest) cpu_latency_.traffic();
         gate_->made(made.position, made.made_ns, std::move(made.output));
-        if (gate_->held() == 0) answer_poll_.answered(loop_.now_ns());
+        if (packets && gate_->held() == 0) answer_poll_.answered(loop_.now_ns());
         return;
     }
     backends_->show(made.output);
-    if (made.output.kind == bus::OutputKind::kPackets) remember_packets(std::move(made.output));
+    if (packets) remember_packets(std::move(made.output));
 }
 
 void VmProcess::remember_packets(bus::Output output) {
