@@ -281,7 +281,7 @@ void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
     Urgency urgency = Urgency::kAtOnce;
     if (changes_outside(output)) {
-        groups_.add();
+        if (output.kind == bus::OutputKind::kPackets) groups_.add();
         outputs_wait_ = gathers(now_ns);
         urgency = outputs_wait_ ? Urgency::kCanWait : Urgency::kAtOnceWithLog;
         if (!outputs_wait_) groups_.handed_over(now_ns);
