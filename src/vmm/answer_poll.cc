@@ -5,7 +5,9 @@
 namespace lockstep::vmm {
 
 void AnswerPoll::asked(uint64_t now_ns) {
-    if (std::exchange(waits_, true)) pays_ = false;
+    bool unanswered = std::exchange(waits_, true);
+    if (unanswered && now_ns - asked_ns_ <= kLongestNs) return;  // several packets ask one question
+    if (unanswered) pays_ = false;
     asked_ns_ = now_ns;
 }
 

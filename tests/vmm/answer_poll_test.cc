@@ -35,6 +35,14 @@ TEST(AnswerPoll, EndsWithAQuestionThatNobodyAnswers) {
     EXPECT_TRUE(poll.waits(kStart + 3 * kPause));
 }
 
+TEST(AnswerPoll, SeveralPacketsAreOneQuestion) {
+    AnswerPoll poll;
+    poll.asked(kStart);
+    poll.asked(kStart + kLongest / 2);
+    EXPECT_TRUE(poll.waits(kStart + kLongest / 2));
+    EXPECT_FALSE(poll.waits(kStart + kLongest)) << "the first counts";
+}
+
 TEST(AnswerPoll, EndsWithASlowAnswer) {
     AnswerPoll poll;
     poll.asked(kStart);
