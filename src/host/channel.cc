@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "host/sockets.h"
@@ -24,7 +25,13 @@ constexpr size_t kLengthSize = sizeof(FrameLength);
 constexpr size_t kReadSize = 256 * 1024;
 constexpr size_t kMostReadAtOnce = 4 << 20;  // then the loop's other work gets its turn
 constexpr size_t kChunkSize = 256 * 1024;
-constexpr size_t kMostParts = 256;  // of one write
+constexpr size_t kMostParts = 256;            // of one write
+constexpr size_t kLongRest = 8 * 1024;        // of a frame: worth telling the kernel
+constexpr size_t kMostExpected = 256 * 1024;  // at a time: much less than the kernel's buffer holds
+
+void set_option(int socket, int level, int name, int value) {
+    setsockopt(socket, level, name, &value, sizeof value);
+}
 
 class TcpStream final : public ByteStream {
   public:
@@ -46,14 +53,13 @@ class TcpStream final : public ByteStream {
         return sent < 0 ? -errno : sent;
     }
     int descriptor() const override { return socket_.get(); }
+    void expect(size_t bytes) override {
+        set_option(socket_.get(), SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(bytes));
+    }
 
   private:
     FileDescriptor socket_;
 };
-
-void set_option(int socket, int level, int name, int value) {
-    setsockopt(socket, level, name, &value, sizeof value);
-}
 
 /// Without the right to force them the kernel's own, growing buffers are the better choice.
 void set_buffers(int socket, const ChannelOptions& options) {
@@ -145,8 +151,21 @@ void Channel::receive() {
         input_used_ += static_cast<size_t>(got);
         total += static_cast<size_t>(got);
         counters_.bytes_in += static_cast<uint64_t>(got);
-        if (!take_frames() || static_cast<size_t>(got) < offered) return;
+        if (!take_frames()) return;
+        if (static_cast<size_t>(got) < offered) return expect_rest();
     }
+}
+
+/// A long frame comes in pieces: not each of them shall wake up this thread.
+void Channel::expect_rest() {
+    size_t wanted = 1, used = input_used_ - input_taken_;
+    if (used >= kLengthSize) {
+        FrameLength length;
+        std::memcpy(&length, input_.data() + input_taken_, kLengthSize);
+        size_t rest = kLengthSize + length - used;
+        if (rest >= kLongRest) wanted = std::min(rest, kMostExpected);
+    }
+    if (wanted != std::exchange(expected_, wanted)) stream_->expect(wanted);
 }
 
 /// `result` as a ByteStream returns it: 0 or a negative errno.

@@ -48,6 +48,9 @@ class ByteStream {
     virtual long read(std::span<uint8_t> out) = 0;
     virtual long write(std::span<const ByteSpan> parts) = 0;
     virtual int descriptor() const = 0;
+    /// Fewer bytes than these are of no use to the reader: the descriptor needn't become readable for them.
+    /// Holds until the next call; 1 at first.
+    virtual void expect(size_t bytes) = 0;
 };
 
 class Channel {
@@ -101,6 +104,7 @@ class Channel {
     void receive();
     void make_room();
     bool take_frames();
+    void expect_rest();
     void transmit();
     long write_queue();
     void queue(std::span<const ByteSpan> parts, size_t skip);
@@ -119,6 +123,7 @@ class Channel {
     Bytes input_;            // begins with a frame's length
     size_t input_used_ = 0;  // bytes of input_ that hold data
     size_t input_taken_ = 0;
+    size_t expected_ = 1;  ///< by stream_
     std::deque<Bytes> output_;
     size_t output_sent_ = 0;  // bytes of output_.front() that are gone
     size_t queued_ = 0;

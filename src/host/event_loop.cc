@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -129,12 +130,14 @@ void EventLoop::stop() {
 }
 
 void EventLoop::post(Callback work) {
-    bool wake;
+    bool wake, resting;
     {
         std::lock_guard lock(mutex_);
         posted_.push_back(std::move(work));
         wake = !std::exchange(woken_, true);
+        resting = std::exchange(resting_, false);
     }
+    if (resting) return rest_ends_.notify_one();
     if (!wake) return;
     uint64_t one = 1;
     while (::write(wake_.get(), &one, sizeof one) < 0 && errno == EINTR) {
@@ -166,7 +169,7 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
     if (!end_of_round_.empty()) timeout_ns = 0;
     uint64_t end_ns = end_of(timeout_ns);
     int count = poll_for_events(events, end_ns);
-    if (count == 0) count = wait_for_events(events, time_until(end_ns));
+    if (count == 0) count = wait_for_events(events, rest(end_ns) ? 0 : time_until(end_ns));
     for (int i = 0; i < count; i++) {
         const epoll_event& event = events[static_cast<size_t>(i)];
         if (event.data.u64 == kWakeId) {
@@ -191,6 +194,29 @@ int EventLoop::poll_for_events(std::span<epoll_event> events, uint64_t end_ns) {
         if (count == 0) std::this_thread::yield();
     }
     return count;
+}
+
+/// Whether the thread has rested. What was posted meanwhile has been done.
+bool EventLoop::rest(uint64_t end_ns) {
+    if (!rests_) return false;
+    {
+        std::unique_lock lock(mutex_);  // for rests_, too: what it looks at may change just before end_rest()
+        uint64_t longest_ns = std::min(rests_(), time_until(end_ns));
+        if (longest_ns == 0 || !posted_.empty()) return false;
+        resting_ = true;
+        rest_ends_.wait_for(lock, std::chrono::nanoseconds(longest_ns), [this] { return !resting_; });
+        resting_ = false;
+    }
+    run_posted();
+    return true;
+}
+
+void EventLoop::end_rest() {
+    {
+        std::lock_guard lock(mutex_);
+        if (!std::exchange(resting_, false)) return;
+    }
+    rest_ends_.notify_one();
 }
 
 /// How many events there are; 0 also after a signal.

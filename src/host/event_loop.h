@@ -1,12 +1,13 @@
 // The event loop: one thread that waits for descriptors, timers and work from other threads.
 //
 // Goals: nothing spins (the thread sleeps in epoll_wait until something is due, but where poll_while() asks
-// for more haste); every backend of this room calls back on this one thread, so that the backends need no
-// locks; a callback may destroy any watch or timer, its own included.
+// for more haste, or rest_for() for less); every backend of this room calls back on this one thread, so that
+// the backends need no locks; a callback may destroy any watch or timer, its own included.
 //
-// Only post() and stop() may be called from other threads.
+// Only post(), stop() and end_rest() may be called from other threads.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -108,6 +109,13 @@ class EventLoop {
     /// wake it up. From the loop's thread.
     void poll_while(std::function<bool()> wanted) { polls_ = std::move(wanted); }
 
+    /// Asked before the thread sleeps: for so long it may leave everything but posted work lie. Then, or when
+    /// work is posted or end_rest() is called, it sees to all that is due. 0: it is woken up by whatever
+    /// comes. From the loop's thread; `longest_ns` calls nothing of the loop but now_ns().
+    void rest_for(std::function<uint64_t()> longest_ns) { rests_ = std::move(longest_ns); }
+    /// From any thread.
+    void end_rest();
+
     /// The loop's clock; the same as monotonic_ns().
     uint64_t now_ns() const { return monotonic_ns(); }
 
@@ -124,6 +132,7 @@ class EventLoop {
 
     EventLoop() = default;
     void wait_and_dispatch(uint64_t timeout_ns);
+    bool rest(uint64_t end_ns);
     int poll_for_events(std::span<epoll_event> events, uint64_t end_ns);
     int wait_for_events(std::span<epoll_event> events, uint64_t timeout_ns);
     void run_posted();
@@ -143,9 +152,12 @@ class EventLoop {
     std::map<TimerKey, Callback> timers_;
     std::vector<Callback> end_of_round_;
     std::function<bool()> polls_;
+    std::function<uint64_t()> rests_;
 
     std::mutex mutex_;  // guards what follows
     std::vector<Callback> posted_;
+    std::condition_variable rest_ends_;
+    bool resting_ = false;
     bool woken_ = false;
     bool stopped_ = false;
 };

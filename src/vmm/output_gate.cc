@@ -16,6 +16,11 @@ bool changes_outside(const Output& output) {
     return output.kind != OutputKind::kRandomRequest;
 }
 
+bool is_disk_read(const Output& output) {
+    return output.kind == OutputKind::kDiskRequest &&
+           devices::virtio::operation_of(output.payload) == DiskOperation::kRead;
+}
+
 bool OutputGate::passes(const Output& output) const {
     if (changes_outside(output)) return false;
     if (output.kind != OutputKind::kDiskRequest) return true;

@@ -19,6 +19,7 @@ namespace lockstep::vmm {
 
 /// Whether an output can be noticed outside the VM, so that it must wait for the backup.
 bool changes_outside(const bus::Output& output);
+bool is_disk_read(const bus::Output& output);
 
 class OutputGate {
   public:

@@ -50,8 +50,8 @@ bool is_from_outside(record::EntryKind kind) {
 
 }  // namespace
 
-VcpuThread::VcpuThread(MachineFactory& factory, std::function<void()> notify)
-    : factory_(factory), notify_(std::move(notify)), thread_([this] { main(); }) {
+VcpuThread::VcpuThread(MachineFactory& factory, Hooks hooks)
+    : factory_(factory), hooks_(std::move(hooks)), thread_([this] { main(); }) {
     pthread_setname_np(thread_.native_handle(), "vcpu");
 }
 
@@ -213,7 +213,7 @@ void VcpuThread::produce(Produced produced, Urgency urgency) {
         send_log_ = send_log_ || urgency == Urgency::kAtOnceWithLog;
         notify = urgency != Urgency::kCanWait && !std::exchange(notified_, true);
     }
-    if (notify) notify_();
+    if (notify) hooks_.notify();
 }
 
 /// The guest has run for a while, or stands still: then nothing more comes that could go along.
@@ -230,7 +230,7 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
     }
     groups_.handed_over(now_ns);
     outputs_wait_ = false;
-    if (notify) notify_();
+    if (notify) hooks_.notify();
 }
 
 bool VcpuThread::entries_may_wait(uint64_t now_ns, bool stands) const {
@@ -279,12 +279,15 @@ void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry
 }
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
-    Urgency urgency = Urgency::kAtOnce;
-    if (changes_outside(output)) {
-        if (output.kind == bus::OutputKind::kPackets) groups_.add();
+    if (output.kind == bus::OutputKind::kPackets) groups_.add();
+    bool for_outside = changes_outside(output);
+    Urgency urgency = for_outside || outputs_wait_ ? Urgency::kAtOnceWithLog : Urgency::kAtOnce;
+    if (for_outside || is_disk_read(output)) {
         outputs_wait_ = gathers(now_ns);
-        urgency = outputs_wait_ ? Urgency::kCanWait : Urgency::kAtOnceWithLog;
-        if (!outputs_wait_) groups_.handed_over(now_ns);
+        if (outputs_wait_)
+            urgency = Urgency::kCanWait;
+        else
+            groups_.handed_over(now_ns);
     }
     produce(OutputMade{position, std::move(output), true, now_ns}, urgency);
 }
@@ -365,6 +368,7 @@ bool VcpuThread::run_work() {
 void VcpuThread::wait_until(uint64_t wake_ns) {
     uint64_t now_ns = host::monotonic_ns();
     idle_since_ns_ = now_ns;
+    if (hooks_.sleeps) hooks_.sleeps();
     std::unique_lock lock(work_mutex_);
     busy_ = false;
     auto ready = [this] { return stopping_ || !work_.empty(); };

@@ -91,9 +91,12 @@ struct ReplayChunk {
 
 class VcpuThread : private bus::OutputSink, private LiveListener {
   public:
-    /// `notify` is called on the vCPU thread, once between two calls of take(), when that has something to
-    /// give.
-    VcpuThread(MachineFactory& factory, std::function<void()> notify);
+    /// What is called on the vCPU thread.
+    struct Hooks {
+        std::function<void()> notify;  ///< once between two calls of take(), when that has something to give
+        std::function<void()> sleeps;  ///< there is nothing to do: is_awake() says so from now on; optional
+    };
+    VcpuThread(MachineFactory& factory, Hooks hooks);
     ~VcpuThread() override;
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;
@@ -173,7 +176,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void progress(Icount icount) override;
 
     MachineFactory& factory_;
-    std::function<void()> notify_;
+    Hooks hooks_;
 
     // Of the vCPU thread alone.
     std::unique_ptr<machine::Machine> machine_;

@@ -133,7 +133,10 @@ void VmProcess::take(GuestOff&) {
 
 void VmProcess::add_input(Input input) {
     if (is_traffic(input.kind)) cpu_latency_.traffic();
-    if (input.kind == record::EntryKind::kNetworkReceive) expect_answer();
+    if (input.kind == record::EntryKind::kNetworkReceive) {
+        expect_answer();
+        input_moderation_.received(backends_->traffic().packets_in, loop_.now_ns());
+    }
     vcpu_->add_input(std::move(input));
     if (vcpu_->waiting_input() > kManyInputs) {
         backends_->pause_inputs();
@@ -153,6 +156,13 @@ bool VmProcess::polls() const {
     uint64_t now_ns = loop_.now_ns();
     if (!answer_poll_.waits(now_ns)) return false;
     return gate_->held() || vcpu_->is_awake() || !answer_poll_.expects_work(now_ns);
+}
+
+/// How long packets may lie. A guest that sleeps gets them at once, and all guests what their disks have
+/// done.
+uint64_t VmProcess::rest_ns() const {
+    if (!live_ || !vcpu_->is_awake() || backends_->in_flight() > 0) return 0;
+    return input_moderation_.rest_ns(loop_.now_ns());
 }
 
 void VmProcess::on_timer() {

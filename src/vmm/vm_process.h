@@ -6,8 +6,9 @@
 //     | Machine       | <------------ | Backends: disks, TAP, console, random      |
 //     |  LiveDriver or| --- log ----> | Replica: who may do what                   |  <---> PairLink to the
 //     |  Replayer     | --- outputs-> | OutputGate: outputs wait here              |        other side
-//     +---------------+               | CpuLatency, ThreadPlacement, AnswerPoll:   |  ----> FileRecording
-//                                     |  wake-ups that are quick, or not needed    |
+//     +---------------+               | CpuLatency, ThreadPlacement, AnswerPoll,   |  ----> FileRecording
+//                                     |  InputModeration: wake-ups that are quick, |
+//                                     |  or not needed                             |
 //                                     +--------------------------------------------+  <---> Arbiter
 //
 // Life cycle
@@ -32,6 +33,7 @@
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
 #include "vmm/file_recording.h"
+#include "vmm/input_moderation.h"
 #include "vmm/log_meter.h"
 #include "vmm/machine_factory.h"
 #include "vmm/output_gate.h"
@@ -140,6 +142,7 @@ class VmProcess {
     void add_input(Input input);
     void expect_answer();
     bool polls() const;
+    uint64_t rest_ns() const;
     void on_timer();
     void update_meters();
     bool keeps_hashes() const;
@@ -187,6 +190,7 @@ class VmProcess {
     host::CpuLatency cpu_latency_;
     host::ThreadPlacement placement_;  ///< of the I/O thread
     AnswerPoll answer_poll_;
+    InputModeration input_moderation_;
     std::unique_ptr<Backends> backends_;
     std::unique_ptr<host::Arbiter> arbiter_;
     std::optional<replica::Replica> replica_;

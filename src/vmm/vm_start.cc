@@ -63,13 +63,17 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
       self_(random_number()),
       cpu_latency_(loop, settings.low_latency),
       started_ns_(loop.now_ns()) {
-    vcpu_ = std::make_unique<VcpuThread>(factory_, [this] {
-        loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+    std::weak_ptr<bool> alive = alive_;
+    auto notify = [this, alive] {
+        loop_.post([this, alive] {
             if (!alive.expired()) drain_vcpu();
         });
-    });
+    };
+    vcpu_ = std::make_unique<VcpuThread>(
+        factory_, VcpuThread::Hooks{.notify = notify, .sleeps = [this] { loop_.end_rest(); }});
     host::prefer_this_thread();  // outputs and heartbeats wait for it
-    loop_.poll_while([this, alive = std::weak_ptr<bool>(alive_)] { return !alive.expired() && polls(); });
+    loop_.poll_while([this, alive] { return !alive.expired() && polls(); });
+    loop_.rest_for([this, alive] { return alive.expired() ? 0 : rest_ns(); });
 }
 
 /// What owner and backup need alike.

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <random>
 
 #include "base/hash.h"
@@ -79,6 +80,50 @@ TEST_F(ChannelTest, FramesArriveWholeAndInOrder) {
     EXPECT_EQ(connected_->queued_bytes(), 0u) << "the kernel takes small frames at once";
     EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 3; }));
     EXPECT_EQ(frames_, (std::vector<std::string>{"one", "", "two parts"}));
+}
+
+/// A peer that sends bytes as the test wants them.
+FileDescriptor raw_peer(const SocketAddress& to) {
+    FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(connect(socket.get(), to.get(), to.length), 0);
+    return socket;
+}
+
+TEST_F(ChannelTest, ALongFrameWakesUpItsReceiverForItsBeginAndItsEnd) {
+    listen();
+    FileDescriptor peer = raw_peer(near_end_);
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted_ != nullptr; }));
+    accepted_->set_handlers(receiver());
+    loop_->run_once(0);
+    uint32_t length = 40'000;
+    Bytes bytes(sizeof length + length, 'x');
+    std::memcpy(bytes.data(), &length, sizeof length);
+    constexpr size_t kPiece = 10'001;
+    size_t rounds_with_bytes = 0;
+    for (size_t sent = 0; sent < bytes.size(); sent += kPiece) {
+        uint64_t before = accepted_->counters().bytes_in;
+        ASSERT_EQ(send(peer.get(), bytes.data() + sent, kPiece, MSG_NOSIGNAL), kPiece);
+        loop_->run_once(20 * kNsPerMs);
+        rounds_with_bytes += accepted_->counters().bytes_in != before;
+    }
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 1; }));
+    EXPECT_EQ(rounds_with_bytes, 2u);
+    ASSERT_EQ(send(peer.get(), "\1\0\0\0y", 5, MSG_NOSIGNAL), 5);
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 2; })) << "short ones come at once again";
+}
+
+TEST_F(ChannelTest, APeerThatLeavesInTheMiddleOfALongFrameIsNoticed) {
+    listen();
+    FileDescriptor peer = raw_peer(near_end_);
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted_ != nullptr; }));
+    accepted_->set_handlers(receiver());
+    uint32_t length = 1'000'000;
+    ASSERT_EQ(send(peer.get(), &length, sizeof length, MSG_NOSIGNAL), sizeof length);
+    EXPECT_TRUE(run_until(*loop_, [&] { return accepted_->counters().bytes_in == sizeof length; }));
+    ASSERT_EQ(send(peer.get(), "some", 4, MSG_NOSIGNAL), 4);
+    peer.reset();
+    EXPECT_TRUE(run_until(*loop_, [&] { return closed_ == 1; }));
+    EXPECT_EQ(cause_, CloseCause::kPeerClosed);
 }
 
 TEST_F(ChannelTest, MuchDataBothWaysComesThroughUnharmed) {

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <optional>
@@ -79,6 +80,65 @@ TEST(EventLoop, PollsWithoutSleepAsLongAsItIsTold) {
     loop->run_once(10 * kMs);
     EXPECT_GT(slept_voluntarily(), slept);
     EXPECT_GE(loop->now_ns(), start_ns + 30 * kMs);
+}
+
+TEST(EventLoop, RestsBeforeItSeesToDescriptors) {
+    constexpr uint64_t kMs = 1'000'000;
+    auto loop = make_loop();
+    SocketPair pair;
+    bool rests = true, readable = false;
+    Watch watch = loop->watch(pair.a.get(), Interest::kRead, [&](Ready) { readable = true; });
+    loop->rest_for([&] { return rests ? 20 * kMs : 0; });
+    ASSERT_EQ(write(pair.b.get(), "x", 1), 1);
+    uint64_t start_ns = loop->now_ns();
+    loop->run_once(1000 * kMs);
+    EXPECT_TRUE(readable);
+    EXPECT_GE(loop->now_ns(), start_ns + 20 * kMs);
+
+    rests = false;
+    start_ns = loop->now_ns();
+    loop->run_once(1000 * kMs);
+    EXPECT_LT(loop->now_ns(), start_ns + 20 * kMs);
+}
+
+TEST(EventLoop, ARestEndsWithPostedWorkAndWhenItIsTold) {
+    constexpr uint64_t kMs = 1'000'000;
+    for (bool posts : {true, false}) {
+        auto loop = make_loop();
+        SocketPair pair;
+        bool readable = false, worked = false;
+        Watch watch = loop->watch(pair.a.get(), Interest::kRead, [&](Ready) { readable = true; });
+        loop->rest_for([] { return 10'000 * kMs; });
+        ASSERT_EQ(write(pair.b.get(), "x", 1), 1);
+        std::atomic<bool> over = false;
+        std::thread other([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            if (posts) loop->post([&] { worked = true; });
+            while (!posts && !over) {  // it may not have begun
+                loop->end_rest();
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            }
+        });
+        uint64_t start_ns = loop->now_ns();
+        loop->run_once(20'000 * kMs);
+        over = true;
+        other.join();
+        EXPECT_LT(loop->now_ns(), start_ns + 5'000 * kMs);
+        EXPECT_EQ(worked, posts);
+        EXPECT_TRUE(readable) << "what has come meanwhile is seen to at once";
+    }
+}
+
+TEST(EventLoop, WorkThatIsPostedBeforeARestPreventsIt) {
+    constexpr uint64_t kMs = 1'000'000;
+    auto loop = make_loop();
+    bool worked = false;
+    loop->rest_for([] { return 10'000 * kMs; });
+    loop->post([&] { worked = true; });
+    uint64_t start_ns = loop->now_ns();
+    loop->run_once(20'000 * kMs);
+    EXPECT_TRUE(worked);
+    EXPECT_LT(loop->now_ns(), start_ns + 5'000 * kMs);
 }
 
 TEST(EventLoop, PostsOfManyThreadsAllArrive) {

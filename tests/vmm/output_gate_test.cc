@@ -26,5 +26,12 @@ TEST(OutputGate, OnlyWritesToADiskChangeAnythingOutside) {
     EXPECT_FALSE(changes_outside({OutputKind::kRandomRequest, 6, {}}));
 }
 
+TEST(OutputGate, KnowsTheReadsOfADisk) {
+    EXPECT_TRUE(is_disk_read(disk(DiskOperation::kRead, 0)));
+    EXPECT_FALSE(is_disk_read(disk(DiskOperation::kWrite, 0)));
+    EXPECT_FALSE(is_disk_read(disk(DiskOperation::kFlush, 0)));
+    EXPECT_FALSE(is_disk_read({OutputKind::kPackets, 5, {}}));
+}
+
 }  // namespace
 }  // namespace lockstep::vmm

@@ -1,4 +1,4 @@
-// When the vCPU thread wakes up the I/O thread for the packets of a guest.
+// When the vCPU thread wakes up the I/O thread for the outputs of a guest.
 #include "vmm/vcpu_thread.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,7 @@
 #include <chrono>
 #include <semaphore>
 
+#include "devices/virtio/block/request.h"
 #include "record/entry_table.h"
 #include "record/payloads.h"
 #include "toy_machine.h"
@@ -13,6 +14,8 @@
 namespace lockstep::vmm {
 namespace {
 
+using devices::virtio::DiskOperation;
+using devices::virtio::DiskRequest;
 using testing::ToyConfig;
 using testing::ToyMachine;
 using Clock = std::chrono::steady_clock;
@@ -21,18 +24,27 @@ void compute(std::chrono::microseconds time) {
     for (Clock::time_point start = Clock::now(); Clock::now() - start < time;) continue;
 }
 
-/// Sends `packets` one after another when it runs next, and computes all the time.
+bus::Output a_packet() {
+    return {bus::OutputKind::kPackets, machine::kFirstNetwork,
+            record::encode(record::NetworkReceive{.packets = {Bytes(64)}})};
+}
+bus::Output a_disk_request(DiskOperation operation) {
+    return {bus::OutputKind::kDiskRequest, machine::kFirstDisk,
+            record::encode_fields(
+                DiskRequest{.number = 1, .operation = operation, .offset = 0, .size = 512, .data = {}})};
+}
+
+/// Makes `count` outputs one after another when it runs next, and computes all the time.
 class SendingMachine : public ToyMachine {
   public:
-    SendingMachine(const ToyConfig& config, bus::OutputSink& sink, std::atomic<unsigned>& packets)
-        : ToyMachine(config, 1, sink), sink_(sink), packets_(packets) {}
+    SendingMachine(const ToyConfig& config, bus::OutputSink& sink, const bus::Output& output,
+                   std::atomic<unsigned>& count)
+        : ToyMachine(config, 1, sink), sink_(sink), output_(output), count_(count) {}
 
     machine::Stop run(Icount until) override {
-        bus::Output packet{bus::OutputKind::kPackets, machine::kFirstNetwork,
-                           record::encode(record::NetworkReceive{.packets = {Bytes(64)}})};
-        unsigned count = packets_.exchange(0);
+        unsigned count = count_.exchange(0);
         for (unsigned i = 0; i < count; ++i) {
-            sink_.output(packet);
+            sink_.output(output_);
             compute(std::chrono::microseconds(20));
         }
         return ToyMachine::run(until);
@@ -40,41 +52,47 @@ class SendingMachine : public ToyMachine {
 
   private:
     bus::OutputSink& sink_;
-    std::atomic<unsigned>& packets_;
+    const bus::Output& output_;
+    std::atomic<unsigned>& count_;
 };
 
 class SendingFactory : public MachineFactory {
   public:
-    std::atomic<unsigned> packets = 0;
+    explicit SendingFactory(bus::Output made) : output(std::move(made)) {}
+    const bus::Output output;
+    std::atomic<unsigned> count = 0;
 
     Result<Bytes> configure(const VmSettings&) override { return Bytes(); }
     Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration, const translate::EngineOptions&,
                                                      bus::OutputSink& sink, uint64_t& ram_bytes) override {
         ToyConfig config = TRY(record::decode_fields<ToyConfig>(configuration, "a toy's configuration"));
         ram_bytes = config.ram_bytes;
-        return std::unique_ptr<machine::Machine>(std::make_unique<SendingMachine>(config, sink, packets));
+        return std::unique_ptr<machine::Machine>(
+            std::make_unique<SendingMachine>(config, sink, output, count));
     }
 };
 
 /// A live guest, with somebody who wants its entries or not. The test's thread stands for the I/O thread.
 class SendingGuest {
   public:
-    explicit SendingGuest(EntriesWanted wanted) : thread_(factory_, [this] { notified_.release(); }) {
+    SendingGuest(EntriesWanted wanted, bus::Output output)
+        : factory_(std::move(output)),
+          thread_(factory_, {.notify = [this] { notified_.release(); }, .sleeps = {}}) {
         thread_.create(record::encode_fields(ToyConfig{.halts = false}), {}, {}, [](Result<void>) {});
         thread_.go_live(LogPos(), 0, 0, [](std::vector<bus::Output>) {});
         thread_.want_entries(wanted);
         thread_.group_outputs(500'000);
     }
 
-    /// The guest sends packets when an input has come; returns in how many pieces they were handed over.
-    size_t hand_overs_of(unsigned packets) {
-        factory_.packets = packets;
+    /// The guest makes outputs when an input has come; returns in how many pieces they were handed over.
+    size_t hand_overs_of(unsigned outputs) {
+        factory_.count = outputs;
         thread_.add_input(make_input(machine::kSerialDevice, record::ConsoleInput{.bytes = {'x'}}));
         size_t pieces = 0;
         bool log_sent = false;  // for all that were seen
-        for (size_t seen = 0; seen < packets || !log_sent;) {
+        for (size_t seen = 0; seen < outputs || !log_sent;) {
             if (!notified_.try_acquire_for(std::chrono::seconds(20))) {
-                ADD_FAILURE() << seen << " of " << packets << " packets were handed over, "
+                ADD_FAILURE() << seen << " of " << outputs << " outputs were handed over, "
                               << (log_sent ? "all" : "not all") << " of those with their log";
                 break;
             }
@@ -82,7 +100,7 @@ class SendingGuest {
             Batch batch = thread_.take();
             for (const Produced& produced : batch.produced) {
                 const auto* made = std::get_if<OutputMade>(&produced);
-                seen += made && made->output.kind == bus::OutputKind::kPackets;
+                seen += made && made->output.kind == factory_.output.kind;
             }
             log_sent = batch.send_log || (log_sent && seen == before);
             pieces += seen > before;
@@ -96,13 +114,23 @@ class SendingGuest {
     VcpuThread thread_;
 };
 
-TEST(VcpuThread, PacketsOfABusyGuestAreHandedOverInGroups) {
+TEST(VcpuThread, OutputsOfABusyGuestAreHandedOverInGroups) {
     for (EntriesWanted wanted : {EntriesWanted::kSoon, EntriesWanted::kNo}) {
-        SendingGuest guest(wanted);
-        guest.hand_overs_of(1);  // from here on there is traffic
-        constexpr unsigned kPackets = 500;
-        EXPECT_LT(guest.hand_overs_of(kPackets), kPackets / 5);
+        for (const bus::Output& output : {a_packet(), a_disk_request(DiskOperation::kRead)}) {
+            SendingGuest guest(wanted, output);
+            guest.hand_overs_of(1);  // from here on there is traffic
+            constexpr unsigned kOutputs = 500;
+            EXPECT_LT(guest.hand_overs_of(kOutputs), kOutputs / 5);
+        }
     }
+}
+
+// A database's commit waits for it, whatever else the guest does.
+TEST(VcpuThread, AFlushIsHandedOverAtOnce) {
+    SendingGuest guest(EntriesWanted::kNo, a_disk_request(DiskOperation::kFlush));
+    guest.hand_overs_of(1);
+    constexpr unsigned kOutputs = 100;
+    EXPECT_GT(guest.hand_overs_of(kOutputs), kOutputs / 2);
 }
 
 }  // namespace
