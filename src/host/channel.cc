@@ -123,7 +123,7 @@ void Channel::resume_receiving() {
     update_interest();
     // Frames that were read before the pause aren't announced by the descriptor.
     loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
-        if (!alive.expired() && stream_ && !paused_) take_frames();
+        if (!alive.expired() && stream_ && !paused_ && take_frames()) expect_rest();
     });
 }
 
@@ -152,11 +152,13 @@ void Channel::receive() {
         total += static_cast<size_t>(got);
         counters_.bytes_in += static_cast<uint64_t>(got);
         if (!take_frames()) return;
-        if (static_cast<size_t>(got) < offered) return expect_rest();
+        if (static_cast<size_t>(got) < offered) break;
     }
+    expect_rest();
 }
 
-/// A long frame comes in pieces: not each of them shall wake up this thread.
+/// A long frame comes in pieces: not each of them shall wake up this thread. To be called wherever receiving
+/// goes on later, as what is expected now may be more than there will ever be.
 void Channel::expect_rest() {
     size_t wanted = 1, used = input_used_ - input_taken_;
     if (used >= kLengthSize) {

@@ -277,17 +277,20 @@ void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry
     bool at_once = from_outside && wanted && std::exchange(woke_up_, false);
     produce(EntryMade{position, std::move(entry)}, at_once ? Urgency::kAtOnceWithLog : Urgency::kCanWait);
 }
+
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
     if (output.kind == bus::OutputKind::kPackets) groups_.add();
     bool for_outside = changes_outside(output);
-    Urgency urgency = for_outside || outputs_wait_ ? Urgency::kAtOnceWithLog : Urgency::kAtOnce;
+    Urgency urgency = Urgency::kAtOnce;
     if (for_outside || is_disk_read(output)) {
+        bool with_log = for_outside || outputs_wait_;
         outputs_wait_ = gathers(now_ns);
         if (outputs_wait_)
             urgency = Urgency::kCanWait;
-        else
-            groups_.handed_over(now_ns);
+        else if (with_log)
+            urgency = Urgency::kAtOnceWithLog;
+        if (!outputs_wait_) groups_.handed_over(now_ns);
     }
     produce(OutputMade{position, std::move(output), true, now_ns}, urgency);
 }

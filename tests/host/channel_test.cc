@@ -112,6 +112,27 @@ TEST_F(ChannelTest, ALongFrameWakesUpItsReceiverForItsBeginAndItsEnd) {
     EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 2; })) << "short ones come at once again";
 }
 
+TEST_F(ChannelTest, ShortFramesComeThoughALongOneWasFollowedByAPause) {
+    listen();
+    FileDescriptor peer = raw_peer(near_end_);
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted_ != nullptr; }));
+    Channel::Handlers pausing = receiver();
+    pausing.frame = [this](ByteSpan frame) {
+        frames_.push_back(to_text(frame));
+        accepted_->pause_receiving();
+    };
+    accepted_->set_handlers(pausing);
+    uint32_t length = 40'000;
+    Bytes bytes(length, 'x');
+    ASSERT_EQ(send(peer.get(), &length, sizeof length, MSG_NOSIGNAL), sizeof length);
+    EXPECT_TRUE(run_until(*loop_, [&] { return accepted_->counters().bytes_in == sizeof length; }));
+    ASSERT_EQ(send(peer.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), length);
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 1; }));
+    ASSERT_EQ(send(peer.get(), "\1\0\0\0y", 5, MSG_NOSIGNAL), 5);
+    accepted_->resume_receiving();
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 2; }));
+}
+
 TEST_F(ChannelTest, APeerThatLeavesInTheMiddleOfALongFrameIsNoticed) {
     listen();
     FileDescriptor peer = raw_peer(near_end_);

@@ -125,13 +125,5 @@ TEST(VcpuThread, OutputsOfABusyGuestAreHandedOverInGroups) {
     }
 }
 
-// A database's commit waits for it, whatever else the guest does.
-TEST(VcpuThread, AFlushIsHandedOverAtOnce) {
-    SendingGuest guest(EntriesWanted::kNo, a_disk_request(DiskOperation::kFlush));
-    guest.hand_overs_of(1);
-    constexpr unsigned kOutputs = 100;
-    EXPECT_GT(guest.hand_overs_of(kOutputs), kOutputs / 2);
-}
-
 }  // namespace
 }  // namespace lockstep::vmm
