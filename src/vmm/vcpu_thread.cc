@@ -284,13 +284,14 @@ void VcpuThread::output_made(LogPos position, bus::Output output) {
     bool for_outside = changes_outside(output);
     Urgency urgency = Urgency::kAtOnce;
     if (for_outside || is_disk_read(output)) {
-        bool with_log = for_outside || outputs_wait_;
+        bool with_log = for_outside || outputs_wait_;  // a read ends the waiting of others, too
         outputs_wait_ = gathers(now_ns);
-        if (outputs_wait_)
+        if (outputs_wait_) {
             urgency = Urgency::kCanWait;
-        else if (with_log)
-            urgency = Urgency::kAtOnceWithLog;
-        if (!outputs_wait_) groups_.handed_over(now_ns);
+        } else {
+            if (with_log) urgency = Urgency::kAtOnceWithLog;
+            groups_.handed_over(now_ns);
+        }
     }
     produce(OutputMade{position, std::move(output), true, now_ns}, urgency);
 }
