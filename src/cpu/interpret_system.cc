@@ -249,6 +249,7 @@ Outcome cache_flush_line_instruction(Cpu& cpu, const Instruction& instruction, E
     auto result = cpu.mmu.translate(GuestVirt(effective_address(cpu, instruction)), Access::kRead, user);
     if (auto* fault = std::get_if<Exception>(&result)) {
         exception = *fault;
+        if (exception.vector == kGp && instruction.stack_segment) exception.vector = kSs_;
         return Outcome::kFault;
     }
     return Outcome::kNext;

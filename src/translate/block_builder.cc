@@ -36,6 +36,22 @@ bool uses_all_temporaries(Kind kind) {
     }
 }
 
+/// The way out in front of an instruction that blocks don't hold.
+ExitKind exit_kind(Kind kind) {
+    switch (kind) {
+        case Kind::kInterpret:
+            return ExitKind::kInterpret;
+        case Kind::kInterpretFpu:
+            return ExitKind::kInterpretFpu;
+        case Kind::kUndefined:
+            return ExitKind::kUndefined;
+        case Kind::kTooLong:
+            return ExitKind::kTooLong;
+        default:
+            return ExitKind::kFpuUnavailable;
+    }
+}
+
 }  // namespace
 
 BlockBuilder::BlockBuilder(CodeCache& cache, DirectTargets& targets, const EngineOptions& options,
@@ -50,6 +66,8 @@ Block& BlockBuilder::build(const BlockSource& source) {
     emit_entries();
     emit_head();
     emit_body();
+    CHECK(lookups_ == plans_.size(), "{} look-ups for {} accesses in the block at {:#x}", lookups_,
+          plans_.size(), source.pc);
     end_part();
     start_part(Part::kCold);
     for (const SideExit& exit : side_exits_) emit_side_exit(exit);
@@ -112,10 +130,7 @@ void BlockBuilder::emit_end() {
     uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source_.pc;
     bool by_kind = next && block_->count < source_.limit;
     if (by_kind && next->kind >= Kind::kInterpret) {
-        leave(next->kind == Kind::kInterpret      ? ExitKind::kInterpret
-              : next->kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
-                                                  : ExitKind::kUndefined,
-              pc, 0);
+        leave(exit_kind(next->kind), pc, 0);
     } else if (by_kind && next->uses_fpu && !source_.fpu_enabled) {
         leave(ExitKind::kFpuUnavailable, pc, 0);
     } else {
@@ -229,10 +244,7 @@ void BlockBuilder::decode_run(const BlockSource& source) {
     CHECK(decoded_ > 0, "translating at {:#x}: no instruction in {} bytes", source.pc, source.bytes.size());
     const GuestInstruction& first = run_[0];
     block_->interpret_only = true;
-    block_->first_exit = first.kind == Kind::kInterpret      ? ExitKind::kInterpret
-                         : first.kind == Kind::kInterpretFpu ? ExitKind::kInterpretFpu
-                         : first.kind == Kind::kUndefined    ? ExitKind::kUndefined
-                                                             : ExitKind::kFpuUnavailable;
+    block_->first_exit = exit_kind(first.kind);
 }
 
 // r14 = the target that an indirect branch has; the jump cache guessed this block. The guest's flags are in
@@ -458,6 +470,7 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
             break;
         case Kind::kInterpretFpu:
         case Kind::kUndefined:
+        case Kind::kTooLong:
             CHECK(false, "not part of a block");
             break;
     }

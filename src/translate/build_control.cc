@@ -8,6 +8,7 @@
 //                        compares r14 with its own pc
 #include "base/check.h"
 #include "translate/block_builder.h"
+#include "translate/hint_encodings.h"
 #include "translate/jump_cache.h"
 
 namespace lockstep::translate {
@@ -79,7 +80,6 @@ void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
 }
 
 bool BlockBuilder::in_same_page(uint64_t target) const {
-    constexpr uint64_t kLongestInstruction = 15;
     if ((target ^ source_.pc) >= kPageSize) return false;
     if (kPageSize - target % kPageSize >= kLongestInstruction) return true;
     GuestInstruction at_target;

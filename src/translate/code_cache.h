@@ -37,6 +37,7 @@ enum class ExitKind : uint8_t {
     kInterpretFpu,  ///< the same, with x87 state
     kInterpretString,  ///< the same, of which a block does the plain cases once the maps know its pages
     kUndefined,        ///< #UD
+    kTooLong,          ///< #GP
     kFpuUnavailable,   ///< #NM
     kHostFault,        ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
 };

@@ -1,6 +1,7 @@
 #include "translate/guest_instruction.h"
 
 #include "cpu/cpu_state.h"
+#include "translate/hint_encodings.h"
 
 namespace lockstep::translate {
 
@@ -39,9 +40,6 @@ bool is_offered(ZydisISAExt extension) {
         case ZYDIS_ISA_EXT_CLFSH:
         case ZYDIS_ISA_EXT_AMD3DNOW_PREFETCH:
         case ZYDIS_ISA_EXT_PREFETCHWT1:
-        case ZYDIS_ISA_EXT_CET:  // hint space: ENDBR, RDSSP
-        case ZYDIS_ISA_EXT_MPX:  // hint space: a NOP where MPX is absent
-        case ZYDIS_ISA_EXT_CLDEMOTE:
             return true;
         default:
             return false;
@@ -101,12 +99,6 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_LFENCE:
         case ZYDIS_MNEMONIC_MFENCE:
         case ZYDIS_MNEMONIC_SFENCE:
-        case ZYDIS_MNEMONIC_CLFLUSH:
-        case ZYDIS_MNEMONIC_CLDEMOTE:
-        case ZYDIS_MNEMONIC_ENDBR32:
-        case ZYDIS_MNEMONIC_ENDBR64:
-        case ZYDIS_MNEMONIC_RDSSPD:
-        case ZYDIS_MNEMONIC_RDSSPQ:
             return Kind::kNothing;
         case ZYDIS_MNEMONIC_PREFETCH:
         case ZYDIS_MNEMONIC_PREFETCHNTA:
@@ -196,6 +188,7 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_CLTS:
         case ZYDIS_MNEMONIC_INVLPG:
         case ZYDIS_MNEMONIC_INVPCID:
+        case ZYDIS_MNEMONIC_CLFLUSH:
         case ZYDIS_MNEMONIC_WBINVD:
         case ZYDIS_MNEMONIC_INVD:
         case ZYDIS_MNEMONIC_SYSCALL:
@@ -366,7 +359,7 @@ uint64_t unpack_flags(uint8_t packed) {
 
 const ZydisDecodedOperand* GuestInstruction::memory_operand() const {
     for (unsigned i = 0; i < decoded.operand_count_visible; ++i)
-        if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+        if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[i].mem.type == ZYDIS_MEMOP_TYPE_MEM &&
             operands[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
             return &operands[i];
     return nullptr;
@@ -401,11 +394,17 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out) 
     out.bytes = bytes.data();
     out.flags_read = out.flags_written = 0;
     out.uses_fpu = out.touches_flags = false;
+    InstructionBytes room;
+    std::span<const uint8_t> seen = as_executed(bytes, room);
     ZyanStatus status =
-        ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &out.decoded, out.operands);
-    if (status == ZYDIS_STATUS_NO_MORE_DATA) return false;
+        ZydisDecoderDecodeFull(&decoder(), seen.data(), seen.size(), &out.decoded, out.operands);
+    bool too_long = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+    if (status == ZYDIS_STATUS_NO_MORE_DATA) {
+        if (bytes.size() < kLongestInstruction) return false;
+        too_long = true;
+    }
     if (!ZYAN_SUCCESS(status)) {
-        out.kind = Kind::kUndefined;
+        out.kind = too_long ? Kind::kTooLong : Kind::kUndefined;
         out.length = 1;
         out.flags_read = kAllFlags;
         return true;

@@ -29,6 +29,7 @@ enum class Kind : uint8_t {
     kInterpret,     ///< by cpu::interpret
     kInterpretFpu,  ///< the same, and it reads or writes the x87 or MXCSR state
     kUndefined,     ///< #UD
+    kTooLong,       ///< more than 15 bytes: #GP
 };
 
 struct GuestInstruction {
@@ -45,7 +46,7 @@ struct GuestInstruction {
 
     uint64_t next_pc() const { return pc + length; }
     bool ends_block() const { return kind >= Kind::kCall && kind != Kind::kLeave; }
-    /// The one explicit operand in memory, or null.
+    /// The one explicit operand in memory, or null. An address that is only reckoned (LEA) is none.
     const ZydisDecodedOperand* memory_operand() const;
     /// Whether an operand of `size` bytes in memory raises #GP where it is misaligned, before anything else
     /// (Intel SDM vol. 1, 11.3 and vol. 2, exception types): SSE instructions with 16 bytes, but for some.
@@ -63,7 +64,8 @@ uint8_t pack_flags(uint32_t rflags_mask);
 uint64_t unpack_flags(uint8_t packed);
 
 /// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than
-/// there are (it runs over the page's end). An undefined instruction is decoded as kUndefined.
+/// there are (it runs over the page's end). What is no instruction is decoded as kUndefined or
+/// kTooLong.
 bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out);
 
 }  // namespace lockstep::translate

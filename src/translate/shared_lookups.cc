@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cpu/cpu_state.h"
+#include "translate/accesses.h"
 #include "translate/host_window.h"
 
 namespace lockstep::translate {
@@ -63,20 +64,19 @@ uint8_t gpr64(ZydisRegister reg) {
                                                               : kNoGpr;
 }
 
-Access stack_access(const Registers& registers, uint8_t base, int64_t displacement, bool write) {
-    return {.shareable = true,
-            .base = base,
-            .base_version = registers.version[base],
-            .offset = registers.offset[base] + displacement,
-            .size = 8,
-            .write = write};
-}
-
-Access operand_access(const Registers& registers, const GuestInstruction& instruction,
-                      const ZydisDecodedOperand& operand) {
-    const auto& mem = operand.mem;
-    Access access{.size = operand.size / 8,
-                  .write = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0};
+/// An access with the values that its registers have here; of some nothing is known but that they are made.
+Access located(const Registers& registers, const GuestInstruction& instruction,
+               const EncodedAccess& encoded) {
+    Access access{.size = encoded.size, .write = encoded.write};
+    if (!encoded.operand) {
+        access.shareable = true;
+        access.base = encoded.base;
+        access.base_version = registers.version[access.base];
+        access.offset = registers.offset[access.base] + encoded.displacement;
+        return access;
+    }
+    if (instruction.kind == Kind::kMoveOffset || instruction.kind == Kind::kBitString) return {};
+    const auto& mem = encoded.operand->mem;
     bool segment = mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS;
     bool wide = instruction.decoded.address_width == 64;
     access.base = gpr64(mem.base);
@@ -99,52 +99,6 @@ Access operand_access(const Registers& registers, const GuestInstruction& instru
     }
     access.shareable = true;
     return access;
-}
-
-/// The accesses of an instruction, in the order in which a block makes them.
-struct Accesses {
-    std::array<Access, 2> items{};
-    size_t count = 0;
-    void add(const Access& access) { items[count++] = access; }
-};
-
-Accesses accesses_of(const Registers& registers, const GuestInstruction& instruction) {
-    Accesses list;
-    switch (instruction.kind) {
-        case Kind::kNothing:
-        case Kind::kLea:
-        case Kind::kPrefetch:
-            return list;
-        case Kind::kInterpret:  // string instructions look their pages up by themselves
-            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-                list.add(stack_access(registers, cpu::kRsp, -8, true));
-            return list;
-        case Kind::kMoveOffset:
-        case Kind::kBitString:
-            list.add({});
-            return list;
-        default:
-            break;
-    }
-    if (const ZydisDecodedOperand* operand = instruction.memory_operand())
-        list.add(operand_access(registers, instruction, *operand));
-    switch (instruction.kind) {
-        case Kind::kPush:
-        case Kind::kCall:
-        case Kind::kCallIndirect:
-            list.add(stack_access(registers, cpu::kRsp, -8, true));
-            break;
-        case Kind::kPop:
-        case Kind::kReturn:
-            list.add(stack_access(registers, cpu::kRsp, 0, false));
-            break;
-        case Kind::kLeave:
-            list.add(stack_access(registers, cpu::kRbp, 0, false));
-            break;
-        default:
-            break;
-    }
-    return list;
 }
 
 /// By how much an instruction changes its first operand, a 64-bit register; false: who knows.
@@ -349,9 +303,8 @@ void plan_looks(std::span<const GuestInstruction> block, std::vector<AccessPlan>
     Looks looks;
     plans.clear();
     for (const GuestInstruction& instruction : block) {
-        Accesses accesses = accesses_of(registers, instruction);
-        for (size_t i = 0; i < accesses.count; ++i)
-            plans.push_back({.sharing = looks.add(accesses.items[i], registers)});
+        for (const EncodedAccess& access : accesses_of(instruction))
+            plans.push_back({.sharing = looks.add(located(registers, instruction, access), registers)});
         note_changes(registers, instruction);
     }
 }
@@ -361,8 +314,8 @@ void plan_lookups(std::span<const GuestInstruction> block, std::vector<AccessPla
     Planner planner(plans);
     unsigned segment = 0;
     for (const GuestInstruction& instruction : block) {
-        Accesses accesses = accesses_of(registers, instruction);
-        for (size_t i = 0; i < accesses.count; ++i) planner.add(accesses.items[i], segment);
+        for (const EncodedAccess& access : accesses_of(instruction))
+            planner.add(located(registers, instruction, access), segment);
         note_changes(registers, instruction);
         if (instruction.kind == Kind::kConditional) ++segment;
     }

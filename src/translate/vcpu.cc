@@ -266,6 +266,8 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
+        case ExitKind::kTooLong:
+            return deliver({.vector = cpu::kGp, .has_error_code = true});
         default:
             NOT_REACHED("exit kind {}", static_cast<int>(kind));
     }

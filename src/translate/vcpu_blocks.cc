@@ -4,15 +4,10 @@
 #include "base/check.h"
 #include "translate/block_copy.h"
 #include "translate/code_pieces.h"
+#include "translate/hint_encodings.h"
 #include "translate/vcpu_impl.h"
 
 namespace lockstep::translate {
-
-namespace {
-
-constexpr size_t kLongestInstruction = 15;
-
-}  // namespace
 
 Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     uint64_t pc = cpu.state.rip;

@@ -18,10 +18,6 @@ uint64_t from_engine_flags(uint64_t rflags, uint64_t engine) {
     return (rflags & ~cpu::kArithmeticFlags) | (engine >> 8 & 0xd5) | (engine & 1) << 11;
 }
 
-uint64_t register_value(const cpu::CpuState& state, ZydisRegister reg) {
-    return state.gpr[static_cast<size_t>(ZydisRegisterGetId(reg))];
-}
-
 /// The number of the general register that `reg` is the low part of.
 unsigned enclosing_number(ZydisRegister reg) {
     return static_cast<unsigned>(
@@ -30,81 +26,7 @@ unsigned enclosing_number(ZydisRegister reg) {
 
 bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
 
-/// `offset`: what a bit string's register adds.
-uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& instruction,
-                           const ZydisDecodedOperand& operand, uint64_t offset) {
-    const auto& mem = operand.mem;
-    uint64_t sum = static_cast<uint64_t>(mem.disp.value) + offset;
-    if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP) {
-        sum += instruction.next_pc();
-    } else if (mem.base != ZYDIS_REGISTER_NONE) {
-        sum += register_value(state, mem.base);
-    }
-    if (mem.index != ZYDIS_REGISTER_NONE) sum += register_value(state, mem.index) * mem.scale;
-    if (instruction.decoded.address_width == 32) sum = static_cast<uint32_t>(sum);
-    if (mem.segment == ZYDIS_REGISTER_FS) sum += state.segments[cpu::kFs].base;
-    if (mem.segment == ZYDIS_REGISTER_GS) sum += state.segments[cpu::kGs].base;
-    return sum;
-}
-
-uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& instruction) {
-    unsigned width = instruction.operands[0].size;
-    uint64_t value = register_value(state, instruction.operands[1].reg.value);
-    int64_t offset = width == 64   ? static_cast<int64_t>(value)
-                     : width == 32 ? static_cast<int32_t>(value)
-                                   : static_cast<int16_t>(value);
-    int64_t unit = width == 64 ? offset >> 6 : width == 32 ? offset >> 5 : offset >> 4;
-    return static_cast<uint64_t>(unit * (width / 8));
-}
-
 }  // namespace
-
-AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction) {
-    AccessList list;
-    if (instruction.kind == Kind::kLea || instruction.kind == Kind::kPrefetch) return list;
-    if (const ZydisDecodedOperand* operand = instruction.memory_operand();
-        operand && operand->mem.type == ZYDIS_MEMOP_TYPE_MEM) {
-        bool bit_string = instruction.kind == Kind::kBitString;
-        uint64_t offset = bit_string ? bit_unit_offset(state, instruction) : 0;
-        MemoryAccess access{.address = effective_address(state, instruction, *operand, offset),
-                            .size = operand->size / 8u,
-                            .stack = operand->mem.segment == ZYDIS_REGISTER_SS};
-        access.write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-        access.read = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
-                      (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
-        if (bit_string) {
-            access.read = true;
-            access.write = instruction.decoded.mnemonic != ZYDIS_MNEMONIC_BT;
-        }
-        list.add(access);
-    }
-    uint64_t stack = state.gpr[cpu::kRsp];
-    switch (instruction.kind) {
-        case Kind::kPush:
-        case Kind::kCall:
-        case Kind::kCallIndirect:
-            list.add({.address = stack - 8, .size = 8, .write = true, .stack = true});
-            break;
-        case Kind::kPop:
-        case Kind::kReturn:
-            list.add({.address = stack, .size = 8, .read = true, .stack = true});
-            break;
-        case Kind::kInterpret:
-            if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-                list.add({.address = stack - 8, .size = 8, .write = true, .stack = true});
-            break;
-        case Kind::kLeave:
-            list.add({.address = state.gpr[cpu::kRbp], .size = 8, .read = true, .stack = true});
-            break;
-        default:
-            break;
-    }
-    return list;
-}
-
-bool misaligned_for(const GuestInstruction& instruction, const MemoryAccess& access) {
-    return access.address % access.size && instruction.requires_alignment(access.size);
-}
 
 void Vcpu::Impl::enter(const Block& block, Head head) {
     EngineState& engine = cache.state();
@@ -242,13 +164,16 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::move_slowly(const BlockSource& sourc
 }
 
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
-// pages, reach devices, or write to code.
+// pages, reach devices, or write to code. Its block finds all of its accesses in the buffer, so it can't come
+// back here; if it did, it would for ever.
 Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     ++counters.slow_accesses;
     cpu::Exception exception;
     BlockSource source;
     if (!fetch(source, exception)) return deliver(exception);
     const GuestInstruction& instruction = slow_instruction(source);
+    CHECK(!in_slow_block, "the slow step at {:#x} needs a slow step (address {:#x}): {:02x}", cpu.state.rip,
+          cache.state().exit_address, fmt::join(source.bytes.first(instruction.length), " "));
     AccessList list = accesses_of(cpu.state, instruction);
     if (list.count == 1)
         if (auto next = move_slowly(source, instruction, list.items[0])) return *next;
@@ -274,8 +199,10 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     const Block& block = builder.build(source);
     CHECK(block.count == 1, "a slow access at {:#x} that isn't one", cpu.state.rip);
     Icount before = cpu.state.icount;
+    in_slow_block = true;
     enter(block);
     Next next = after_exit();
+    in_slow_block = false;
     if (cpu.state.icount != before + 1 || engine.exit_record == kHostFaultRecord) return next;  // it faulted
     Icount after = std::exchange(cpu.state.icount, before);
     for (size_t i = 0; i < list.count; ++i) {

@@ -16,6 +16,7 @@
 #include <array>
 
 #include "cpu/cpu.h"
+#include "translate/accesses.h"
 #include "translate/block_builder.h"
 #include "translate/block_table.h"
 #include "translate/code_cache.h"
@@ -30,25 +31,6 @@
 #include "translate/vcpu.h"
 
 namespace lockstep::translate {
-
-/// A memory access of an instruction, in the order in which a block makes them.
-struct MemoryAccess {
-    uint64_t address = 0;
-    unsigned size = 0;
-    bool read = false;
-    bool write = false;
-    bool stack = false;  ///< by SS: non-canonical addresses raise #SS
-};
-
-struct AccessList {
-    std::array<MemoryAccess, 2> items{};
-    size_t count = 0;
-    void add(MemoryAccess access) { items[count++] = access; }
-};
-/// The accesses of the instruction at state.rip.
-AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction);
-/// Whether an access raises #GP for its address alone.
-bool misaligned_for(const GuestInstruction& instruction, const MemoryAccess& access);
 
 /// Bounds the counter.
 inline constexpr uint64_t kLongestRun = uint64_t{1} << 40;
@@ -185,6 +167,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
     bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
+    bool in_slow_block = false;    ///< the block of a slow step runs
     bool has_window = false;       ///< the lower half of a space is seen through the window:
     unsigned window_space = 0;     ///< that one,
     uint64_t window_cr3 = 0;       ///< with these page tables

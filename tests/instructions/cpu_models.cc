@@ -80,16 +80,28 @@ bool held_back_store(const Comparison& it) {
            !(it.expected.vector == cpu::kPf && it.same_place());
 }
 
-bool has_narrow_string(const Case& test_case) {
+template <typename Predicate>
+bool has_instruction(const Case& test_case, Predicate&& predicate) {
     Image image;
     apply_patches(test_case, image);
     uint64_t end = test_case.code_start + test_case.code_size;
     for (uint64_t at = test_case.code_start; at < end;) {
         std::optional<Disassembly> instruction = decode_in(image, at);
-        if (instruction && instruction->string && instruction->narrow) return true;
+        if (instruction && predicate(*instruction)) return true;
         at += instruction ? instruction->length : 1;
     }
     return false;
+}
+
+bool has_narrow_string(const Case& test_case) {
+    return has_instruction(test_case, [](const Disassembly& it) { return it.string && it.narrow; });
+}
+
+/// Of a near branch with the prefix 66 AMD's CPUs cut RIP (and the displacement) to 16 bits, Intel's don't
+/// look at it; of a far pointer with REX.W Intel's take 64 bits of offset, AMD's 32. The engine is as the
+/// CPUID model's vendor is, which is Intel.
+bool depends_on_the_maker(const Comparison& it) {
+    return has_instruction(it.test_case, [](const Disassembly& at) { return at.depends_on_the_maker; });
 }
 
 /// A string instruction with 32-bit addresses and a count of zero: Intel's CPUs cut the registers even then,
@@ -102,7 +114,7 @@ bool cuts_without_a_step(const Comparison& it) {
 bool ends_differently(const Comparison& it) {
     return refused_branch(it) || refused_border(it) || faults_before_border(it) || checks_alignment(it) ||
            alignment_or_page(it) || held_back_store(it) || needs_unwritten_bytes(it) ||
-           overwrites_itself(it) || cuts_without_a_step(it);
+           overwrites_itself(it) || cuts_without_a_step(it) || depends_on_the_maker(it);
 }
 
 /// Where both pages of a large operand fault, the CPU's model decides which one is reported; of MASKMOVDQU's,

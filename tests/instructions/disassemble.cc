@@ -70,6 +70,22 @@ uint64_t kept_undefined_flags(const ZydisDecodedInstruction& instruction) {
     }
 }
 
+/// A near branch with the prefix 66, a far pointer with REX.W.
+bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
+    bool far_pointer = instruction.mnemonic == ZYDIS_MNEMONIC_LSS ||
+                       instruction.mnemonic == ZYDIS_MNEMONIC_LFS ||
+                       instruction.mnemonic == ZYDIS_MNEMONIC_LGS;
+    bool memory = instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+    switch (instruction.meta.branch_type) {
+        case ZYDIS_BRANCH_TYPE_NONE:
+            return far_pointer && instruction.raw.rex.W;
+        case ZYDIS_BRANCH_TYPE_FAR:
+            return memory && instruction.raw.rex.W;
+        default:
+            return instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
+    }
+}
+
 void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
                    uint64_t at, Disassembly& out) {
     for (unsigned i = 0; i < instruction.operand_count; ++i) {
@@ -100,6 +116,7 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
     out.extension = ZydisISAExtGetString(instruction.meta.isa_ext);
     out.string = instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
     out.narrow = instruction.address_width == 32;
+    out.depends_on_the_maker = depends_on_the_maker(instruction);
     fill_operands(instruction, operands, at, out);
     if (instruction.cpu_flags) {
         const ZydisAccessedFlags& flags = *instruction.cpu_flags;

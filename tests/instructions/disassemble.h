@@ -14,14 +14,15 @@ struct Disassembly {
     unsigned length = 0;
     std::string text;  ///< only by disassemble()
     std::string mnemonic;
-    std::string extension;         ///< of the instruction set, as Zydis names it
-    bool uses_mmx = false;         ///< has an MMX register
-    bool string = false;           ///< a string instruction
-    bool narrow = false;           ///< has 32-bit addresses
-    uint32_t explicit_writes = 0;  ///< general registers written through operands, a bit each
-    uint32_t hidden_writes = 0;    ///< and implicitly
-    uint64_t flags_read = 0;       ///< arithmetic flags
-    uint64_t flags_written = 0;    ///< arithmetic flags that are overwritten whatever the operands are
+    std::string extension;              ///< of the instruction set, as Zydis names it
+    bool uses_mmx = false;              ///< has an MMX register
+    bool string = false;                ///< a string instruction
+    bool narrow = false;                ///< has 32-bit addresses
+    bool depends_on_the_maker = false;  ///< AMD's CPUs and Intel's read its operand size otherwise
+    uint32_t explicit_writes = 0;       ///< general registers written through operands, a bit each
+    uint32_t hidden_writes = 0;         ///< and implicitly
+    uint64_t flags_read = 0;            ///< arithmetic flags
+    uint64_t flags_written = 0;         ///< arithmetic flags that are overwritten whatever the operands are
     bool branch = false;
     bool unconditional = false;  ///< a branch that doesn't fall through
     std::optional<uint64_t> target;

@@ -45,6 +45,28 @@ void unstorable(Case& test_case) {
 /// The second of some pushes is the first that crosses pages.
 void misaligned_stack(Case& test_case) { test_case.state.gpr[kRsp] = kData + kPageSize + 11; }
 
+/// Its operand, by RCX or by RCX and RSI.
+void hint_across_pages(Case& test_case) {
+    rcx(test_case) = kData + kPageSize - 3;
+    test_case.state.gpr[kRsi] = 0;
+}
+
+/// Nothing but prefixes up to the end of the code's last page.
+void prefixes_at_the_end(Case& test_case, unsigned count) {
+    uint64_t start = kCode + kCodePages * kPageSize - count;
+    CHECK(add_patch(test_case, start, Bytes(count, 0x66)));
+    test_case.state.rip = test_case.code_start = start;
+    test_case.code_size = count;
+}
+
+/// To the code behind the branch.
+void far_pointer(Case& test_case, unsigned offset_size) {
+    constexpr uint16_t kUserCodeSelector = 0x33;
+    rcx(test_case) = kData + 0x100;
+    CHECK(add_patch(test_case, rcx(test_case), kCode + 0x120, offset_size));
+    CHECK(add_patch(test_case, rcx(test_case) + offset_size, kUserCodeSelector, 2));
+}
+
 constexpr KnownCase kKnownCases[] = {
     // A bit's unit is part of a 32-bit address before that is cut, and a segment's base is not.
     {"bit_string_by_a_32_bit_address", "\x67\x48\x0f\xbb\x11",  // btc [ecx], rdx
@@ -110,6 +132,55 @@ constexpr KnownCase kKnownCases[] = {
     {"trap_flag_before_pushfq", "\x9d\x90\x9c\x90", pop_trap_flag},
     {"trap_flag_before_int3", "\x9d\x01\xc0", pop_trap_flag},
     {"trap_flag_at_a_jump", "\x9d\xeb\x01\x90\x90", pop_trap_flag},
+    // Hints are no accesses, whatever their operand is: it crosses pages here, or there is no page.
+    {"bndstx_across_pages", "\x0f\x1b\x04\x0e", hint_across_pages},
+    {"bndldx_across_pages", "\x0f\x1a\x04\x0e", hint_across_pages},
+    {"bndmov_across_pages", "\x66\x0f\x1a\x01", hint_across_pages},
+    {"bndmov_to_memory_across_pages", "\x66\x0f\x1b\x01", hint_across_pages},
+    {"bndcl_across_pages", "\xf3\x0f\x1a\x01", hint_across_pages},
+    {"bndcu_across_pages", "\xf2\x0f\x1a\x01", hint_across_pages},
+    {"bndcn_across_pages", "\xf2\x0f\x1b\x01", hint_across_pages},
+    {"bndmk_across_pages", "\xf3\x0f\x1b\x01", hint_across_pages},
+    {"bnd_of_a_register", "\x0f\x1b\xc1"},
+    {"bnd_beyond_the_third", "\xf3\x0f\x1b\x21", hint_across_pages},
+    {"bnd_by_r9", "\xf3\x45\x0f\x1b\x21", hint_across_pages},
+    {"bndmov_relative_to_rip", std::string_view("\x66\x0f\x1a\x05\x00\x00\x00\x70", 8)},
+    {"bndldx_relative_to_rip", std::string_view("\x0f\x1a\x05\x00\x00\x00\x70", 7)},
+    {"cldemote_on_an_absent_page", "\x0f\x1c\x01", [](Case& c) { rcx(c) = kAbsent; }},
+    {"nop_of_0f18_on_an_absent_page", "\x0f\x18\x21", [](Case& c) { rcx(c) = kAbsent; }},
+    {"locked_hint", "\xf0\x0f\x1c\x01", hint_across_pages},
+    {"f3_before_xchg_with_r8", "\xf3\x41\x90"},
+    {"f3_before_xchg_with_r8_wide", "\xf3\x49\x90"},
+    {"f3_before_rex_before_66_before_nop", "\xf3\x41\x66\x90"},
+    {"fifteen_bytes", "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90"},
+    {"sixteen_bytes", "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90"},
+    {"sixteen_bytes_by_an_immediate", "\x2e\x2e\x2e\x2e\x2e\x2e\x48\xb8\x11\x11\x11\x11\x11\x11\x11\x11"},
+    {"fifteen_bytes_and_a_missing_page", "", [](Case& c) { prefixes_at_the_end(c, 15); }},
+    {"fourteen_bytes_and_a_missing_page", "", [](Case& c) { prefixes_at_the_end(c, 14); }},
+    {"clflush_of_an_absent_page", "\x0f\xae\x39", [](Case& c) { rcx(c) = kAbsent + 3; }},
+    {"clflush_not_canonical", "\x0f\xae\x39", [](Case& c) { rcx(c) = uint64_t{1} << 62; }},
+    {"clflush_not_canonical_by_rsp", "\x0f\xae\x3c\x24",
+     [](Case& c) { c.state.gpr[kRsp] = uint64_t{1} << 62; }},
+    {"clflush", "\x0f\xae\x39", [](Case& c) { rcx(c) = kData + 3; }},
+    {"wrss_to_an_absent_page", "\x0f\x38\xf6\x01", [](Case& c) { rcx(c) = kAbsent; }},
+    {"wrss", "\x48\x0f\x38\xf6\x01", [](Case& c) { rcx(c) = kData; }},
+    {"wruss_to_an_absent_page", "\x66\x0f\x38\xf5\x01", [](Case& c) { rcx(c) = kAbsent; }},
+    {"incssp", "\xf3\x0f\xae\xe9"},
+    {"rdssp", "\xf3\x0f\x1e\xc8"},
+    {"endbr", "\xf3\x0f\x1e\xfa"},
+    {"f2_before_loope", "\xf2\xe1\x02\x90\xf9\x90"},
+    {"f3_before_loope", "\xf3\xe1\x02\x90\xf9\x90"},
+    {"f2_before_loopne", "\xf2\xe0\x02\x90\xf9\x90"},
+    {"f3_before_loopne", "\xf3\xe0\x02\x90\xf9\x90"},
+    {"f3_before_loop", "\xf3\xe2\x02\x90\xf9\x90"},
+    {"f3_before_jrcxz", "\xf3\xe3\x02\x90\xf9\x90"},
+    {"f2_before_jz", "\xf2\x74\x02\x90\xf9\x90"},
+    {"f3_before_jz", "\xf3\x74\x02\x90\xf9\x90"},
+    {"66_before_jz", "\x66\x74\x02\x90\xf9\x90"},
+    {"far_jump_by_48_bits", "\xff\x29", [](Case& c) { far_pointer(c, 4); }},
+    {"far_jump_by_80_bits", "\x48\xff\x29", [](Case& c) { far_pointer(c, 8); }},
+    {"far_call_by_48_bits", "\xff\x19", [](Case& c) { far_pointer(c, 4); }},
+    {"far_call_by_80_bits", "\x48\xff\x19", [](Case& c) { far_pointer(c, 8); }},
 };
 
 }  // namespace
