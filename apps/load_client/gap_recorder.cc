@@ -67,6 +67,7 @@ nlohmann::json GapRecorder::report() const {
     for (const LongGap& gap : long_gaps_) long_gaps.push_back({{"end_s", gap.end_s}, {"gap_ms", gap.gap_ms}});
     return {{"longest_ms", std::max(longest_ms_, open_gap_ms())},
             {"longest_since_mark_ms", std::max(longest_since_mark_ms_, open_gap_ms())},
+            {"open_ms", open_gap_ms()},
             {"median_ms", percentile_ms(0.5)},
             {"p99_ms", percentile_ms(0.99)},
             {"long_gaps", std::move(long_gaps)}};

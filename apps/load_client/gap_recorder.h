@@ -28,7 +28,8 @@ class GapRecorder {
     /// Forgets the longest gap "since the mark".
     void mark();
 
-    /// Longest gaps, median and tail, in ms; the long gaps with their end on the steady clock, in seconds.
+    /// Longest gaps, the one that is open now, median and tail, in ms; the long gaps with their end on the steady
+    /// clock, in seconds.
     nlohmann::json report() const;
     double longest_ms() const;
     double longest_since_mark_ms() const;

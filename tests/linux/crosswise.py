@@ -87,7 +87,7 @@ class Crosswise:
         before = [load.report() for load in self.loads]
         time.sleep(5)
         for pair, load, earlier in zip(self.pairs, self.loads, before):
-            report = load.report()
+            report = load.report_after(time.monotonic())
             require(losses(report) == 0, f"VM {pair.vm.name} lost after {event}: {report}")
             for kind in ("echo", "redis", "http"):
                 done = report[kind]["operations"] - earlier[kind]["operations"]

@@ -168,8 +168,7 @@ def run(faults, names):
         before = losses(load.report())
         getattr(faults, name)()
         faults.wait_protected_again()
-        time.sleep(2)
-        report = load.report()
+        report = load.report_after(time.monotonic())
         lost = losses(report) - before
         print(f"{name}: {'good' if not lost else f'{lost} LOST'}; live on host {faults.live},"
               f" protected again {time.monotonic() - started:.1f} s after the start,"

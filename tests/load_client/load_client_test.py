@@ -171,6 +171,18 @@ class LoadClientTest(unittest.TestCase):
         self.assertLess(report["longest_gap_ms"], 900)
         self.assertEqual(report["echo"]["gaps"]["long_gaps"][0]["gap_ms"], report["longest_gap_ms"])
 
+    def test_a_report_tells_of_a_pause_that_goes_on(self):
+        with Server(HANDLERS["echo"], lambda operation: "lose" if operation >= 20 else None) as server:
+            port = str(server.server_address[1])
+            command = [LOAD_CLIENT, "127.0.0.1", "--loads", "echo", "--echo-port", port, "--echo-pause", "500"]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as client:
+                time.sleep(1.5)
+                client.stdin.write("report\n")
+                gaps = json.loads(client.stdout.readline())["echo"]["gaps"]
+                client.kill()
+        self.assertGreater(gaps["open_ms"], 500)
+        self.assertEqual(gaps["long_gaps"], [])
+
     def test_a_lost_value_is_noticed(self):
         status, report = run_load("redis", lambda operation: "lose-value" if operation > 300 else None)
         self.assertEqual(status, 1)

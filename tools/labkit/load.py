@@ -1,12 +1,47 @@
 """The load from outside the guest: load_client in the laboratory's client namespace."""
 
+import dataclasses
 import json
 import subprocess
+import time
 
 from . import BUILD
 from .lab import GUEST_ADDRESS
 
 LOAD_CLIENT = BUILD / "apps/load_client/load_client"
+# What works on connections that stay open, and what makes a new one for each operation: a SYN that is lost is sent
+# again only after a second, a lost segment after some 200 ms.
+OPEN_LOADS = ("echo", "redis")
+NEW_LOADS = ("http",)
+LOADS = OPEN_LOADS + NEW_LOADS
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """A time of 50 ms or more in which a load had no answer."""
+
+    load: str
+    start_s: float  # steady clock
+    length_ms: float
+
+    @property
+    def end_s(self):
+        return self.start_s + self.length_ms / 1000
+
+
+def gaps_between(report, from_s, to_s):
+    """Every gap of a report that has a part in the time between two moments, in the order of their beginnings."""
+    gaps = [
+        Gap(load, gap["end_s"] - gap["gap_ms"] / 1000, gap["gap_ms"])
+        for load in LOADS
+        for gap in report[load]["gaps"]["long_gaps"]
+    ]
+    return sorted((gap for gap in gaps if gap.end_s > from_s and gap.start_s < to_s), key=lambda gap: gap.start_s)
+
+
+def longest_ms(gaps, loads):
+    """The longest of the gaps that these loads had; 0: none."""
+    return max((gap.length_ms for gap in gaps if gap.load in loads), default=0)
 
 
 class Load:
@@ -24,6 +59,18 @@ class Load:
     def report(self):
         self.process.stdin.write("report\n")
         return json.loads(self.process.stdout.readline())
+
+    def report_after(self, moment_s, timeout_s=60):
+        """A report of a time when every load has been answered after `moment_s` (steady clock): each gap that began
+        before that has ended, and is in the report with its whole length."""
+        while True:
+            report = self.report()
+            silent_since_s = min(report["now_s"] - report[load]["gaps"]["open_ms"] / 1000 for load in LOADS)
+            if silent_since_s > moment_s:
+                return report
+            if report["now_s"] > moment_s + timeout_s:
+                raise RuntimeError(f"a client has had no answer for {report['now_s'] - silent_since_s:.0f} s")
+            time.sleep(0.1)
 
     def end(self):
         """Ends the load, reads every acknowledged write back, and returns the final report."""
