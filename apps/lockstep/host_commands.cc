@@ -20,7 +20,7 @@ struct ServeOptions {
 };
 
 void serve(const ServeOptions& options) {
-    value_or_leave(host::make_folders(options.runtime));
+    value_or_leave(host::make_runtime_base(options.runtime));
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
     host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {

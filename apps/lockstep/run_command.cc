@@ -55,7 +55,7 @@ class Background {
 
     /// The VM runs: lets the old process leave, and sends the process log to a file.
     void started(const std::string& log_path) {
-        int log = ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        int log = ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (log < 0)
             log_warning("{}; the VM runs without", host::file_error("write", log_path, errno).message());
         int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -24,24 +24,40 @@ namespace lockstep::host {
 namespace {
 
 constexpr char kInfix[] = ".term-";
+constexpr size_t kLongestClaimant = 200;
 
 ClaimAnswer unreachable(const std::string& folder, int error_number) {
     return {Verdict::kUnreachable, file_error("reach the arbiter's folder", folder, error_number).message()};
 }
 
-/// What a term file says; empty where there is none. An errno other than ENOENT goes to `failure`.
-std::optional<std::string> read_winner(const std::string& path, int& failure) {
-    FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) {
-        failure = errno == ENOENT ? 0 : errno;
-        return {};
-    }
-    char content[256];
+/// A claimant's name as it may stand in a term file, and so in a sentence: printable ASCII.
+bool is_claimant_name(std::string_view name) {
+    bool printable = std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c <= '~'; });
+    return printable && !name.empty() && name.size() <= kLongestClaimant;
+}
+
+Error no_term_file(const std::string& path, std::string_view what) {
+    return error("the arbiter's file {} {}; see who made it, and remove it while the VM is off", path, what);
+}
+
+/// Whom a term file names; none where there is none. What isn't a term file says nothing: who can write to
+/// the folder must not lead this process to another file, nor make it take a fragment for a verdict.
+Result<std::optional<std::string>> read_winner(const std::string& path) {
+    FileDescriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file && errno == ENOENT) return std::optional<std::string>();
+    if (!file && errno == ELOOP) return no_term_file(path, "is a symbolic link");
+    if (!file) return file_error("read the arbiter's file", path, errno);
+    struct stat info {};
+    if (fstat(file.get(), &info) < 0) return file_error("read the arbiter's file", path, errno);
+    if (!S_ISREG(info.st_mode)) return no_term_file(path, "is no regular file");
+    char content[kLongestClaimant + 2];  // the line's end, and one byte too many
     ssize_t size = ::read(file.get(), content, sizeof content);
-    failure = size < 0 ? errno : 0;
-    if (size < 0) return {};
+    if (size < 0) return file_error("read the arbiter's file", path, errno);
     std::string_view text(content, static_cast<size_t>(size));
-    return std::string(text.substr(0, text.find('\n')));
+    std::string_view name = text.substr(0, text.find('\n'));
+    if (!is_claimant_name(name) || text.size() != name.size() + 1)
+        return no_term_file(path, "doesn't hold the one line of a claim");
+    return std::optional(std::string(name));
 }
 
 int write_claim(const std::string& path, const std::string& claimant) {
@@ -80,15 +96,17 @@ int sync_folder(const std::string& folder) {
 ClaimAnswer claim_in_folder(const std::string& folder, const std::string& vm, Term term,
                             const std::string& claimant) {
     std::string term_file = fmt::format("{}/{}{}{}", folder, vm, kInfix, term.value());
-    int failure = 0;
-    bool claimed = read_winner(term_file, failure).has_value();
-    if (failure == 0 && !claimed) failure = make_term_file(folder, vm, term_file, claimant);
+    Result<std::optional<std::string>> winner = read_winner(term_file);
+    if (!winner) return {Verdict::kUnreachable, winner.error().message()};
+    int failure = winner.value() ? 0 : make_term_file(folder, vm, term_file, claimant);
     // What the term file holds decides, whoever made it, and only once it is certain to stay.
     if (failure == 0) failure = sync_folder(folder);
     if (failure != 0) return unreachable(folder, failure);
-    auto winner = read_winner(term_file, failure);
-    if (!winner) return unreachable(folder, failure != 0 ? failure : ENOENT);
-    return *winner == claimant ? ClaimAnswer{Verdict::kWon, {}} : ClaimAnswer{Verdict::kLost, *winner};
+    winner = read_winner(term_file);
+    if (!winner) return {Verdict::kUnreachable, winner.error().message()};
+    if (!winner.value()) return unreachable(folder, ENOENT);
+    return *winner.value() == claimant ? ClaimAnswer{Verdict::kWon, {}}
+                                       : ClaimAnswer{Verdict::kLost, *winner.value()};
 }
 
 TermAnswer latest_term_in_folder(const std::string& folder, const std::string& vm) {
@@ -223,9 +241,9 @@ Result<std::unique_ptr<Arbiter>> create_folder_arbiter(EventLoop& loop, const Fo
     if (options.folder.empty() || options.folder.front() != '/')
         return error("the arbiter's folder '{}' is no absolute path; write one that starts with /",
                      options.folder);
-    if (options.claimant.empty() || options.claimant.size() > 200 ||
-        options.claimant.find('\n') != std::string::npos)
-        return error("the claimant's name '{}' must be one line of 1 to 200 characters", options.claimant);
+    if (!is_claimant_name(options.claimant))
+        return error("the claimant's name '{}' must be one line of 1 to {} printable characters",
+                     options.claimant, kLongestClaimant);
     return std::unique_ptr<Arbiter>(std::make_unique<FolderArbiter>(loop, options));
 }
 

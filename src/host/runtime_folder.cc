@@ -46,6 +46,34 @@ Result<void> write_process_number(int fd, const std::string& path) {
     return {};
 }
 
+/// Whether what lies in the folder is this user's, or root's: in /tmp anybody may be the first to make it.
+Result<void> check_owner(const std::string& folder) {
+    struct stat info {};
+    if (lstat(folder.c_str(), &info) < 0) return file_error("use folder", folder, errno);
+    if (!S_ISDIR(info.st_mode))
+        return error(
+            "{} is a link or a file, where a folder for running VMs is wanted; name the folder itself",
+            folder);
+    if (info.st_uid != geteuid() && info.st_uid != 0)
+        return error(
+            "the folder {} belongs to user {}, who could take the place of a VM there; name another by "
+            "`--runtime`, or act as that user",
+            folder, info.st_uid);
+    if (info.st_mode & (S_IWGRP | S_IWOTH))
+        return error("others may write to the folder {}; forbid it with 'chmod go-w {}'", folder, folder);
+    return {};
+}
+
+/// A folder that only its user may write to, whatever the umask.
+Result<void> make_own_folder(const std::string& path, mode_t mode) {
+    if (mkdir(path.c_str(), mode) == 0) return {};
+    int failure = errno;
+    struct stat info {};
+    bool exists = failure == EEXIST && lstat(path.c_str(), &info) == 0;
+    if (exists && (S_ISDIR(info.st_mode) || S_ISLNK(info.st_mode))) return {};
+    return file_error("make folder", path, exists ? ENOTDIR : failure);
+}
+
 }  // namespace
 
 std::string default_runtime_base() {
@@ -65,14 +93,22 @@ Result<void> check_vm_name(const std::string& name) {
         name, kLongestName);
 }
 
+Result<void> make_runtime_base(const std::string& base) {
+    std::filesystem::path path(base);
+    if (!path.has_filename()) path = path.parent_path();  // of "/run/lockstep/"
+    if (path.has_parent_path()) TRY(make_folders(path.parent_path().string()));
+    TRY(make_own_folder(path.string(), 0755));
+    return check_owner(path.string());
+}
+
 Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::string& vm) {
     TRY(check_vm_name(vm));
+    TRY(make_runtime_base(base));
     std::string path = base + "/" + vm;
     std::string pid_path = path + "/pid";
     for (;;) {
-        TRY(make_folders(path));
-        if (chmod(path.c_str(), 0700) < 0 && errno != ENOENT) return file_error("use folder", path, errno);
-        FileDescriptor file(open(pid_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+        TRY(make_own_folder(path, 0700));
+        FileDescriptor file(open(pid_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
         if (!file && errno == ENOENT) continue;  // removed at this moment by a VM that ends
         if (!file) return file_error("make", pid_path, errno);
         struct flock lock = whole_file(F_WRLCK);
@@ -101,6 +137,7 @@ RuntimeFolder::~RuntimeFolder() {
 std::vector<std::string> RuntimeFolder::running(const std::string& base) {
     std::vector<std::string> names;
     std::error_code ignored;
+    if (!check_owner(base)) return names;
     for (const auto& entry : std::filesystem::directory_iterator(base, ignored)) {
         std::string name = entry.path().filename().string();
         if (process_of(base, name) != 0) names.push_back(name);
@@ -111,6 +148,8 @@ std::vector<std::string> RuntimeFolder::running(const std::string& base) {
 
 Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm) {
     TRY(check_vm_name(vm));
+    bool exists = access(base.c_str(), F_OK) == 0;
+    if (exists) TRY(check_owner(base));
     if (pid_t process = process_of(base, vm)) return process;
     std::string folder = base + "/" + vm;
     if (access(folder.c_str(), X_OK) < 0 && errno == EACCES) return file_error("look into", folder, EACCES);
@@ -118,7 +157,7 @@ Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm
 }
 
 pid_t RuntimeFolder::process_of(const std::string& base, const std::string& vm) {
-    FileDescriptor file(open((base + "/" + vm + "/pid").c_str(), O_RDONLY | O_CLOEXEC));
+    FileDescriptor file(open((base + "/" + vm + "/pid").c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!file) return 0;
     struct flock lock = whole_file(F_WRLCK);
     if (fcntl(file.get(), F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK) return 0;

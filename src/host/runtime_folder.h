@@ -19,6 +19,10 @@ namespace lockstep::host {
 /// number>.
 std::string default_runtime_base();
 
+/// Makes the folder `base` where it doesn't exist, and checks that nobody else can have put anything there:
+/// it belongs to this user or to root, others may not write to it, and it is no symbolic link.
+Result<void> make_runtime_base(const std::string& base);
+
 /// Letters, digits, '.', '_' and '-', at most 64 of them, not starting with '.' or '-'. The sentence says so.
 Result<void> check_vm_name(const std::string& name);
 
@@ -35,7 +39,8 @@ class RuntimeFolder {
     std::string control_socket() const { return path_ + "/control"; }
     std::string console() const { return path_ + "/console"; }
 
-    /// The VMs that run below `base`, by name, and the process of one (0: it doesn't run).
+    /// The VMs that run below `base`, by name, and the process of one (0: it doesn't run). None where `base`
+    /// might be somebody else's (see make_runtime_base()).
     static std::vector<std::string> running(const std::string& base);
     static pid_t process_of(const std::string& base, const std::string& vm);
     /// The process of a VM that is to run here; the sentence says that it doesn't, or may not be looked at.

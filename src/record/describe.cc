@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/check.h"
+#include "base/foreign_text.h"
 #include "base/hash.h"
 #include "record/entry_table.h"
 #include "record/payloads.h"
@@ -89,7 +90,7 @@ std::string text_of(const EndMark& payload) {
                                                     "reset",          "failure", "hand-over"};
     size_t reason = static_cast<size_t>(payload.reason);
     std::string text(kReasons[reason < std::size(kReasons) ? reason : 0]);
-    return payload.message.empty() ? text : text + ": " + payload.message;
+    return payload.message.empty() ? text : text + ": " + foreign_text(payload.message);
 }
 
 template <typename Payload>

@@ -4,6 +4,7 @@
 
 #include <concepts>
 
+#include "base/foreign_text.h"
 #include "base/hash.h"
 
 namespace lockstep::record {
@@ -33,7 +34,7 @@ std::string names_of(uint64_t features) {
 }
 
 std::string values(const std::string& there, const std::string& here) {
-    return fmt::format("'{}' there, '{}' here", there, here);
+    return fmt::format("'{}' there, '{}' here", foreign_text(there), here);
 }
 
 template <std::unsigned_integral T>

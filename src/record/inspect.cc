@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/foreign_text.h"
 #include "record/describe.h"
 #include "record/entry_table.h"
 #include "record/payloads.h"
@@ -108,9 +109,9 @@ std::string rate_text(double bytes, double seconds, std::string_view clock) {
 
 std::string start_text(const Totals& totals) {
     const StartInfo& start = totals.start;
-    std::string text = fmt::format("recorded by    {}\n", start.build.version);
-    text += fmt::format("processor      {}, family {:#x}, model {:#x}\n", start.cpu.vendor, start.cpu.family,
-                        start.cpu.model);
+    std::string text = fmt::format("recorded by    {}\n", foreign_text(start.build.version));
+    text += fmt::format("processor      {}, family {:#x}, model {:#x}\n", foreign_text(start.cpu.vendor),
+                        start.cpu.family, start.cpu.model);
     text += fmt::format(
         "begins         {} at icount {}, log position {}; configuration of {} bytes\n",
         start.origin == Origin::kSnapshot ? fmt::format("with a snapshot of {} bytes", totals.snapshot_bytes)

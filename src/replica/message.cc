@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/foreign_text.h"
 #include "base/hash.h"
 
 namespace lockstep::replica {
@@ -55,7 +56,7 @@ struct Decoder {
         if constexpr (kIsStrong<T>) {
             value = T(in.varint());
         } else if constexpr (std::is_same_v<T, std::string>) {
-            value = in.text();
+            value = foreign_text(in.text());
         } else if constexpr (std::is_same_v<T, Bytes>) {
             ByteSpan bytes = in.blob();
             value.assign(bytes.begin(), bytes.end());

@@ -18,7 +18,8 @@
 // with itself, so the two hosts' clocks need not agree.
 //
 // The fields follow in the table's order. Numbers are LEB128, byte strings and texts have their length before
-// them. Numbers of kinds are never changed or reused; a change of fields raises kProtocolVersion.
+// them; texts are for people, and come in through foreign_text(). Numbers of kinds are never changed or
+// reused; a change of fields raises kProtocolVersion.
 #pragma once
 
 #include <cstdint>

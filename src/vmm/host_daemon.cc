@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "base/foreign_text.h"
 #include "base/log.h"
 #include "host/host_cpu.h"
 #include "host/runtime_folder.h"
@@ -144,6 +145,9 @@ void BackupProcess::introduced(ByteSpan frame) {
     if (!introduction) return answer({.accepted = false, .sentence = introduction.error().message()});
     const Introduction& wanted = introduction.value();
     if (wanted.purpose == Purpose::kProtect) return serve(wanted);
+    // The name becomes a part of a path.
+    if (Result<void> good = host::check_vm_name(wanted.vm_name); !good)
+        return answer({.accepted = false, .sentence = good.error().message()});
     pid_t process = host::RuntimeFolder::process_of(environment_.runtime_base, wanted.vm_name);
     if (process == 0)
         return answer(
@@ -151,8 +155,9 @@ void BackupProcess::introduced(ByteSpan frame) {
     answer({.accepted = true, .sentence = fmt::format("process {}", process), .udp_port = link_->udp_port()});
 }
 
-/// Says it, and ends.
-void BackupProcess::answer(const Answer& content) {
+/// Says it, and ends. The sentence may quote what the other side sent.
+void BackupProcess::answer(Answer content) {
+    content.sentence = foreign_text(content.sentence);
     if (!content.accepted) log_debug("{}", content.sentence);
     link_->send(encode_answer(content));
     link_->close([this, content] { end(Ending::Kind::kDismissed, content.sentence); });

@@ -52,7 +52,7 @@ class BackupProcess {
     BackupProcess(host::EventLoop& loop, MachineFactory& factory, const Environment& environment,
                   VmProcess::Ended ended, std::function<void(VmProcess&)> started);
     void introduced(ByteSpan frame);
-    void answer(const Answer& answer);
+    void answer(Answer content);
     void serve(const Introduction& introduction);
     void end(Ending::Kind kind, const std::string& sentence);
 

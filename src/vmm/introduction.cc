@@ -1,5 +1,6 @@
 #include "vmm/introduction.h"
 
+#include "base/foreign_text.h"
 #include "record/fields.h"
 
 namespace lockstep::vmm {
@@ -41,6 +42,10 @@ Result<Introduction> decode_introduction(ByteSpan frame) {
     return decode_greeting<Introduction>(frame, "an introduction");
 }
 Bytes encode_answer(const Answer& answer) { return encode_greeting(answer); }
-Result<Answer> decode_answer(ByteSpan frame) { return decode_greeting<Answer>(frame, "an answer"); }
+Result<Answer> decode_answer(ByteSpan frame) {
+    Answer answer = TRY(decode_greeting<Answer>(frame, "an answer"));
+    answer.sentence = foreign_text(answer.sentence);
+    return answer;
+}
 
 }  // namespace lockstep::vmm

@@ -101,6 +101,32 @@ TEST(ClaimInFolder, AMissingFolderIsUnreachable) {
     EXPECT_FALSE(latest_term_in_folder("/nonexistent/arbiter", "web").reachable);
 }
 
+/// A file in the arbiter's folder that is none of the arbiter's decides nothing.
+TEST(ClaimInFolder, WhatIsNoTermFileIsOutOfReach) {
+    TemporaryFolder folder;
+    std::string term_file = folder / "web.term-1";
+    auto expect_unreachable = [&](const std::string& why) {
+        ClaimAnswer answer = claim_in_folder(folder.path(), "web", Term(1), "a");
+        EXPECT_EQ(answer.verdict, Verdict::kUnreachable) << why;
+        expect_contains(answer.detail, term_file);
+        expect_contains(answer.detail, why);
+        std::filesystem::remove_all(term_file);
+    };
+    ASSERT_TRUE(write_file_atomically(folder / "elsewhere", to_bytes("a\n")).ok());
+    std::filesystem::create_symlink(folder / "elsewhere", term_file);
+    expect_unreachable("is a symbolic link");
+    std::filesystem::create_directory(term_file);
+    expect_unreachable("is no regular file");
+    for (const std::string& content :
+         {std::string(), std::string("a"), std::string("\n"), std::string("a\nb\n"),
+          std::string("a\x1b[2J\n"), std::string("a\xff\n"), std::string(201, 'x') + "\n",
+          std::string(1 << 20, 'x')}) {
+        ASSERT_TRUE(write_file_atomically(term_file, to_bytes(content)).ok());
+        expect_unreachable("doesn't hold the one line of a claim");
+    }
+    EXPECT_EQ(claim_in_folder(folder.path(), "web", Term(1), "a").verdict, Verdict::kWon);
+}
+
 class FolderArbiterTest : public testing::Test {
   protected:
     FolderArbiterTest() : loop_(make_loop()) {}

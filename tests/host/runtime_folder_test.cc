@@ -1,5 +1,6 @@
 #include "host/runtime_folder.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,6 +54,54 @@ TEST(RuntimeFolder, NamesAreChecked) {
     EXPECT_FALSE(check_vm_name(std::string(65, 'a')).ok());
     TemporaryFolder base;
     EXPECT_FALSE(RuntimeFolder::create(base.path(), "../web").ok());
+}
+
+/// In /tmp anybody may be the first to make the folder, and wait there for a VM, or for its operator.
+TEST(RuntimeFolder, ABaseThatMayBeSomebodyElsesIsRefused) {
+    TemporaryFolder place;
+    auto expect_refusal = [&](const std::string& base, const std::string& why) {
+        auto made = RuntimeFolder::create(base, "web");
+        ASSERT_FALSE(made.ok());
+        expect_contains(made.error().message(), base);
+        expect_contains(made.error().message(), why);
+        auto found = RuntimeFolder::find(base, "web");
+        ASSERT_FALSE(found.ok());
+        expect_contains(found.error().message(), why);
+        EXPECT_TRUE(RuntimeFolder::running(base).empty());
+    };
+    std::filesystem::create_directory(place / "real");
+    auto vm = RuntimeFolder::create(place / "real", "web");
+    ASSERT_TRUE(vm.ok());
+    std::filesystem::create_directory_symlink(place / "real", place / "link");
+    expect_refusal(place / "link", "is a link or a file");
+    ASSERT_EQ(chmod((place / "real").c_str(), 0777), 0);
+    expect_refusal(place / "real", "chmod go-w");
+    ASSERT_EQ(chmod((place / "real").c_str(), 0755), 0);
+    EXPECT_EQ(RuntimeFolder::running(place / "real").size(), 1u);
+    if (geteuid() == 0) {
+        ASSERT_EQ(chown((place / "real").c_str(), 65534, 65534), 0);
+        expect_refusal(place / "real", "belongs to user 65534");
+    }
+}
+
+TEST(RuntimeFolder, ANewBaseIsItsUsersAlone) {
+    TemporaryFolder place;
+    mode_t umask_before = umask(0);
+    EXPECT_TRUE(RuntimeFolder::create(place / "deep/base", "web").ok());
+    umask(umask_before);
+    struct stat info {};
+    ASSERT_EQ(stat((place / "deep/base").c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0755u);
+}
+
+TEST(RuntimeFolder, NoLinkIsFollowedWithinIt) {
+    TemporaryFolder place;
+    std::filesystem::create_directories(place / "base/web");
+    std::filesystem::create_symlink(place / "victim", place / "base/web/pid");
+    auto made = RuntimeFolder::create(place / "base", "web");
+    ASSERT_FALSE(made.ok());
+    expect_contains(made.error().message(), "check the symbolic links");
+    EXPECT_FALSE(std::filesystem::exists(place / "victim"));
 }
 
 }  // namespace

@@ -199,5 +199,15 @@ TEST(MessageStream, AnImpossibleSizeIsDamage) {
     }
 }
 
+TEST(Message, TextOfTheOtherSideComesInCleanAndShort) {
+    Header header{.vm = 1, .term = Term(1), .sender = 2, .receiver = 3};
+    auto read = [&](const std::string& sentence) {
+        Result<Envelope> envelope = decode(encode(header, Refuse{sentence}));
+        return envelope ? std::get<Refuse>(envelope.value().message).sentence : envelope.error().message();
+    };
+    EXPECT_EQ(read("no room\n\x1b[2Jlockstep: all is well"), "no room [2Jlockstep: all is well");
+    EXPECT_EQ(read(std::string(100'000, 'x')).size(), 200u);
+}
+
 }  // namespace
 }  // namespace lockstep::replica
