@@ -52,12 +52,18 @@ struct Path {
 
 struct Mmu::Impl {
     struct Space {
-        explicit Space(TlbLeafPool& pool) : lower(pool) {}
+        explicit Space(TlbLeafPool& pool) : lower(pool), upper(pool) {}
         uint16_t pcid = kNoPcid;
         TlbStore lower;
+        TlbStore upper;  ///< what isn't global
+    };
+    /// Entries, and the space that listeners know them by.
+    struct Place {
+        TlbStore& store;
+        unsigned space;
     };
 
-    explicit Impl(Mmu& owner) : mmu(owner), upper(pool) {
+    explicit Impl(Mmu& owner) : mmu(owner), global(pool) {
         spaces.reserve(kSpaces);
         for (unsigned i = 0; i < kSpaces; ++i) spaces.emplace_back(pool);
     }
@@ -65,13 +71,22 @@ struct Mmu::Impl {
     Mmu& mmu;
     TlbLeafPool pool;
     std::vector<Space> spaces;
-    TlbStore upper;
-    std::vector<TlbLeaf*> upper_local;  ///< leaves of the upper half that hold pages which aren't global
-    unsigned next_victim = 0;           ///< the space bound first
-    bool lower_global = false;          ///< a global page was entered in a lower half
-    bool gigabyte_pages = false;        ///< a piece of a 1 GiB page was entered
+    TlbStore global;              ///< of the upper half
+    unsigned next_victim = 0;     ///< the space bound first
+    bool lower_global = false;    ///< a global page was entered in a lower half
+    bool gigabyte_pages = false;  ///< a piece of a 1 GiB page was entered
 
-    TlbStore& store(GuestVirt at) { return is_upper(at) ? upper : spaces[mmu.space_].lower; }
+    Place own(unsigned space, bool upper_half) {
+        return {upper_half ? spaces[space].upper : spaces[space].lower, space};
+    }
+    Place everywhere() { return {global, kEverySpace}; }
+    /// The entry of `at` in the present space.
+    TlbEntry* find(GuestVirt at) {
+        Space& space = spaces[mmu.space_];
+        if (!is_upper(at)) return space.lower.find(page_number(at));
+        TlbEntry* entry = global.find(page_number(at));
+        return entry || space.upper.empty() ? entry : space.upper.find(page_number(at));
+    }
 
     uint64_t read_entry(GuestPhys at) const {
         uint64_t value =
@@ -82,18 +97,18 @@ struct Mmu::Impl {
     Path walk(uint64_t linear) const;
     void set_bits(Path& path, bool dirty);
     const TlbEntry* enter(GuestVirt at, const Path& path, Access access);
-    void enter_piece(GuestVirt at, TlbLeaf& leaf, unsigned index, TlbEntry fresh);
+    void enter_piece(GuestVirt at, unsigned space, TlbLeaf& leaf, unsigned index, TlbEntry fresh);
     bool permits(const TlbEntry& entry, Access access, bool user) const;
     bool path_permits(const Path& path, Access access, bool user) const;
+    void drop_replaced(Place from, TlbLeaf& leaf, uint64_t page, bool large);
     const TlbEntry* identity(GuestVirt at);
     Exception page_fault(GuestVirt at, const Path& path, Access access, bool user);
 
-    void drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half);
-    void drop_large(unsigned space, TlbStore& from, TlbLeaf* leaf, bool upper_half);
-    void invalidate(unsigned space, TlbStore& from, uint64_t page, bool upper_half);
+    void drop(Place from, uint64_t page, bool upper_half);
+    void drop_large(Place from, TlbLeaf* leaf, bool upper_half);
+    void invalidate(Place from, uint64_t page, bool upper_half);
     void drop_space(unsigned space);
-    void drop_upper();
-    void drop_upper_local();
+    void drop_global();
     void bound_memory();
     unsigned find_space(uint16_t pcid) const;
     unsigned bind_space(uint16_t pcid);
@@ -173,30 +188,39 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
     fresh.global = (path.last() & kPteGlobal) && (mmu.state_.cr4 & kCr4Pge);
     fresh.large = path.level > 0;
 
-    bool upper_half = is_upper(at);
-    TlbLeaf& leaf = store(at).leaf_for_insert(page_number(at) / kLeafPages);
+    bool upper_half = is_upper(at), everywhere_alike = upper_half && fresh.global;
+    Place to = everywhere_alike ? everywhere() : own(mmu.space_, upper_half);
+    TlbLeaf& leaf = to.store.leaf_for_insert(page_number(at) / kLeafPages);
     if (path.level == 2) leaf.gigabyte = gigabyte_pages = true;
-    if (!upper_half) {
-        lower_global |= fresh.global;
-    } else if (!fresh.global && !leaf.has_local) {
-        leaf.has_local = true;
-        upper_local.push_back(&leaf);
+    lower_global |= fresh.global && !upper_half;
+    // One entry for a page: global ones are found first.
+    if (upper_half) {
+        Place other = everywhere_alike ? own(mmu.space_, true) : everywhere();
+        if (TlbLeaf* same = other.store.leaf(page_number(at) / kLeafPages))
+            drop_replaced(other, *same, page_number(at), fresh.large);
     }
     auto wanted = static_cast<unsigned>(page_number(at) % kLeafPages);
     if (!fresh.large) {
-        enter_piece(at, leaf, wanted, fresh);
+        enter_piece(at, to.space, leaf, wanted, fresh);
         return &leaf.entries[wanted];
     }
+    mmu.forget_glances();  // of other pieces, which may have been elsewhere before
     uint64_t first = at.value() & ~(kLeafPages * kPageSize - 1);
     uint64_t start = fresh.page - wanted * kPageSize;
     for (unsigned index = 0; index < kLeafPages; ++index) {
         fresh.page = start + index * kPageSize;
-        enter_piece(GuestVirt(first + index * kPageSize), leaf, index, fresh);
+        enter_piece(GuestVirt(first + index * kPageSize), to.space, leaf, index, fresh);
     }
     return &leaf.entries[wanted];
 }
 
-void Mmu::Impl::enter_piece(GuestVirt at, TlbLeaf& leaf, unsigned index, TlbEntry fresh) {
+/// What an entry elsewhere, of the page or of its large page, would hide, or be hidden by.
+void Mmu::Impl::drop_replaced(Place from, TlbLeaf& leaf, uint64_t page, bool large) {
+    if (!large) return drop(from, page, true);
+    leaf.for_each([&](unsigned index, TlbEntry&) { drop(from, leaf.region * kLeafPages + index, true); });
+}
+
+void Mmu::Impl::enter_piece(GuestVirt at, unsigned space, TlbLeaf& leaf, unsigned index, TlbEntry fresh) {
     fresh.ram = mmu.memory_.is_ram(GuestPhys(fresh.page), kPageSize);
     TlbEntry& entry = leaf.entries[index];
     if (entry.present) {
@@ -208,7 +232,7 @@ void Mmu::Impl::enter_piece(GuestVirt at, TlbLeaf& leaf, unsigned index, TlbEntr
             fresh.accessed |= entry.accessed;
             fresh.large |= entry.large;
         } else if (mmu.listener_) {
-            mmu.listener_->page_dropped(mmu.space_, GuestVirt(at.value() & ~kPageMask));
+            mmu.listener_->page_dropped(space, GuestVirt(at.value() & ~kPageMask));
         }
     }
     entry = fresh;
@@ -220,79 +244,72 @@ const TlbEntry* Mmu::Impl::identity(GuestVirt at) {
     Path path;
     path.entries[0] = (at.value() & kPteAddress) | kPteDirty;
     path.count = 1;
-    if (TlbEntry* entry = store(at).find(page_number(at)); entry && entry->fetched && entry->accessed)
-        return entry;
+    if (TlbEntry* entry = find(at); entry && entry->fetched && entry->accessed) return entry;
     enter(at, path, Access::kRead);
     return enter(at, path, Access::kExecute);
 }
 
 /// A walk that ends in a fault drops the entry.
 Exception Mmu::Impl::page_fault(GuestVirt at, const Path& path, Access access, bool user) {
-    drop(mmu.space_, store(at), page_number(at), is_upper(at));
+    drop(own(mmu.space_, is_upper(at)), page_number(at), is_upper(at));
+    if (is_upper(at)) drop(everywhere(), page_number(at), true);
     bool fetch = access == Access::kExecute && (mmu.state_.efer & kEferNxe);
     uint32_t code = (path.present ? kPfPresent : 0) | (path.reserved ? kPfReserved : 0) |
                     (user ? kPfUser : 0) | (access == Access::kWrite ? kPfWrite : 0) | (fetch ? kPfFetch : 0);
     return Exception{kPf, true, code, at.value()};
 }
 
-void Mmu::Impl::drop(unsigned space, TlbStore& from, uint64_t page, bool upper_half) {
-    TlbLeaf* leaf = from.leaf(page / kLeafPages);
+void Mmu::Impl::drop(Place from, uint64_t page, bool upper_half) {
+    TlbLeaf* leaf = from.store.leaf(page / kLeafPages);
     if (!leaf || !leaf->entries[page % kLeafPages].present) return;
     leaf->remove(page % kLeafPages);
-    if (mmu.listener_)
-        mmu.listener_->page_dropped(space, GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12));
+    if (!mmu.listener_) return;
+    mmu.listener_->page_dropped(from.space, GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12));
 }
 
 /// Drops every piece of large pages in a leaf.
-void Mmu::Impl::drop_large(unsigned space, TlbStore& from, TlbLeaf* leaf, bool upper_half) {
+void Mmu::Impl::drop_large(Place from, TlbLeaf* leaf, bool upper_half) {
     uint64_t first = leaf->region * kLeafPages;
     leaf->for_each([&](unsigned index, TlbEntry& entry) {
-        if (entry.large) drop(space, from, first + index, upper_half);
+        if (entry.large) drop(from, first + index, upper_half);
     });
 }
 
 /// INVLPG in one store.
-void Mmu::Impl::invalidate(unsigned space, TlbStore& from, uint64_t page, bool upper_half) {
-    drop(space, from, page, upper_half);
+void Mmu::Impl::invalidate(Place from, uint64_t page, bool upper_half) {
+    drop(from, page, upper_half);
     uint64_t region = page / kLeafPages;
-    if (TlbLeaf* leaf = from.leaf(region)) drop_large(space, from, leaf, upper_half);
+    if (TlbLeaf* leaf = from.store.leaf(region)) drop_large(from, leaf, upper_half);
     if (!gigabyte_pages) return;
     uint64_t first = region & ~(kGigabyteRegions - 1);
     for (uint64_t other = first; other < first + kGigabyteRegions; ++other)
-        if (TlbLeaf* leaf = from.leaf(other); leaf && leaf->gigabyte)
-            drop_large(space, from, leaf, upper_half);
+        if (TlbLeaf* leaf = from.store.leaf(other); leaf && leaf->gigabyte)
+            drop_large(from, leaf, upper_half);
 }
 
 void Mmu::Impl::drop_space(unsigned space) {
-    if (spaces[space].lower.empty()) return;
-    spaces[space].lower.clear();
+    Space& dropped = spaces[space];
+    bool lower = !dropped.lower.empty(), upper = !dropped.upper.empty();
+    if (!lower && !upper) return;
+    dropped.lower.clear();
+    dropped.upper.clear();
     mmu.forget_glances();
-    if (mmu.listener_) mmu.listener_->space_dropped(space);
+    if (!mmu.listener_) return;
+    if (lower) mmu.listener_->space_dropped(space);
+    if (upper) mmu.listener_->upper_half_dropped(space);
 }
 
-void Mmu::Impl::drop_upper() {
-    upper_local.clear();
-    if (upper.empty()) return;
-    upper.clear();
+void Mmu::Impl::drop_global() {
+    if (global.empty()) return;
+    global.clear();
     mmu.forget_glances();
-    if (mmu.listener_) mmu.listener_->upper_half_dropped();
-}
-
-void Mmu::Impl::drop_upper_local() {
-    for (TlbLeaf* leaf : upper_local) {
-        leaf->has_local = false;
-        uint64_t first = leaf->region * kLeafPages;
-        leaf->for_each([&](unsigned index, TlbEntry& entry) {
-            if (!entry.global) drop(mmu.space_, upper, first + index, true);
-        });
-    }
-    upper_local.clear();
+    if (mmu.listener_) mmu.listener_->upper_half_dropped(kEverySpace);
 }
 
 void Mmu::Impl::bound_memory() {
     if (pool.in_use() < kMaxLeaves) return;
     for (unsigned space = 0; space < kSpaces; ++space) drop_space(space);
-    drop_upper();
+    drop_global();
 }
 
 /// The space bound to `pcid`, or kSpaces.
@@ -336,7 +353,7 @@ void Mmu::enter_space(unsigned space) {
 
 std::variant<const TlbEntry*, Exception> Mmu::translate(GuestVirt at, Access access, bool user) {
     if (!is_canonical(at.value())) return Exception{kGp, true, 0, 0};
-    const TlbEntry* entry = impl_->store(at).find(page_number(at));
+    const TlbEntry* entry = impl_->find(at);
     if (!entry || !impl_->permits(*entry, access, user)) {
         if (state_.cr0 & kCr0Pg) {
             Path path = impl_->walk(at.value());
@@ -353,7 +370,7 @@ std::variant<const TlbEntry*, Exception> Mmu::translate(GuestVirt at, Access acc
 }
 
 const TlbEntry* Mmu::cached(GuestVirt at) const {
-    return is_canonical(at.value()) ? impl_->store(at).find(page_number(at)) : nullptr;
+    return is_canonical(at.value()) ? impl_->find(at) : nullptr;
 }
 
 void Mmu::for_each_cached(const std::function<void(GuestVirt, const TlbEntry&)>& visit) const {
@@ -362,6 +379,8 @@ void Mmu::for_each_cached(const std::function<void(GuestVirt, const TlbEntry&)>&
             visit(GuestVirt((leaf->region * kLeafPages + index) * kPageSize), entry);
         });
 }
+
+bool Mmu::has_own_upper_half(unsigned space) const { return !impl_->spaces[space].upper.empty(); }
 
 std::optional<GuestPhys> Mmu::peek_fetch(GuestVirt at, bool user) const {
     if (!is_canonical(at.value())) return std::nullopt;
@@ -375,7 +394,6 @@ void Mmu::load_cr3(uint64_t value, bool keep) {
     bool tagged = state_.cr4 & kCr4Pcide;
     auto pcid = static_cast<uint16_t>(tagged ? value & kPcidMask : 0);
     state_.cr3 = value;
-    impl_->drop_upper_local();
     unsigned space = impl_->find_space(pcid);
     if (space == kSpaces)
         space = impl_->bind_space(pcid);
@@ -387,26 +405,25 @@ void Mmu::load_cr3(uint64_t value, bool keep) {
 void Mmu::invalidate_page(GuestVirt at) {
     if (!is_canonical(at.value())) return;
     uint64_t page = page_number(at);
-    if (is_upper(at)) return impl_->invalidate(space_, impl_->upper, page, true);
-    impl_->invalidate(space_, impl_->spaces[space_].lower, page, false);
+    bool upper_half = is_upper(at);
+    impl_->invalidate(impl_->own(space_, upper_half), page, upper_half);
+    if (upper_half) return impl_->invalidate(impl_->everywhere(), page, true);
     if (!impl_->lower_global) return;
     for (unsigned space = 0; space < kSpaces; ++space)
-        if (space != space_) impl_->invalidate(space, impl_->spaces[space].lower, page, false);
+        if (space != space_) impl_->invalidate(impl_->own(space, false), page, false);
 }
 
 void Mmu::invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at) {
     CHECK(type <= 3, "INVPCID of type {}", type);
     if (type >= 2) {
         for (unsigned space = 0; space < kSpaces; ++space) impl_->drop_space(space);
-        return type == 2 ? impl_->drop_upper() : impl_->drop_upper_local();
+        if (type == 2) impl_->drop_global();
+        return;
     }
     unsigned space = impl_->find_space(pcid);
-    if (type == 1) {
-        if (space < kSpaces) impl_->drop_space(space);
-        return impl_->drop_upper_local();
-    }
-    if (is_upper(at)) return impl_->invalidate(space_, impl_->upper, page_number(at), true);
-    if (space < kSpaces) impl_->invalidate(space, impl_->spaces[space].lower, page_number(at), false);
+    if (space == kSpaces) return;
+    if (type == 1) return impl_->drop_space(space);
+    impl_->invalidate(impl_->own(space, is_upper(at)), page_number(at), is_upper(at));
 }
 
 void Mmu::flush() {
@@ -414,7 +431,7 @@ void Mmu::flush() {
         impl_->drop_space(space);
         impl_->spaces[space].pcid = kNoPcid;
     }
-    impl_->drop_upper();
+    impl_->drop_global();
     impl_->next_victim = 0;
     impl_->lower_global = impl_->gigabyte_pages = false;
     impl_->spaces[0].pcid = static_cast<uint16_t>(state_.cr4 & kCr4Pcide ? state_.cr3 & kPcidMask : 0);

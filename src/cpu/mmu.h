@@ -8,11 +8,11 @@
 // subsets of it, may forget anything at any time, and refill from here without a walk. They register as a
 // TlbListener to hear what has become invalid.
 //
-// Address spaces. Entries of the lower half (bit 47 clear) belong to one of kSpaces spaces, each bound to a
-// PCID; with all in use the one bound first is flushed and bound anew. Entries of the upper half are shared
-// by all spaces; those that are not global are dropped at every load of CR3.
-// Pages larger than 4 KiB are entered in pieces of 4 KiB, those of 2 MiB at once; INVLPG of any piece drops
-// the whole large page.
+// Address spaces. Entries belong to one of kSpaces spaces, each bound to a PCID; with all in use the one
+// bound first is flushed and bound anew. Global pages of the upper half (bit 47 set) belong to all spaces:
+// most kernels map themselves so, and alike everywhere; others give programs tables of their own that hold
+// little of the kernel. Pages larger than 4 KiB are entered in pieces of 4 KiB, those of 2 MiB at once;
+// INVLPG of any piece drops the whole large page.
 #pragma once
 
 #include <array>
@@ -47,21 +47,23 @@ struct TlbEntry {
     bool ram : 1 = false;    ///< the page is RAM
 };
 
+inline constexpr unsigned kSpaces = 8;
+/// Where a space is named: a global page of the upper half.
+inline constexpr unsigned kEverySpace = kSpaces;
+
 /// Hears which cached translations are no longer valid.
 class TlbListener {
   public:
     virtual ~TlbListener() = default;
-    /// One page, lower half of `space` or upper half (then `space` doesn't matter).
+    /// One page of `space`, or of kEverySpace.
     virtual void page_dropped(unsigned space, GuestVirt page) = 0;
     /// All of the lower half of a space.
     virtual void space_dropped(unsigned space) = 0;
-    /// All of the upper half.
-    virtual void upper_half_dropped() = 0;
+    /// All that a space has of the upper half for itself; with kEverySpace all of the upper half everywhere.
+    virtual void upper_half_dropped(unsigned space) = 0;
     /// The current space has changed to `space`.
     virtual void space_entered(unsigned space) = 0;
 };
-
-inline constexpr unsigned kSpaces = 8;
 
 class Mmu {
   public:
@@ -97,6 +99,8 @@ class Mmu {
     std::optional<GuestPhys> peek_fetch(GuestVirt at, bool user) const;
 
     unsigned space() const { return space_; }
+    /// Whether a space holds pages of the upper half for itself.
+    bool has_own_upper_half(unsigned space) const;
 
     /// MOV to CR3: `value` without bit 63; `keep` (bit 63): entries of the PCID are kept.
     void load_cr3(uint64_t value, bool keep);

@@ -15,7 +15,7 @@ TlbLeaf* TlbLeafPool::take() {
 void TlbLeafPool::give_back(TlbLeaf* leaf) {
     leaf->for_each([](unsigned, TlbEntry& entry) { entry = {}; });
     leaf->used.fill(0);
-    leaf->gigabyte = leaf->has_local = false;
+    leaf->gigabyte = false;
     free_.push_back(leaf);
 }
 

@@ -15,10 +15,9 @@ namespace lockstep::cpu {
 inline constexpr unsigned kLeafPages = 512;
 
 struct TlbLeaf {
-    uint64_t region = 0;     ///< page number / kLeafPages
-    uint32_t slot = 0;       ///< its place in the store's table
-    bool gigabyte = false;   ///< holds pieces of a 1 GiB page
-    bool has_local = false;  ///< holds pages that aren't global (the upper half keeps account of them)
+    uint64_t region = 0;    ///< page number / kLeafPages
+    uint32_t slot = 0;      ///< its place in the store's table
+    bool gigabyte = false;  ///< holds pieces of a 1 GiB page
     std::array<uint64_t, kLeafPages / 64> used{};
     std::array<TlbEntry, kLeafPages> entries{};
 

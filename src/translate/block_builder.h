@@ -78,6 +78,7 @@ struct BlockSource {
     bool checked = false;  ///< with a checked entry
     bool plain = false;    ///< no shared look-ups, and no superblock
     bool window = false;   ///< its accesses go through the window
+    bool by_space = true;  ///< what lies on other pages of its half depends on the address space
     Head head = Head::kStops;
     const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
     /// For slow accesses: the first, second access of the one instruction finds this as `host - guest`
@@ -93,6 +94,7 @@ struct Exits {
     const uint8_t* user_jump_miss = nullptr;  ///< r14 = target: the jump index, else the dispatcher
     const uint8_t* kernel_jump_miss = nullptr;
     const uint8_t* direct_miss = nullptr;  ///< r13 = slot: the jump index, else the dispatcher
+    const uint8_t* kernel_direct_miss = nullptr;
     /// The same with the flags in place.
     const uint8_t* window_jump_miss = nullptr;
     const uint8_t* window_direct_miss = nullptr;

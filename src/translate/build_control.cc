@@ -1,9 +1,10 @@
 // The ways from one block to the next.
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry
-//     within the kernel  chained, too, until a page of the upper half goes (kernel_chains.h)
-//     another page       of user code: through the target's slot (direct_targets.h); also where the target's
-//                        instruction reaches into another page
+//     within the kernel  chained, too, until a page of the upper half goes (kernel_chains.h), where it is the
+//                        same in all address spaces
+//     another page       of what depends on the address space: through the target's slot (direct_targets.h);
+//                        also where the target's instruction reaches into another page
 //     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there
 //                        compares r14 with its own pc
 #include "base/check.h"
@@ -88,7 +89,8 @@ bool BlockBuilder::in_same_page(uint64_t target) const {
 
 bool BlockBuilder::goes_by_slot(uint64_t target) const {
     bool same_page = !source_.second_page && in_same_page(target);
-    return source_.user && !(target >> 63) && !same_page && options_.jump_cache && !source_.transient;
+    bool same_half = (target >> 63) == (source_.user ? 0 : 1);
+    return source_.by_space && same_half && !same_page && options_.jump_cache && !source_.transient;
 }
 
 void BlockBuilder::jump_direct(uint64_t target) {
@@ -113,13 +115,13 @@ void BlockBuilder::jump_by_slot(uint64_t target) {
     bring_flags_for_tables();
     asm_.mov_imm(kHostR13, targets_.slot_of(target, shelf()));
     relocate(RelocationKind::kDirectTarget, 4);
-    load_state(kHostR12, cache_.state().user_targets);
+    load_state(kHostR12, source_.user ? cache_.state().user_targets : cache_.state().kernel_targets);
     asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
 }
 
 void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
     bool same_page = !source_.second_page && in_same_page(target);
-    bool within_kernel = !source_.user && target >> 63;
+    bool within_kernel = !source_.user && !source_.by_space && target >> 63;
     bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
     uint32_t record = add_record({.kind = ExitKind::kLink,
                                   .chainable = chainable,

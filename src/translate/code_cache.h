@@ -164,8 +164,10 @@ struct alignas(64) EngineState {
     uint64_t target_journal = 0;    ///< DirectTargets::Journal of the same
     uint64_t target_addresses = 0;  ///< DirectTargets::addresses()
     uint64_t missed_slot = 0;       ///< in the trampolines
-    uint64_t kernel_jumps = 0;
-    uint64_t user_pages = 0;  ///< JumpCache::pages() of the same
+    uint64_t user_pages = 0;        ///< JumpCache::pages() of the same
+    uint64_t kernel_jumps = 0;      ///< these for kernel code
+    uint64_t kernel_targets = 0;
+    uint64_t kernel_journal = 0;
     uint64_t kernel_pages = 0;
     uint64_t jump_index = 0;       ///< JumpIndex::table()
     uint64_t saved_rax = 0;        ///< the guest's RAX in the trampolines

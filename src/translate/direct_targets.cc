@@ -5,18 +5,20 @@
 
 namespace lockstep::translate {
 
-DirectTargets::DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t* window_miss)
+DirectTargets::DirectTargets(size_t capacity, const Misses& misses)
     : capacity_(capacity),
-      miss_(miss),
-      window_miss_(window_miss),
       tables_(capacity * kWays),
       addresses_(capacity),
       translated_(capacity),
       buckets_(std::bit_ceil(capacity * 2)),
       lists_(kLists),
       journal_entries_(capacity * kWays) {
-    for (unsigned ways = 0; ways < kWays; ++ways)
+    for (unsigned ways = 0; ways < kWays; ++ways) {
         journals_[ways] = {journal_start(ways), journal_start(ways) + capacity};
+        misses_[ways] = ways == kWindowWays   ? misses.window
+                        : ways >= kKernelWays ? misses.kernel
+                                              : misses.user;
+    }
 }
 
 // Buckets in use follow one another from an address's home on.

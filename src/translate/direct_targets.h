@@ -1,9 +1,10 @@
-// Where direct branches of user code to other pages lead.
+// Where direct branches to other pages lead.
 //
 // Which block lies at an address of user code depends on the address space, so such a branch can't be
-// chained. Each address that one of them leads to has a slot of its own, and each space a table of slots: the
-// branch jumps through `table of the present space [slot]`. Since a slot stands for one address alone, the
-// block there needn't verify anything (the jump cache's must).
+// chained. So it is with kernel code where the upper half isn't the same in all spaces. Each address that one
+// of them leads to has a slot of its own, and each space a table of slots: the branch jumps through `table of
+// the present space [slot]`. Since a slot stands for one address alone, the block there needn't verify
+// anything (the jump cache's must).
 //
 // LIFE CYCLE. A slot is made when a branch to its address is translated, or copied, and lives until that
 // shelf of the code cache is cleared. It leads to the miss trampoline (with its number in r13) until that
@@ -32,8 +33,14 @@ class DirectTargets {
         uint32_t* end;
     };
 
-    /// `miss` is where empty slots lead, `window_miss` those of kWindowWays.
-    DirectTargets(size_t capacity, const uint8_t* miss, const uint8_t* window_miss);
+    /// Where empty slots lead.
+    struct Misses {
+        const uint8_t* user;
+        const uint8_t* window;  ///< of kWindowWays
+        const uint8_t* kernel;
+    };
+
+    DirectTargets(size_t capacity, const Misses& misses);
 
     bool has_room(size_t count) const { return free_.size() >= count || addresses_.has_room(count); }
     /// The slot of a guest address, for code on a shelf; made where there is none.
@@ -74,10 +81,9 @@ class DirectTargets {
     uint32_t* journal_start(unsigned ways) { return journal_entries_.data() + ways * capacity_; }
 
     size_t capacity_;
-    const uint8_t* miss_of(unsigned ways) const { return ways == kWindowWays ? window_miss_ : miss_; }
+    const uint8_t* miss_of(unsigned ways) const { return misses_[ways]; }
 
-    const uint8_t* miss_;
-    const uint8_t* window_miss_;
+    std::array<const uint8_t*, kWays> misses_{};
     memory::LargeArray<const uint8_t*> tables_;  // capacity_ for each of kWays
     memory::LargeList<uint64_t> addresses_;      // by slot
     memory::LargeArray<bool> translated_;        // by slot: translated code refers to it, not copies alone

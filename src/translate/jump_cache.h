@@ -2,7 +2,8 @@
 //
 // A table of 65,536 host addresses indexed by index_of() the target; the block found there compares the
 // target with its own address (block_builder.h, checked entry). User code has one table for each address
-// space and one for the window, kernel code one in all. An entry exists only for pages that the TLB holds as
+// space and one for the window; kernel code has one in all, or one for each space where the spaces hold pages
+// of the kernel for themselves (Vcpu::Impl::apart). An entry exists only for pages that the TLB holds as
 // fetched, and goes with them. Beside it, for those pages: where they are mapped, which leads to blocks that
 // are not in it (jump_index.h).
 #pragma once
@@ -18,9 +19,11 @@
 
 namespace lockstep::translate {
 
-/// Tables of ways to user code: one for each address space, and one for the space that has the window, whose
-/// blocks want the flags elsewhere (block_builder.h).
-inline constexpr unsigned kWays = cpu::kSpaces + 1, kWindowWays = cpu::kSpaces;
+/// Tables of ways to code: of user code one for each address space, and one for the space that has the
+/// window, whose blocks want the flags elsewhere (block_builder.h); of kernel code one for each space from
+/// kKernelWays on, or the first of these for all.
+inline constexpr unsigned kWindowWays = cpu::kSpaces, kKernelWays = kWindowWays + 1,
+                          kWays = kKernelWays + cpu::kSpaces;
 
 class JumpCache {
   public:

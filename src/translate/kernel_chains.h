@@ -1,9 +1,10 @@
 // Chains from one page of the kernel to another.
 //
 // A chain is right as long as its target's page is mapped as it was. For user code that is known only of the
-// source's own page; the kernel's pages are the same in all spaces and hardly ever change. So kernel blocks
-// are chained across pages, and when a page goes to which such a chain leads (or all of the upper half), all
-// of them are undone.
+// source's own page; the kernel's pages mostly are the same in all spaces and hardly ever change. So kernel
+// blocks are chained across pages, and when a page goes to which such a chain leads (or all of the upper half
+// of a space), all of them are undone. Where that would be at each switch of spaces there are none
+// (direct_targets.h).
 #pragma once
 
 #include <bitset>

@@ -15,6 +15,9 @@ namespace {
 constexpr uint64_t kHalfBytes = uint64_t{1} << (35 + 3);
 constexpr uint64_t kRegionAlignment = 2ull << 20;
 
+/// Where the upper half of a map begins.
+uint64_t border_of(uint64_t map) { return (map + kHalfBytes) & ~kPageMask; }
+
 int shared_half(const char* name) {
     int file = memfd_create(name, MFD_CLOEXEC);
     CHECK(file >= 0 && ftruncate(file, static_cast<off_t>(kHalfBytes + kRegionAlignment)) == 0,
@@ -41,32 +44,51 @@ ShadowMap::ShadowMap(memory::GuestMemory& memory)
           "address space (ulimit -v)",
           region_bytes_ >> 30);
     region_ = (reinterpret_cast<uint64_t>(region) + kRegionAlignment - 1) & ~(kRegionAlignment - 1);
-    int shared_read = shared_half("lockstep-read-map");
-    int shared_write = shared_half("lockstep-write-map");
-    map_region(shared_read, shared_write);
+    map_lower_halves();
+    map_upper_halves();
+}
+
+void ShadowMap::map_lower_halves() {
+    for (unsigned space = 0; space < cpu::kSpaces; ++space)
+        for (uint64_t map : {read_map(space), write_map(space)}) {
+            uint64_t start = map & ~kPageMask;
+            map_at(start, border_of(map) - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+        }
+}
+
+// All of them empty. A map starts kMapOffset % page into a page, so the last entries of the lower half lie in
+// the first page of the upper half. Those few are emptied at each change of space (enter_space).
+void ShadowMap::map_upper_halves() {
+    int shared_read = apart_ ? -1 : shared_half("lockstep-read-map");
+    int shared_write = apart_ ? -1 : shared_half("lockstep-write-map");
+    int flags = apart_ ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
+        map_at(border_of(read_map(space)), kHalfBytes + kPageSize, flags, shared_read);
+        map_at(border_of(write_map(space)), kHalfBytes + kPageSize, flags, shared_write);
+    }
+    if (apart_) return;
     close(shared_read);
     close(shared_write);
 }
 
-void ShadowMap::map_region(int shared_read, int shared_write) {
-    // A map starts kMapOffset % page into a page, so the last entries of the lower half lie in the first page
-    // of the shared upper half. Those few are emptied at each change of space (enter_space).
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
-        for (uint64_t map : {read_map(space), write_map(space)}) {
-            uint64_t start = map & ~kPageMask;
-            uint64_t border = (map + kHalfBytes) & ~kPageMask;
-            map_at(start, border - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-            map_at(border, kHalfBytes + kPageSize, MAP_SHARED,
-                   map == read_map(space) ? shared_read : shared_write);
-        }
-    }
+void ShadowMap::part_upper_halves() {
+    drop_upper_half(cpu::kEverySpace);
+    apart_ = true;
+    map_upper_halves();
+}
+
+void ShadowMap::join_upper_halves() {
+    if (!apart_) return;
+    drop_upper_half(cpu::kEverySpace);
+    apart_ = false;
+    map_upper_halves();
 }
 
 ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
 
 void ShadowMap::remember_fill(uint64_t index) {
     if (is_border(index)) filled_border_.push_back(index);
-    auto& journal = is_upper(index) ? filled_upper_ : filled_[space_];
+    auto& journal = is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_];
     constexpr size_t kLong = 1 << 16;
     if (journal.size() >= kLong && (journal.size() & (journal.size() - 1)) == 0) {
         std::sort(journal.begin(), journal.end());
@@ -134,11 +156,16 @@ void ShadowMap::drop_supervisor() {
     supervisor_[space_].clear();
 }
 
-void ShadowMap::drop_page(unsigned space, GuestVirt page) {
-    uint64_t index = index_of(page);
+void ShadowMap::drop_one(unsigned space, uint64_t index) {
     if (!read_entry(space, index)) return;  // also spares the host a page of the map
     read_entry(space, index) = 0;
     if (write_entry(space, index)) write_entry(space, index) = 0;
+}
+
+void ShadowMap::drop_page(unsigned space, GuestVirt page) {
+    uint64_t index = index_of(page);
+    if (space != cpu::kEverySpace) return drop_one(space, index);
+    for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) drop_one(each, index);
 }
 
 void ShadowMap::drop_space(unsigned space) {
@@ -149,12 +176,13 @@ void ShadowMap::drop_space(unsigned space) {
     filled_[space].clear();
 }
 
-void ShadowMap::drop_upper_half() {
-    for (uint64_t index : filled_upper_) {
-        read_entry(0, index) = 0;
-        write_entry(0, index) = 0;
+void ShadowMap::drop_upper_half(unsigned space) {
+    bool all = space == cpu::kEverySpace;
+    for (unsigned each = upper_of(all ? 0 : space); each <= upper_of(all ? cpu::kSpaces - 1 : space);
+         ++each) {
+        for (uint64_t index : filled_upper_[each]) read_entry(each, index) = write_entry(each, index) = 0;
+        filled_upper_[each].clear();
     }
-    filled_upper_.clear();
 }
 
 }  // namespace lockstep::translate

@@ -11,6 +11,9 @@
 //     space 0:  [ lower half: its own pages | upper half: shared memory, the same in all spaces ]
 //     space 1:  [ lower half                | upper half                                       ]   ...
 //
+// A guest whose spaces hold different pages in the upper half gets an upper half of its own for each
+// (part_upper_halves()).
+//
 // HOW CODE USES THEM (translate_memory.cc). The index is taken from the address with BEXTR, whose control
 // byte pair (start 12, length 35 or 36) is the low half of the register that also holds the read map's
 // address:
@@ -69,9 +72,13 @@ class ShadowMap {
         if (!supervisor_[space_].empty()) drop_supervisor();
     }
 
+    /// `space`: for pages of the upper half also cpu::kEverySpace.
     void drop_page(unsigned space, GuestVirt page);
     void drop_space(unsigned space);
-    void drop_upper_half();
+    void drop_upper_half(unsigned space);
+    /// From now on each space has an upper half of its own, empty at first; or all have one again.
+    void part_upper_halves();
+    void join_upper_halves();
     void enter_space(unsigned space);
 
   private:
@@ -97,7 +104,11 @@ class ShadowMap {
     uint64_t& write_entry(unsigned space, uint64_t index) const {
         return reinterpret_cast<uint64_t*>(write_map(space))[index];
     }
-    void map_region(int shared_read, int shared_write);
+    void map_lower_halves();
+    void map_upper_halves();
+    /// Where the upper half of `space` is kept account of.
+    unsigned upper_of(unsigned space) const { return apart_ ? space : 0; }
+    void drop_one(unsigned space, uint64_t index);
     void remember_fill(uint64_t index);
     void drop_supervisor();
     void remember_write(uint64_t page, uint64_t index);
@@ -108,9 +119,10 @@ class ShadowMap {
     uint64_t region_ = 0;
     uint64_t region_bytes_ = 0;
     unsigned space_ = 0;
+    bool apart_ = false;  ///< each space has an upper half of its own
     std::array<std::vector<uint64_t>, cpu::kSpaces> filled_;
     std::array<std::vector<uint64_t>, cpu::kSpaces> supervisor_;
-    std::vector<uint64_t> filled_upper_;
+    std::array<std::vector<uint64_t>, cpu::kSpaces> filled_upper_;  // by upper_of()
     std::vector<uint64_t> filled_border_;
     std::vector<std::vector<WriteUse>> write_uses_;  // by guest-physical page
 };

@@ -170,16 +170,24 @@ const uint8_t* write_jump_miss(Assembler& out, EngineState& state, const uint64_
     return start;
 }
 
+/// The fields of EngineState that direct branches of user code go by, or of kernel code.
+struct DirectWays {
+    const uint64_t& pages;
+    const uint64_t& targets;
+    const uint64_t& journal;
+};
+
 // A direct branch through an empty slot. r13 = slot.
-const uint8_t* write_direct_miss(Assembler& out, EngineState& state, FlagsOnMiss flags, const uint8_t* exit) {
+const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const DirectWays& ways,
+                                 FlagsOnMiss flags, const uint8_t* exit) {
     const uint8_t* start = out.here();
     save_for_miss(out, state, flags);
     out.store_near(&state.missed_slot, kHostR13);
     out.load_near(kHostR14, &state.target_addresses);
     out.load(kHostR14, {.base = kHostR14, .index = kHostR13, .scale = 8});
-    std::array<Fixup, 3> misses = look_up_index(out, state, state.user_pages);
+    std::array<Fixup, 3> misses = look_up_index(out, state, ways.pages);
     out.load(kHostR12, field(kHostRax, offsetof(JumpIndex::Entry, slot_entry)));
-    out.load_near(kHostRax, &state.target_journal);  // r13 = the journal's end
+    out.load_near(kHostRax, &ways.journal);  // r13 = the journal's end
     out.load(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, next)));
     out.cmp_mem(kHostR13, field(kHostRax, offsetof(DirectTargets::Journal, end)));
     Fixup full = out.jcc(kEqual);
@@ -187,7 +195,7 @@ const uint8_t* write_direct_miss(Assembler& out, EngineState& state, FlagsOnMiss
     out.store32({.base = kHostR13}, kHostR14);
     out.lea(kHostR13, {.base = kHostR13, .disp = sizeof(uint32_t)});
     out.store(field(kHostRax, offsetof(DirectTargets::Journal, next)), kHostR13);
-    out.load_near(kHostRax, &state.user_targets);
+    out.load_near(kHostRax, &ways.targets);
     out.store({.base = kHostRax, .index = kHostR14, .scale = 8}, kHostR12);
     restore_after_miss(out, state, flags);
     out.jmp_reg(kHostR12);
@@ -216,8 +224,13 @@ Trampolines Trampolines::write(CodeCache& cache) {
                                              FlagsOnMiss::kInPlace, exits.indirect_miss);
     exits.kernel_jump_miss = write_jump_miss(out, state, state.kernel_jumps, state.kernel_pages,
                                              FlagsOnMiss::kInSlot, exits.indirect_miss);
-    exits.direct_miss = write_direct_miss(out, state, FlagsOnMiss::kInSlot, exits.flags_in_slot);
-    exits.window_direct_miss = write_direct_miss(out, state, FlagsOnMiss::kInPlace, exits.flags_in_slot);
+    DirectWays user{state.user_pages, state.user_targets, state.target_journal};
+    DirectWays kernel{state.kernel_pages, state.kernel_targets, state.kernel_journal};
+    exits.direct_miss = write_direct_miss(out, state, user, FlagsOnMiss::kInSlot, exits.flags_in_slot);
+    exits.window_direct_miss =
+        write_direct_miss(out, state, user, FlagsOnMiss::kInPlace, exits.flags_in_slot);
+    exits.kernel_direct_miss =
+        write_direct_miss(out, state, kernel, FlagsOnMiss::kInSlot, exits.flags_in_slot);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     made.unpark = out.here();

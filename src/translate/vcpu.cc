@@ -17,11 +17,15 @@ namespace {
 constexpr size_t kX87Bytes = 160;
 /// Host code for each slot of a direct target: less than there is in any program.
 constexpr uint64_t kCodeBytesOfATarget = 512;
-/// The longest single run of translated code; keeps the counter far from the stop bias.
+/// A kernel that keeps pages of the upper half from other address spaces all the time, as one that hides
+/// itself from programs does, has done so this often soon.
+constexpr unsigned kOwnHalvesGone = 64;
 
 template <size_t... Ways>
 std::array<JumpCache, sizeof...(Ways)> make_jump_caches(const Exits& exits, std::index_sequence<Ways...>) {
-    return {JumpCache(Ways == kWindowWays ? exits.window_jump_miss : exits.user_jump_miss)...};
+    return {JumpCache(Ways == kWindowWays   ? exits.window_jump_miss
+                      : Ways >= kKernelWays ? exits.kernel_jump_miss
+                                            : exits.user_jump_miss)...};
 }
 
 }  // namespace
@@ -34,15 +38,15 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       cache(engine_options.code_cache_bytes),
       trampolines(Trampolines::write(cache)),
       faults(cache, trampolines),
-      targets(cache.size() / kCodeBytesOfATarget, trampolines.exits.direct_miss,
-              trampolines.exits.window_direct_miss),
+      targets(cache.size() / kCodeBytesOfATarget, {.user = trampolines.exits.direct_miss,
+                                                   .window = trampolines.exits.window_direct_miss,
+                                                   .kernel = trampolines.exits.kernel_direct_miss}),
       builder(cache, targets, options, trampolines.exits),
       table(
           cache, the_cpu.memory, [this](GuestPhys page) { forbid_writes(page); },
           [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
-      user_jumps(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())),
-      kernel_jumps(trampolines.exits.kernel_jump_miss) {
+      jump_caches(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())) {
     options.block_limit = std::clamp(options.block_limit, 1u, 120u);
     flush_code();
     cpu.mmu.set_listener(this);
@@ -51,8 +55,6 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
         table.invalidate_page(page);
     });
     space_entered(cpu.mmu.space());
-    cache.state().kernel_jumps = kernel_jumps.table();
-    cache.state().kernel_pages = kernel_jumps.pages();
     cache.state().jump_index = jump_index.table();
     cache.state().target_addresses = targets.addresses();
 }
@@ -192,10 +194,10 @@ bool Vcpu::Impl::enter_by_jump_cache() {
 }
 
 void Vcpu::Impl::set_mode() {
+    if (!apart && own_halves_gone > kOwnHalvesGone) part_upper_halves();
     bool enabled = !(cpu.state.cr0 & (x86::kCr0Ts | x86::kCr0Em));
     if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
         fpu_enabled = enabled;
-        kernel_jumps.clear();
         for (unsigned ways = 0; ways < kWays; ++ways) forget_ways(ways);
     }
     if (!user()) return;
@@ -338,15 +340,18 @@ void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     shadow_map.drop_page(space, page);
     if (has_window && space == window_space) window.drop_page(page);
     uint64_t address = page.value() & ~kPageMask;
-    bool upper = address >> 63;
-    unsigned ways = ways_of(space);
-    (upper ? kernel_jumps : user_jumps[ways]).drop_page(address);
-    if (upper) {
+    if (address >> 63) {
         kernel_chains.drop_page(address);
+        auto [first, last] = kernel_ways_to(space);
+        for (unsigned ways = first; ways <= last; ++ways) drop_ways_to(ways, address);
     } else {
-        if (user_jumps[ways].may_have(address) || targets.may_lead_to(ways, address))
-            targets.drop_page(ways, address);
+        drop_ways_to(ways_of(space), address);
     }
+}
+
+void Vcpu::Impl::drop_ways_to(unsigned ways, uint64_t page) {
+    if (jump_caches[ways].may_have(page) || targets.may_lead_to(ways, page)) targets.drop_page(ways, page);
+    jump_caches[ways].drop_page(page);
 }
 
 void Vcpu::Impl::space_dropped(unsigned space) {
@@ -359,28 +364,66 @@ void Vcpu::Impl::space_dropped(unsigned space) {
 }
 
 void Vcpu::Impl::forget_ways(unsigned ways) {
-    user_jumps[ways].clear();
+    jump_caches[ways].clear();
     targets.drop_ways(ways);
 }
 
 void Vcpu::Impl::use_ways(unsigned ways) {
     EngineState& state = cache.state();
-    state.user_jumps = user_jumps[ways].table();
-    state.user_pages = user_jumps[ways].pages();
+    state.user_jumps = jump_caches[ways].table();
+    state.user_pages = jump_caches[ways].pages();
     state.user_targets = targets.table(ways);
     state.target_journal = targets.journal(ways);
 }
 
-void Vcpu::Impl::upper_half_dropped() {
-    ++drops;
-    shadow_map.drop_upper_half();
-    kernel_jumps.clear();
-    kernel_chains.drop_all();
+void Vcpu::Impl::use_kernel_ways(unsigned ways) {
+    EngineState& state = cache.state();
+    state.kernel_jumps = jump_caches[ways].table();
+    state.kernel_pages = jump_caches[ways].pages();
+    state.kernel_targets = targets.table(ways);
+    state.kernel_journal = targets.journal(ways);
 }
 
+void Vcpu::Impl::upper_half_dropped(unsigned space) {
+    ++drops;
+    if (space != cpu::kEverySpace && !apart) ++own_halves_gone;
+    forget_upper_half(space);
+}
+
+void Vcpu::Impl::forget_upper_half(unsigned space) {
+    kernel_chains.drop_all();
+    shadow_map.drop_upper_half(space);
+    auto [first, last] = kernel_ways_to(space);
+    for (unsigned ways = first; ways <= last; ++ways) forget_ways(ways);
+}
+
+// Most kernels map themselves by global pages, alike everywhere: one map of the upper half, one jump cache,
+// and chains. For those that don't, all of that is kept for each space by itself; kernel code is translated
+// anew, to go by slots where it went by chains.
+void Vcpu::Impl::part_upper_halves() {
+    forget_upper_half(cpu::kEverySpace);
+    apart = true;
+    shadow_map.part_upper_halves();
+    flush_code();
+    space_entered(cpu.mmu.space());
+}
+
+void Vcpu::Impl::join_upper_halves() {
+    apart = false;
+    own_halves_gone = 0;
+    shadow_map.join_upper_halves();
+}
+
+// Until upper halves are kept apart, what a space has for itself mustn't be seen in another.
 void Vcpu::Impl::space_entered(unsigned space) {
+    unsigned left = std::exchange(entered_space, space);
+    if (!apart && left != space && cpu.mmu.has_own_upper_half(left)) {
+        ++own_halves_gone;
+        forget_upper_half(left);
+    }
     shadow_map.enter_space(space);
     use_ways(ways_of(space));
+    use_kernel_ways(kernel_ways_of(space));
     cpu.state.engine_slots[kWriteMapSlot] = shadow_map.write_base();
 }
 
@@ -389,7 +432,8 @@ void Vcpu::Impl::forget_everything() {
     take_window();
     watch = {};
     for (unsigned space = 0; space < cpu::kSpaces; ++space) space_dropped(space);
-    upper_half_dropped();
+    forget_upper_half(cpu::kEverySpace);
+    join_upper_halves();
     space_entered(cpu.mmu.space());
 }
 

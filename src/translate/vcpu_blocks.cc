@@ -109,6 +109,7 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     source.user = user();
     source.fpu_enabled = fpu_enabled;
     source.window = in_window();
+    source.by_space = source.user || apart;
     source.bytes = {cpu.memory.host(page) + offset, kPageSize - offset};
     GuestInstruction first;
     if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first)) return true;
@@ -167,8 +168,7 @@ void Vcpu::Impl::chain_pending(Block& block) {
     bool same_page = (source.physical.value() ^ block.physical.value()) < kPageSize &&
                      (source.pc ^ block.pc) < kPageSize && !source.second_page && !block.second_page;
     if (!same_page) {
-        const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(block.pc));
-        if (source.user || block.user || !(block.pc >> 63) || !entry || !entry->global) return;
+        if (source.user || block.user || !(block.pc >> 63) || apart) return;
         kernel_chains.add(block);
     }
     table.chain(pending_chain, block);
@@ -182,8 +182,7 @@ void Vcpu::Impl::remember_jump(Block& block) {
 }
 
 void Vcpu::Impl::remember_direct(const Block& block) {
-    if (!block.user) return;
-    targets.fill(ways_of(cpu.mmu.space()), block);
+    targets.fill(present_ways(), block);
     remember_block(block);
 }
 
@@ -197,19 +196,15 @@ void Vcpu::Impl::remember_block(const Block& block) {
 
 void Vcpu::Impl::forget_block(Block& block) {
     jump_index.remove(block);
-    if (!block.user) {
-        kernel_jumps.remove(block.pc, block.checked_entry);
-    } else {
-        targets.drop_block(block);
-        for (JumpCache& jumps : user_jumps) jumps.remove(block.pc, block.checked_entry);
-    }
+    targets.drop_block(block);
+    for (JumpCache& jumps : jump_caches) jumps.remove(block.pc, block.checked_entry);
 }
 
 // What was translated stays, with the chains among it. All ways through tables are found anew.
 void Vcpu::Impl::flush_copies() {
     ++counters.copy_flushes;
     if (code_visitor) visit_blocks(cache, Shelf::kCopied, code_visitor);
-    for (JumpCache& jumps : user_jumps) jumps.clear();
+    for (unsigned ways = 0; ways < kKernelWays; ++ways) jump_caches[ways].clear();
     jump_index.clear();
     targets.forget_copies();
     table.forget_copies();
@@ -225,8 +220,7 @@ void Vcpu::Impl::flush_code() {
         if (code_visitor) visit_blocks(cache, shelf, code_visitor);
         cache.clear(shelf);
     }
-    kernel_jumps.clear();
-    for (JumpCache& jumps : user_jumps) jumps.clear();
+    for (JumpCache& jumps : jump_caches) jumps.clear();
     jump_index.clear();
     targets.clear();
     has_pending_chain = pending_jump = pending_direct = false;

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 
 #include "cpu/cpu.h"
 #include "translate/accesses.h"
@@ -45,7 +46,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     // TlbListener
     void page_dropped(unsigned space, GuestVirt page) override;
     void space_dropped(unsigned space) override;
-    void upper_half_dropped() override;
+    void upper_half_dropped(unsigned space) override;
     void space_entered(unsigned space) override;
 
     // vcpu.cc
@@ -71,12 +72,29 @@ struct Vcpu::Impl : cpu::TlbListener {
     unsigned ways_of(unsigned space) const {
         return has_window && space == window_space ? kWindowWays : space;
     }
+    /// The same for kernel code.
+    unsigned kernel_ways_of(unsigned space) const { return kKernelWays + (apart ? space : 0); }
+    /// The first and the last that lead to pages of the upper half of `space`, or of cpu::kEverySpace.
+    std::pair<unsigned, unsigned> kernel_ways_to(unsigned space) const {
+        if (apart && space == cpu::kEverySpace) return {kKernelWays, kWays - 1};
+        return {kernel_ways_of(space), kernel_ways_of(space)};
+    }
     void forget_ways(unsigned ways);
+    void drop_ways_to(unsigned ways, uint64_t page);
     /// Translated code uses these from now on.
     void use_ways(unsigned ways);
     bool enter_by_jump_cache();
-    /// The present space's jump cache for code of the present privilege.
-    JumpCache& jumps() { return user() ? user_jumps[ways_of(cpu.mmu.space())] : kernel_jumps; }
+    void use_kernel_ways(unsigned ways);
+    /// What translated code of the present privilege uses in the present space.
+    unsigned present_ways() const {
+        unsigned space = cpu.mmu.space();
+        return user() ? ways_of(space) : kernel_ways_of(space);
+    }
+    JumpCache& jumps() { return jump_caches[present_ways()]; }
+    /// What is known of the upper half is kept for each space by itself from now on, or for all together.
+    void part_upper_halves();
+    void join_upper_halves();
+    void forget_upper_half(unsigned space);
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.
@@ -149,8 +167,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     BlockBuilder builder;
     BlockTable table;
     KernelChains kernel_chains;
-    std::array<JumpCache, kWays> user_jumps;
-    JumpCache kernel_jumps;
+    std::array<JumpCache, kWays> jump_caches;
     JumpIndex jump_index;
     VcpuCounters counters;
     CodeVisitor code_visitor;
@@ -168,6 +185,9 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool budget_short = false;       ///< the block at state.rip is longer than the budget
     bool fpu_enabled = true;
     bool in_slow_block = false;    ///< the block of a slow step runs
+    bool apart = false;            ///< see part_upper_halves()
+    unsigned own_halves_gone = 0;  ///< how often that of one space was forgotten, while it isn't
+    unsigned entered_space = 0;    ///< by space_entered()
     bool has_window = false;       ///< the lower half of a space is seen through the window:
     unsigned window_space = 0;     ///< that one,
     uint64_t window_cr3 = 0;       ///< with these page tables

@@ -19,7 +19,7 @@ struct Listener : TlbListener {
         heard += fmt::format("page {} {:x};", space, page.value());
     }
     void space_dropped(unsigned space) override { heard += fmt::format("space {};", space); }
-    void upper_half_dropped() override { heard += "upper;"; }
+    void upper_half_dropped(unsigned space) override { heard += fmt::format("upper {};", space); }
     void space_entered(unsigned space) override { heard += fmt::format("enter {};", space); }
 };
 
@@ -198,7 +198,59 @@ TEST_F(MmuTest, LoadingCr3KeepsOnlyGlobalPagesOfTheUpperHalf) {
     EXPECT_FALSE(cached(kPage));
     EXPECT_TRUE(cached(kUpper));
     EXPECT_FALSE(cached(kUpper + 0x1000));
-    EXPECT_EQ(listener.heard, fmt::format("page 0 {:x};space 0;", kUpper + 0x1000));
+    EXPECT_EQ(listener.heard, "space 0;upper 0;");
+}
+
+TEST_F(MmuTest, SpacesHaveUpperHalvesOfTheirOwn) {
+    state.cr4 |= kCr4Pcide;
+    cpu.mmu.flush();
+    uint64_t tables = state.cr3;
+    map(kUpper, kTarget, kKernelPage);
+    map(kUpper + 0x1000, kTarget, kKernelPage | kPteGlobal);
+    cpu.mmu.load_cr3(tables | 1, true);
+    for (uint64_t at : {kUpper, kUpper + 0x1000}) reach(at);
+    unsigned first = cpu.mmu.space();
+    cpu.mmu.load_cr3(tables | 2, true);
+    EXPECT_FALSE(cached(kUpper));
+    EXPECT_TRUE(cached(kUpper + 0x1000));
+    EXPECT_TRUE(cpu.mmu.has_own_upper_half(first));
+    EXPECT_FALSE(cpu.mmu.has_own_upper_half(cpu.mmu.space()));
+    map(kUpper, kOther, kKernelPage);
+    EXPECT_EQ(reach(kUpper), int64_t{kOther});
+    cpu.mmu.load_cr3(tables | 1, true);
+    EXPECT_EQ(reach(kUpper), int64_t{kTarget}) << "as it was when this space saw it";
+    Listener listener;
+    cpu.mmu.set_listener(&listener);
+    cpu.mmu.invalidate_page(GuestVirt(kUpper));
+    cpu.mmu.invalidate_page(GuestVirt(kUpper + 0x1000));
+    EXPECT_EQ(listener.heard,
+              fmt::format("page {} {:x};page {} {:x};", first, kUpper, kEverySpace, kUpper + 0x1000));
+    EXPECT_EQ(reach(kUpper), int64_t{kOther});
+}
+
+TEST_F(MmuTest, APageOfTheUpperHalfThatBecomesGlobalOrCeasesToBe) {
+    map(kUpper, kTarget, kKernelPage);
+    reach(kUpper);
+    map(kUpper, kOther, kKernelPage | kPteGlobal);
+    EXPECT_EQ(reach(kUpper, Access::kExecute), int64_t{kOther}) << "another kind of access walks again";
+    EXPECT_EQ(reach(kUpper), int64_t{kOther});
+    map(kUpper, kTarget, kKernelPage);
+    EXPECT_EQ(reach(kUpper, Access::kWrite), int64_t{kTarget});
+    EXPECT_EQ(reach(kUpper), int64_t{kTarget});
+}
+
+// Pieces of a large page are entered at once; what was known of one before they were must not be seen.
+TEST_F(MmuTest, ALargePageWhereASmallOneWas) {
+    constexpr uint64_t kRegion = 0x40000000, kLarge = 0x400000;
+    map(kRegion + 0x1000, kTarget, kKernelPage);
+    reach(kRegion + 0x1000);
+    EXPECT_EQ(cpu.mmu.glance<Access::kRead>(GuestVirt(kRegion + 0x1000), false),
+              memory->host(GuestPhys(kTarget)));
+    map(kRegion, kLarge, kKernelPage, 1);
+    cpu.mmu.invalidate_page(GuestVirt(kRegion + 0x1000));
+    reach(kRegion);
+    uint8_t* seen = cpu.mmu.glance<Access::kRead>(GuestVirt(kRegion + 0x1000), false);
+    EXPECT_TRUE(!seen || seen == memory->host(GuestPhys(kLarge + 0x1000)));
 }
 
 TEST_F(MmuTest, GlobalMeansNothingWithoutPge) {

@@ -336,3 +336,51 @@ flushed_first:
     .skip 28
     .endr
 guest_end flushed
+
+// Two address spaces (r10, r11: CR3 of PCIDs 1 and 2, kept) that hold different things in the upper half from rbx on:
+// data, a page of code that is the same, and one that isn't, to which the first jumps. r13: how often both are
+// visited; rdi: the entry of the second's data, r9: what it gets in the end. Adds up in r8 what it sees.
+    .macro visit space
+    mov cr3, \space
+    add r8, [rbx]
+    add qword ptr [rbx + 8], 1
+    lea rdx, [rbx + 0x1000]
+    call rdx
+    .endm
+guest upper_halves
+    mov rax, cr4
+    bts rax, 17
+    mov cr4, rax
+    xor r8d, r8d
+1:  visit r10
+    visit r11
+    dec r13
+    jnz 1b
+    result r8
+    xor r8d, r8d
+    mov [rdi], r9
+    visit r11
+    result r8                  // as before: the TLB still holds it
+    sub rsp, 16
+    mov qword ptr [rsp], 2
+    mov [rsp + 8], rbx
+    xor eax, eax
+    mov cr3, r10
+    invpcid rax, [rsp]         // one address of PCID 2
+    xor r8d, r8d
+    visit r11
+    result r8
+    hlt
+    .skip 4096 - (. - guest_upper_halves)
+    add r8, 1
+    call upper_halves_other
+    add r8, 2
+    ret
+    .skip 8192 - (. - guest_upper_halves)
+upper_halves_other:
+    add r8, 0x100
+    ret
+    .skip 12288 - (. - guest_upper_halves)
+    add r8, 0x200
+    ret
+guest_end upper_halves
