@@ -58,6 +58,30 @@ DiskStatus status_of(int error_number) {
     return error_number == ENOSPC || error_number == EDQUOT ? DiskStatus::kNoSpace : DiskStatus::kIoError;
 }
 
+disk::Access access_of(DiskAction action) {
+    switch (action) {
+        case DiskAction::kRead:
+            return disk::Access::kRead;
+        case DiskAction::kWrite:
+            return disk::Access::kWrite;
+        case DiskAction::kFlush:
+            return disk::Access::kBarrier;
+    }
+    return disk::Access::kBarrier;
+}
+
+BlockIo::Kind kind_of(DiskAction action) {
+    switch (action) {
+        case DiskAction::kRead:
+            return BlockIo::Kind::kRead;
+        case DiskAction::kWrite:
+            return BlockIo::Kind::kWrite;
+        case DiskAction::kFlush:
+            return BlockIo::Kind::kSync;
+    }
+    return BlockIo::Kind::kSync;
+}
+
 }  // namespace
 
 struct DiskImage::Request {
@@ -79,7 +103,9 @@ Result<uint64_t> DiskImage::size_of(const std::string& path) {
 }
 
 DiskImage::DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode)
-    : loop_(loop), io_(std::move(io)), size_(size), mode_(mode) {}
+    : loop_(loop), io_(std::move(io)), size_(size), mode_(mode) {
+    io_->set_user(*this);
+}
 
 DiskImage::~DiskImage() {
     io_.reset();  // waits for the kernel, which writes to the requests' memory
@@ -95,65 +121,41 @@ void DiskImage::submit(DiskRequest request) {
     if (size == 0 && request.action != DiskAction::kFlush)
         return report_later(std::move(request), DiskStatus::kOk);
 
-    Access access = Access::kBarrier;
-    if (request.action == DiskAction::kRead) {
-        access = Access::kRead;
-        request.data.resize(size);
-    } else if (request.action == DiskAction::kWrite) {
-        access = Access::kWrite;
-    }
+    if (request.action == DiskAction::kRead) request.data.resize(size);
     uint64_t id = next_id_++;
-    uint64_t offset = request.offset;
+    order_.add(id, access_of(request.action), request.offset, size);
     requests_.emplace(id, std::make_unique<Request>(Request{std::move(request)}));
-    if (order_.add(id, access, offset, size)) issue(id);
+    io_->submit_soon();
 }
 
-/// Every way to the kernel leads through here: the first issue, the rest of a short write, a repetition.
-void DiskImage::issue(uint64_t id) {
-    bool write = requests_.at(id)->request.action == DiskAction::kWrite;
-    if (!write || !may_write_) return start(id);
-    kept_.push_back(id);
-    issue_kept();
+/// The only way to the kernel: the first time, for the rest of a short write, for a repetition.
+std::optional<BlockIo::Operation> DiskImage::next() {
+    std::optional<uint64_t> id = order_.next(
+        [this](uint64_t write) { return may_write_(requests_.at(write)->request.entry); });
+    if (!id) return std::nullopt;
+    Request& pending = *requests_.at(*id);
+    return BlockIo::Operation{.id = *id,
+                              .kind = kind_of(pending.request.action),
+                              .offset = pending.request.offset + pending.moved,
+                              .memory = std::span(pending.request.data).subspan(pending.moved)};
 }
 
-void DiskImage::issue_kept() {
-    while (!kept_.empty() && (!may_write_ || may_write_())) {
-        uint64_t id = kept_.front();
-        kept_.pop_front();
-        start(id);
-    }
-}
-
-void DiskImage::start(uint64_t id) {
+void DiskImage::ended(uint64_t id, int result) {
     Request& pending = *requests_.at(id);
-    DiskRequest& request = pending.request;
-    uint64_t offset = request.offset + pending.moved;
-    std::span<uint8_t> rest = std::span(request.data).subspan(pending.moved);
-    auto done = [this, id](int result) { completed(id, result); };
-    switch (request.action) {
-        case DiskAction::kRead:
-            return io_->read(offset, rest, std::move(done));
-        case DiskAction::kWrite:
-            return io_->write(offset, rest, std::move(done));
-        case DiskAction::kFlush:
-            return io_->sync(std::move(done));
-    }
-}
-
-void DiskImage::completed(uint64_t id, int result) {
-    Request& pending = *requests_.at(id);
-    if (result == -EINTR || result == -EAGAIN) {
-        if (stopped_) return finish(id, DiskStatus::kStopped);
-        return issue(id);
-    }
+    if (result == -EINTR || result == -EAGAIN) return again(id);
     if (result < 0) return finish(id, status_of(-result));
     if (pending.request.action == DiskAction::kFlush) return finish(id, DiskStatus::kOk);
     if (result == 0) return finish(id, DiskStatus::kIoError);  // the image has become shorter
     pending.moved += static_cast<uint64_t>(result);
     CHECK(pending.moved <= pending.request.data.size());
     if (pending.moved == pending.request.data.size()) return finish(id, DiskStatus::kOk);
+    again(id);
+}
+
+void DiskImage::again(uint64_t id) {
     if (stopped_) return finish(id, DiskStatus::kStopped);
-    issue(id);
+    order_.again(id);
+    io_->submit_soon();
 }
 
 void DiskImage::finish(uint64_t id, DiskStatus status) {
@@ -172,7 +174,8 @@ void DiskImage::finish(uint64_t id, DiskStatus status) {
             break;
     }
     if (status != DiskStatus::kOk) counters_.errors++;
-    for (uint64_t ready : order_.finish(id)) issue(ready);
+    order_.finish(id);
+    issue_kept();
     bool carries_data = request.action == DiskAction::kRead && status == DiskStatus::kOk;
     std::weak_ptr<bool> alive = alive_;
     request.done(status, carries_data ? std::move(request.data) : Bytes{});
@@ -188,11 +191,7 @@ void DiskImage::report_later(DiskRequest request, DiskStatus status) {
 
 void DiskImage::stop_issuing() {
     stopped_ = true;
-    std::vector<uint64_t> waiting = order_.remove_waiting();
-    std::deque<uint64_t> refused = std::exchange(kept_, {});
-    for (uint64_t id : refused) order_.finish(id);
-    refused.insert(refused.end(), waiting.begin(), waiting.end());
-    for (uint64_t id : refused)
+    for (uint64_t id : order_.remove_waiting())
         report_later(std::move(requests_.extract(id).mapped()->request), DiskStatus::kStopped);
     check_drained();
 }

@@ -1,16 +1,17 @@
 // The backend of a disk: a raw image file.
 //
 // Goals: requests that touch the same bytes take effect in the order of their submission, others run side by
-// side (host/interval_queue.h); a flush is honoured; an error of the host becomes a status for the guest;
-// after stop_issuing() no further write reaches the file.
+// side (disk/request_queue.h); a flush is honoured; an error of the host becomes a status for the guest;
+// right before a write goes to the kernel the write gate is asked; after stop_issuing() no further write
+// reaches the file.
 //
-// Life cycle of a request: submit() -> [waits for overlapping ones] -> issued to the kernel -> done(status).
+// Life cycle of a request: submit() -> [waits for overlapping ones, the loop's round, room in the kernel's
+// ring, the write gate] -> issued to the kernel -> done(status).
 //
 // All calls and callbacks are on the loop's thread; a callback never comes from within submit().
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,9 +20,10 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/strong.h"
+#include "disk/request_queue.h"
 #include "host/block_io.h"
 #include "host/event_loop.h"
-#include "host/interval_queue.h"
 
 namespace lockstep::host {
 
@@ -45,6 +47,7 @@ struct DiskRequest {
     uint64_t offset = 0;  ///< bytes
     uint64_t size = 0;    ///< bytes to read; a write takes data.size()
     Bytes data;           ///< of a write
+    LogPos entry{};       ///< of a write: what the write gate is asked about
     Done done;
 };
 
@@ -62,7 +65,7 @@ struct DiskOptions {
     DiskMode mode = DiskMode::kReadWrite;
 };
 
-class DiskImage {
+class DiskImage : private BlockIo::User {
   public:
     /// Fails with a sentence where the file is missing, may not be opened, is locked by another process, is
     /// empty or isn't a multiple of 512 bytes.
@@ -78,10 +81,13 @@ class DiskImage {
     uint64_t size() const { return size_; }
     void submit(DiskRequest request);
 
-    /// Asked right before each write is handed to the kernel, however long it has waited for others. While it
-    /// says no, writes that could be issued are kept, in order; issue_kept() tries them again.
-    void set_write_gate(std::function<bool()> may_write) { may_write_ = std::move(may_write); }
-    void issue_kept();
+    /// Asked right before each write is handed to the kernel, whatever it has waited for. While it says no,
+    /// writes are kept, in order; issue_kept() has it asked again.
+    using WriteGate = std::function<bool(LogPos entry)>;
+    void set_write_gate(WriteGate may_write) { may_write_ = std::move(may_write); }
+    void issue_kept() {
+        if (order_.has_ready()) io_->submit_soon();
+    }
 
     /// The fence: requests that wait or are kept, and all that come later, end with kStopped. Those already
     /// issued to the kernel go on and are reported as usual; drain() tells when the last has ended. There is
@@ -100,9 +106,9 @@ class DiskImage {
   private:
     struct Request;
 
-    void issue(uint64_t id);
-    void start(uint64_t id);
-    void completed(uint64_t id, int result);
+    std::optional<BlockIo::Operation> next() override;
+    void ended(uint64_t id, int result) override;
+    void again(uint64_t id);
     void finish(uint64_t id, DiskStatus status);
     void report_later(DiskRequest request, DiskStatus status);
     void check_drained();
@@ -113,10 +119,9 @@ class DiskImage {
     DiskMode mode_;
     bool stopped_ = false;
     uint64_t next_id_ = 0;
-    IntervalQueue order_;
+    disk::RequestQueue order_;
     std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;
-    std::function<bool()> may_write_;
-    std::deque<uint64_t> kept_;  // writes that the gate has stopped, in order
+    WriteGate may_write_ = [](LogPos) { return true; };
     std::vector<Callback> drain_callbacks_;
     Counters counters_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted reports look at it

@@ -4,8 +4,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <deque>
-#include <unordered_map>
 #include <vector>
 
 #include "base/check.h"
@@ -36,109 +34,73 @@ class UringIo final : public BlockIo {
         io_uring_queue_exit(&ring_);
     }
 
-    void read(uint64_t offset, std::span<uint8_t> out, Done done) override {
-        start({.kind = IORING_OP_READ,
-               .memory = out.data(),
-               .size = out.size(),
-               .offset = offset,
-               .done = std::move(done)});
-    }
-    void write(uint64_t offset, ByteSpan in, Done done) override {
-        start({.kind = IORING_OP_WRITE,
-               .memory = const_cast<uint8_t*>(in.data()),
-               .size = in.size(),
-               .offset = offset,
-               .done = std::move(done)});
-    }
-    void sync(Done done) override {
-        start({.kind = IORING_OP_FSYNC, .memory = nullptr, .size = 0, .offset = 0, .done = std::move(done)});
-    }
-
-  private:
-    struct Operation {
-        io_uring_op kind;
-        void* memory;
-        size_t size;
-        uint64_t offset;
-        Done done;
-    };
-
-    void start(Operation operation) {
-        CHECK(operation.size <= INT32_MAX, "a disk request of {} bytes is too long", operation.size);
-        waiting_.push_back(std::move(operation));
+    void submit_soon() override {
         if (std::exchange(submits_later_, true)) return;
         loop_.at_end_of_round([this, alive = std::weak_ptr<bool>(alive_)] {
             if (alive.expired()) return;
             submits_later_ = false;
-            submit_waiting();
+            submit();
             reap();  // what was in the host's page cache has been read already
         });
     }
 
+  private:
     /// At most as many operations as the ring has entries are with the kernel at a time.
-    void submit_waiting() {
-        bool prepared = false;
-        while (!waiting_.empty() && running_ < kRingEntries) {
-            io_uring_sqe* entry = io_uring_get_sqe(&ring_);
-            if (!entry) break;
-            prepare(entry, waiting_.front());
-            uint64_t id = next_id_++;
-            io_uring_sqe_set_data64(entry, id);
-            operations_.emplace(id, std::move(waiting_.front().done));
-            waiting_.pop_front();
+    void submit() {
+        while (running_ < kRingEntries) {
+            std::optional<Operation> operation = user_->next();
+            if (!operation) break;
+            prepare(*operation);
             running_++;
-            prepared = true;
         }
-        if (!prepared) return;
-        int result;
-        do {
-            result = io_uring_submit(&ring_);
-        } while (result == -EINTR || result == -EAGAIN);
-        CHECK(result >= 0, "io_uring_submit failed: {}", std::strerror(-result));
+        // Nothing may stay behind in the ring: it would leave later, and nobody would ask again.
+        while (io_uring_sq_ready(&ring_) > 0) {
+            int result = io_uring_submit(&ring_);
+            CHECK(result >= 0 || result == -EINTR || result == -EAGAIN, "io_uring_submit failed: {}",
+                  std::strerror(-result));
+        }
     }
 
-    void prepare(io_uring_sqe* entry, const Operation& operation) {
-        unsigned size = static_cast<unsigned>(operation.size);
+    void prepare(const Operation& operation) {
+        io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+        CHECK(entry, "the ring has no room for what was submitted before");
+        std::span<uint8_t> memory = operation.memory;
+        CHECK(memory.size() <= INT32_MAX, "a disk request of {} bytes is too long", memory.size());
+        unsigned size = static_cast<unsigned>(memory.size());
         switch (operation.kind) {
-            case IORING_OP_READ:
-                io_uring_prep_read(entry, file_.get(), operation.memory, size, operation.offset);
+            case Kind::kRead:
+                io_uring_prep_read(entry, file_.get(), memory.data(), size, operation.offset);
                 break;
-            case IORING_OP_WRITE:
-                io_uring_prep_write(entry, file_.get(), operation.memory, size, operation.offset);
+            case Kind::kWrite:
+                io_uring_prep_write(entry, file_.get(), memory.data(), size, operation.offset);
                 break;
-            default:
+            case Kind::kSync:
                 io_uring_prep_fsync(entry, file_.get(), IORING_FSYNC_DATASYNC);
                 break;
         }
+        io_uring_sqe_set_data64(entry, operation.id);
     }
 
-    /// Collects first and calls back afterwards: a callback may start further operations, or destroy this
-    /// object.
+    /// Collects first and reports afterwards: the user may ask for more, or destroy this object.
     void reap() {
-        std::vector<std::pair<Done, int>> ended;
+        std::vector<std::pair<uint64_t, int>> ended;
         io_uring_cqe* completion;
         while (io_uring_peek_cqe(&ring_, &completion) == 0) {
-            auto found = operations_.find(io_uring_cqe_get_data64(completion));
-            CHECK(found != operations_.end());
-            ended.emplace_back(std::move(found->second), completion->res);
-            operations_.erase(found);
+            ended.emplace_back(io_uring_cqe_get_data64(completion), completion->res);
             io_uring_cqe_seen(&ring_, completion);
             running_--;
         }
-        submit_waiting();
+        submit();
         std::weak_ptr<bool> alive = alive_;
-        for (auto& [done, result] : ended) {
+        for (auto [id, result] : ended) {
             if (alive.expired()) return;
-            done(result);
+            user_->ended(id, result);
         }
     }
 
     EventLoop& loop_;
     FileDescriptor file_;
     io_uring ring_;
-    std::deque<Operation> waiting_;
-    std::unordered_map<uint64_t, Done> operations_;
-    uint64_t next_id_ = 1;
     unsigned running_ = 0;
     bool submits_later_ = false;
     Watch watch_;

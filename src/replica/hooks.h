@@ -38,6 +38,9 @@ enum class FaultPoint : uint8_t {
     LOCKSTEP_PLANTED_BUG(kEchoOnClaim,     "echo-on-claim",    "a backup that has claimed keeps renewing the lease") \
     LOCKSTEP_PLANTED_BUG(kLiveTooSoon,     "live-too-soon",    "a backup doesn't wait for the end of the old lease") \
     LOCKSTEP_PLANTED_BUG(kArmedTooSoon,    "armed-too-soon",   "a backup takes over before it is told that it protects") \
+    LOCKSTEP_PLANTED_BUG(kLateWrite,       "late-write",       "a write that its output's release let out is not asked for again") \
+    LOCKSTEP_PLANTED_BUG(kSubmitUnasked,   "submit-unasked",   "a write that waited for others or for room is not asked for again") \
+    LOCKSTEP_PLANTED_BUG(kLostCache,       "lost-cache",       "a write is answered from the cache of a host that may die") \
     LOCKSTEP_PLANTED_BUG(kNeverAsk,        "never-ask",        "a lost backup isn't replaced")
 // clang-format on
 

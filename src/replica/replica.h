@@ -29,8 +29,9 @@
 //     group).
 //   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a
 //     channel that this side's system has closed as a proof that nothing leaves here any more.
-//   - outputs in one queue in order of position; may_release() right before each leaves, above all before a
-//     write to a disk is submitted.
+//   - outputs in one queue in order of position; may_release() right before each leaves. A write to a disk
+//     may have to wait after that: may_release() once more right before the host's kernel gets it. On false
+//     it stays, and is asked for again after the next event.
 //   - one channel at a time: on_channel_open() only in kSolo (after AskForBackup) and in kJoining.
 #pragma once
 

@@ -8,12 +8,19 @@
 namespace lockstep::sim {
 
 using record::EntryKind;
+using replica::PlantedBug;
 
 namespace {
 constexpr Micros kTick = 25 * kMillisecond;
 constexpr Micros kReplayStep = 3 * kMillisecond;
 /// Guest instructions in a microsecond at full speed.
 constexpr uint64_t kInstructionsPerMicro = 1;
+/// What a disk can write at once: requests in the same block wait for each other.
+constexpr uint64_t kBlockSectors = 2;
+/// Requests that the kernel takes at a time.
+constexpr unsigned kRingEntries = 2;
+/// The loop's round, which ends with the submission of requests.
+constexpr Micros kRound = 500;
 }  // namespace
 
 Process::Process(World& world, uint64_t id, replica::Replica replica, int64_t rate_ppm,
@@ -67,7 +74,7 @@ void Process::pump() {
     while (alive_ && !paused_) {
         if (to_do_.empty()) {
             for (replica::Action& action : replica_.take_actions()) to_do_.push_back(std::move(action));
-            if (to_do_.empty()) return;
+            if (to_do_.empty()) break;
         }
         if (die_after_ != 0 && --die_after_ == 0 && world_.may_die(*this)) return world_.kill(*this);
         if (pause_after_ != 0 && --pause_after_ == 0) return world_.stop(*this, pause_time_);
@@ -75,6 +82,7 @@ void Process::pump() {
         to_do_.pop_front();
         carry_out(action);
     }
+    if (disk_queue_.has_ready()) end_round_soon();  // what was kept is asked for again
 }
 
 bool Process::needs_no_backup() const {
@@ -234,8 +242,7 @@ void Process::deliver(ToyEntry entry) {
 void Process::take_outputs() {
     for (const ToyOutput& output : machine_.take_outputs()) {
         if (output.kind == EffectKind::kDiskRead) {
-            issued_.insert(output.request);
-            world_.submit(*this, output);
+            submit({output, {}});
             continue;
         }
         Held held{output, append(EntryKind::kOutput, {output.number, 0, 0})};
@@ -248,10 +255,45 @@ void Process::take_outputs() {
 }
 
 void Process::let_out(const Held& held) {
+    if (held.output.kind == EffectKind::kDiskWrite) return submit(held);
     world_.effect(*this, held.entry, held.output);
-    if (held.output.kind != EffectKind::kDiskWrite) return;
-    issued_.insert(held.output.request);
-    world_.submit(*this, held.output);
+}
+
+void Process::submit(const Held& request) {
+    issued_.insert(request.output.request);
+    uint64_t number = next_disk_number_++;
+    bool write = request.output.kind == EffectKind::kDiskWrite;
+    uint64_t block = request.output.sector / kBlockSectors * kBlockSectors;
+    disk_queue_.add(number, write ? disk::Access::kWrite : disk::Access::kRead, block, kBlockSectors);
+    disk_requests_.emplace(number, request);
+    end_round_soon();
+}
+
+void Process::end_round_soon() {
+    if (std::exchange(round_ends_soon_, true)) return;
+    world_.after(world_.random().between(0, kRound), id_, [this] {
+        round_ends_soon_ = false;
+        fill_ring(world_.planted(PlantedBug::kLateWrite) ? LastLook::kForgotten : LastLook::kTaken);
+    });
+}
+
+void Process::fill_ring(LastLook look) {
+    auto may_write = [&](uint64_t number) {
+        bool may =
+            look == LastLook::kForgotten || replica_.may_release(disk_requests_.at(number).entry, local_ms());
+        world_.counts().kept_writes += !may;
+        return may;
+    };
+    while (with_kernel_ < kRingEntries) {
+        std::optional<uint64_t> number = disk_queue_.next(may_write);
+        if (!number) break;
+        ++with_kernel_;
+        const Held& request = disk_requests_.at(*number);
+        if (request.output.kind == EffectKind::kDiskWrite)
+            world_.effect(*this, request.entry, request.output);
+        world_.submit(*this, *number, request.output);
+    }
+    world_.counts().disk_waits += disk_queue_.size() - with_kernel_;
 }
 
 void Process::act(replica::ReleaseOutputs& action) {
@@ -271,8 +313,12 @@ void Process::power_off() {
     if (replica::is_owner(replica_.state())) inputs_.push_back({EntryKind::kPowerControl, {}, {}});
 }
 
-void Process::disk_done(uint64_t disk_request, uint64_t value) {
-    if (issued_.erase(disk_request) == 0) return;
+void Process::disk_done(uint64_t number, uint64_t value) {
+    uint64_t disk_request = disk_requests_.extract(number).mapped().output.request;
+    issued_.erase(disk_request);
+    disk_queue_.finish(number);
+    --with_kernel_;
+    fill_ring(world_.planted(PlantedBug::kSubmitUnasked) ? LastLook::kForgotten : LastLook::kTaken);
     inputs_.push_back({EntryKind::kDiskCompletion, {}, {disk_request, value, 0}});
     if (quiescing_) check_quiesced();
 }
@@ -417,11 +463,7 @@ void Process::act(replica::GoLive& action) {
     to_replay_.clear();
     dropped_.clear();
     machine_.take_outputs();
-    for (const ToyOutput& output : machine_.in_flight()) {
-        issued_.insert(output.request);
-        if (output.kind == EffectKind::kDiskWrite) world_.effect(*this, LogPos(0), output);
-        world_.submit(*this, output);
-    }
+    for (const ToyOutput& output : machine_.in_flight()) submit({output, {}});
     schedule_slice();
 }
 

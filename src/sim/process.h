@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "disk/request_queue.h"
 #include "replica/replica.h"
 #include "sim/event_queue.h"
 #include "sim/random.h"
@@ -66,7 +67,8 @@ class Process {
     void arbiter_answer(Term term, replica::ArbiterAnswer answer);
     void request(uint64_t number, uint64_t sector, Operation operation);
     void power_off();
-    void disk_done(uint64_t disk_request, uint64_t value);
+    /// A request that was submitted under this number has ended.
+    void disk_done(uint64_t number, uint64_t value);
     void hand_over();
     void set_policy(replica::Policy policy);
     /// A state hash differs (because the simulator says so).
@@ -106,6 +108,10 @@ class Process {
     void deliver(ToyEntry entry);
     void take_outputs();
     void let_out(const Held& held);
+    enum class LastLook : uint8_t { kTaken, kForgotten };
+    void submit(const Held& request);
+    void end_round_soon();
+    void fill_ring(LastLook look);
     void check_quiesced();
 
     // The backup's guest.
@@ -137,6 +143,14 @@ class Process {
     std::deque<ToyEntry> inputs_;
     std::deque<Held> held_;
     std::set<uint64_t> issued_;
+
+    // The way to the disk, as host/ has it: requests wait for overlapping ones, for the end of the loop's
+    // round, and for room in the kernel's ring.
+    disk::RequestQueue disk_queue_;
+    std::map<uint64_t, Held> disk_requests_;  ///< by their numbers in the queue
+    uint64_t next_disk_number_ = 1;
+    unsigned with_kernel_ = 0;
+    bool round_ends_soon_ = false;
 
     bool loaded_ = false, replaying_ = false;
     Bytes stored_;

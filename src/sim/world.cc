@@ -220,20 +220,41 @@ void World::claim(Process& from, Term term) {
 
 // --- Disk and effects ---
 
-void World::submit(Process& from, const ToyOutput& output) {
+bool World::planted(replica::PlantedBug bug) const { return hooks_->planted(bug); }
+
+void World::submit(Process& from, uint64_t number, const ToyOutput& output) {
     Micros time = random_.between(100, random_.chance(30) ? 30'000 : 3000);
-    after(time, 0, [this, id = from.id(), term = from.replica().term(), output] { apply(id, term, output); });
+    after(time, 0, [this, id = from.id(), term = from.replica().term(), number, output] {
+        apply(id, term, number, output);
+    });
 }
 
-void World::apply(uint64_t id, Term term, const ToyOutput& output) {
+void World::apply(uint64_t id, Term term, uint64_t number, const ToyOutput& output) {
     if (!find(id)->alive() && random_.chance(500)) return;  // died with its host
-    uint64_t value = disk_[output.sector];
+    std::map<uint64_t, uint64_t>& cache = cache_[id];
+    auto cached = cache.find(output.sector);
+    uint64_t value = cached == cache.end() ? disk_[output.sector] : cached->second;
     if (output.kind == EffectKind::kDiskWrite) {
-        checker_.disk_written(id, term);
-        disk_[output.sector] = output.value;
+        if (planted(replica::PlantedBug::kLostCache)) {
+            cache[output.sector] = output.value;
+            after(random_.between(50 * kMillisecond, 1000 * kMillisecond), 0,
+                  [this, id, term, sector = output.sector] { write_back(id, term, sector); });
+        } else {
+            store(id, term, output.sector, output.value);
+        }
     }
-    after(random_.between(50, 1000), id,
-          [this, id, request = output.request, value] { find(id)->disk_done(request, value); });
+    after(random_.between(50, 1000), id, [this, id, number, value] { find(id)->disk_done(number, value); });
+}
+
+/// A host does this whatever has become of the process; not if it has died itself.
+void World::write_back(uint64_t id, Term term, uint64_t sector) {
+    auto cached = cache_[id].extract(sector);
+    if (!cached.empty()) store(id, term, sector, cached.mapped());
+}
+
+void World::store(uint64_t id, Term term, uint64_t sector, uint64_t value) {
+    checker_.disk_written(id, term);
+    disk_[sector] = value;
 }
 
 void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
@@ -297,6 +318,7 @@ void World::kill(Process& process) {
     if (!process.alive()) return;
     ++counts_.crashes;
     say(process.id(), silent_death_ ? "HOST DIES" : "KILLED");
+    if (silent_death_) cache_.erase(process.id());
     if (!silent_death_ && process.channel() != 0) close_channel(process);
     process.die();
 }
@@ -364,6 +386,8 @@ bool World::settled() {
     if (loss_allowed_ && !owner && living().empty()) return true;
     if (!owner || owner->replica().state() != State::kProtected || !outstanding_.empty() || !owner->idle())
         return false;
+    for (const auto& [id, cache] : cache_)
+        if (!cache.empty()) return false;
     Process* backup = find(owner->replica().status(0).peer);
     return backup && backup->alive() && backup->replica().state() == State::kReplaying;
 }

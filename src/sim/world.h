@@ -46,7 +46,9 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(dismissed,    "backups dismissed")                                \
     LOCKSTEP_SIM_COUNT(power_offs,   "processes that ended because the guest was off")   \
     LOCKSTEP_SIM_COUNT(slow_downs,   "changes of the guest's speed")                     \
-    LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")
+    LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
+    LOCKSTEP_SIM_COUNT(kept_writes,  "writes that the last look kept back")              \
+    LOCKSTEP_SIM_COUNT(disk_waits,   "disk requests that waited for others or for room")
 // clang-format on
 
 struct Counts {
@@ -82,7 +84,9 @@ class World {
     void send_datagram(Process& from, uint64_t to, const Bytes& bytes);
     void close_channel(Process& from);
     void claim(Process& from, Term term);
-    void submit(Process& from, const ToyOutput& output);
+    bool planted(replica::PlantedBug bug) const;
+    /// The kernel of its host gets a disk request; `number` comes back with disk_done().
+    void submit(Process& from, uint64_t number, const ToyOutput& output);
     void effect(Process& from, LogPos entry, const ToyOutput& output);
     void owner(Process& process);
     void ask_for_backup(Process& from);
@@ -143,7 +147,9 @@ class World {
     void client_step();
     void client_retry();
     void send_request(uint64_t number);
-    void apply(uint64_t process, Term term, const ToyOutput& output);
+    void apply(uint64_t process, Term term, uint64_t number, const ToyOutput& output);
+    void write_back(uint64_t process, Term term, uint64_t sector);
+    void store(uint64_t process, Term term, uint64_t sector, uint64_t value);
 
     WorldOptions options_;
     Random random_;
@@ -163,7 +169,10 @@ class World {
     Micros extra_delay_ = 0;
     std::map<uint64_t, uint64_t> granted_;  ///< the arbiter's memory: term to process
     Micros arbiter_back_ = 0;
-    std::array<uint64_t, kSectors> disk_{};
+    std::array<uint64_t, kSectors> disk_{};  ///< on the shared storage
+    /// Of each process's host: answered writes that aren't on the storage yet. Nothing is in it unless the
+    /// bug is planted, since a shared disk passes it by.
+    std::map<uint64_t, std::map<uint64_t, uint64_t>> cache_;
     std::set<uint64_t> dismissed_;
     bool backup_coming_ = false, backups_refused_ = false;
     bool silent_death_ = false, loss_allowed_ = false;

@@ -68,6 +68,7 @@ Result<void> Backends::open_disks() {
                     .sharing = shared ? host::DiskSharing::kShared : host::DiskSharing::kExclusive,
                     .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite})));
     }
+    for (auto& disk : disks_) disk->set_write_gate(hooks_.may_write);
     complained_ns_.resize(disks_.size());
     return {};
 }
@@ -115,13 +116,13 @@ void Backends::go_live() {
     for (size_t i = 0; i < networks_.size(); ++i) networks_[i]->announce(settings_.networks[i].mac);
 }
 
-void Backends::submit(const bus::Output& output) {
+void Backends::submit(const bus::Output& output, LogPos entry) {
     if (stopped_) return;
     switch (output.kind) {
         case OutputKind::kPackets:
             return submit_packets(output);
         case OutputKind::kDiskRequest:
-            return submit_disk(output);
+            return submit_disk(output, entry);
         case OutputKind::kConsoleBytes:
             return show(output);
         case OutputKind::kRandomRequest:
@@ -162,7 +163,7 @@ void Backends::submit_offloads(const bus::Output& output) {
                            .ecn = (offloads & devices::virtio::kOffloadEcn) != 0});
 }
 
-void Backends::submit_disk(const bus::Output& output) {
+void Backends::submit_disk(const bus::Output& output, LogPos entry) {
     auto request = devices::virtio::decode_disk_request(output.payload);
     size_t index = static_cast<size_t>(output.device - machine::kFirstDisk);
     if (!request || output.device < machine::kFirstDisk || index >= disks_.size())
@@ -184,7 +185,12 @@ void Backends::submit_disk(const bus::Output& output) {
                            .offset = wanted.offset,
                            .size = wanted.size,
                            .data = std::move(wanted.data),
+                           .entry = entry,
                            .done = done});
+}
+
+void Backends::issue_kept() {
+    for (auto& disk : disks_) disk->issue_kept();
 }
 
 /// Tells the operator what the guest sees as an I/O error, but not each of thousands.

@@ -28,6 +28,9 @@ class Backends {
     struct Hooks {
         std::function<void(Input)> input;  ///< something for the guest
         std::function<void()> escape;      ///< Ctrl-] was typed at the terminal
+        /// Whether a write whose kOutput entry is `entry` may be made at this very moment (the last look of
+        /// docs/adr/0001-who-may-act.md); asked for each write, right before the kernel gets it.
+        std::function<bool(LogPos entry)> may_write;
     };
     /// `console`: the path of its socket or link. `terminal`: whether a console of kind terminal can be had;
     /// otherwise it becomes a socket.
@@ -42,8 +45,11 @@ class Backends {
     void go_live();
     /// Announces nothing: for a guest that starts here.
     void let_inputs_in() { live_ = true; }
-    /// Does what the output says, now. Completions come through Hooks::input.
-    void submit(const bus::Output& output);
+    /// Does what the output says, now. `entry`: its kOutput entry, what Hooks::may_write is asked about.
+    /// Completions come through Hooks::input.
+    void submit(const bus::Output& output, LogPos entry);
+    /// Hooks::may_write may say yes again: writes that it has kept are asked for once more.
+    void issue_kept();
     /// A backup's output that is to be seen here.
     void show(const bus::Output& output);
     /// Back-pressure: while paused, packets and typed bytes wait in the kernel.
@@ -71,7 +77,7 @@ class Backends {
     Result<void> open_disks();
     Result<void> open_networks();
     Result<void> open_console(const Places& places);
-    void submit_disk(const bus::Output& output);
+    void submit_disk(const bus::Output& output, LogPos entry);
     host::TapDevice* network_of(const bus::Output& output);
     void submit_packets(const bus::Output& output);
     void submit_offloads(const bus::Output& output);

@@ -38,10 +38,10 @@ void OutputGate::made(LogPos entry, uint64_t made_ns, Output output) {
         case replica::OutputFate::kDrop:
             return;
         case replica::OutputFate::kRelease:
-            if (held_.empty() || passes(output)) return out_(output);
+            if (held_.empty() || passes(output)) return out_(output, entry);
             break;
         case replica::OutputFate::kHold:
-            if (passes(output)) return out_(output);
+            if (passes(output)) return out_(output, entry);
             break;
     }
     held_.push_back({entry, made_ns, std::move(output)});
@@ -53,7 +53,7 @@ void OutputGate::release(LogPos up_to) {
         uint64_t waited = host::monotonic_ns() - held_.front().since_ns;
         waits_.all.add(waited);
         waits_.beyond_link.add(waited > round_trip_ns_ ? waited - round_trip_ns_ : 0);
-        out_(held_.front().output);
+        out_(held_.front().output, held_.front().entry);
         held_.pop_front();
     }
 }

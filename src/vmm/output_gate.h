@@ -24,7 +24,7 @@ bool is_disk_read(const bus::Output& output);
 class OutputGate {
   public:
     using Clock = std::function<uint64_t()>;  ///< ms, as the replica wants it
-    using Out = std::function<void(const bus::Output&)>;
+    using Out = std::function<void(const bus::Output&, LogPos entry)>;
     OutputGate(replica::Replica& replica, Clock now_ms, Out out)
         : replica_(replica), now_ms_(std::move(now_ms)), out_(std::move(out)) {}
 

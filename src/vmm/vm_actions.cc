@@ -42,6 +42,7 @@ void VmProcess::act() {
         std::visit([this](auto& one) { carry_out(one); }, action);
     }
     acting_ = false;
+    backends_->issue_kept();  // a new state, or a lease renewed
     set_wanted();
 }
 
@@ -237,10 +238,11 @@ void VmProcess::carry_out(replica::GoLive& action) {
     live_since_ns_ = now_ns;
     release_link();
     backends_->go_live();
-    for (const bus::Output& packets : recent_packets_) backends_->submit(packets);
+    for (const bus::Output& packets : recent_packets_) backends_->submit(packets, {});
     recent_packets_.clear();
     vcpu_->go_live(action.position, 0, behind_ns, [this](std::vector<bus::Output> requests) {
-        for (const bus::Output& request : requests) backends_->submit(request);
+        // Their entries were consumed before: whoever has won the guest may do what they say.
+        for (const bus::Output& request : requests) backends_->submit(request, LogPos(0));
     });
 }
 

@@ -88,8 +88,10 @@ Result<void> VmProcess::open(bool terminal) {
             loop_, {.folder = settings_.protection.arbiter, .claimant = fmt::format("{:016x}", self_)}));
     }
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
-    Backends::Hooks hooks{.input = [this](Input input) { add_input(std::move(input)); },
-                          .escape = [this] { switch_off("the terminal was left with Ctrl-]"); }};
+    Backends::Hooks hooks{
+        .input = [this](Input input) { add_input(std::move(input)); },
+        .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
+        .may_write = [this](LogPos entry) { return replica_ && replica_->may_release(entry, now_ms()); }};
     backends_ = TRY(Backends::create(loop_, settings_, {folder_.console(), terminal}, std::move(hooks)));
     return {};
 }
@@ -161,7 +163,7 @@ void VmProcess::go(Term term) {
     if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
     gate_ = std::make_unique<OutputGate>(
         *replica_, [this] { return now_ms(); },
-        [this](const bus::Output& output) { backends_->submit(output); });
+        [this](const bus::Output& output, LogPos entry) { backends_->submit(output, entry); });
     live_ = true;
     live_since_ns_ = loop_.now_ns();
     backends_->let_inputs_in();
@@ -191,7 +193,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     vm->replica_.emplace(replica::Replica::backup(vm->replica_config()));
     vm->gate_ = std::make_unique<OutputGate>(
         *vm->replica_, [raw = vm.get()] { return raw->now_ms(); },
-        [raw = vm.get()](const bus::Output& output) { raw->backends_->submit(output); });
+        [raw = vm.get()](const bus::Output& output, LogPos entry) { raw->backends_->submit(output, entry); });
     link->send(encode_answer({.accepted = true, .sentence = {}, .udp_port = link->udp_port()}));
     vm->attach(std::move(link));
     vm->on_timer();

@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <random>
 
@@ -106,6 +107,48 @@ TEST_F(DiskImageTest, ThousandsOfRequestsAtOnceKeepTheirOrder) {
     }
     EXPECT_TRUE(run_until(*loop_, [&] { return ended == count; }));
     EXPECT_EQ(read_file(path_).take(), model);
+}
+
+TEST_F(DiskImageTest, AWriteIsAskedForAtTheEndOfTheLoopsRound) {
+    make_file(1 << 20);
+    auto image = open();
+    bool may_write = true, ended = false;
+    image->set_write_gate([&](LogPos) { return may_write; });
+    auto done = [&](DiskStatus, const Bytes&) { ended = true; };
+    image->submit(
+        {.action = DiskAction::kWrite, .offset = 0, .size = 0, .data = Bytes(kSectorSize, 1), .done = done});
+    may_write = false;  // what the lease may do meanwhile
+    run_for(*loop_, 20 * kNsPerMs);
+    EXPECT_FALSE(ended);
+    EXPECT_EQ(read_file(path_).take()[0], 0);
+    may_write = true;
+    image->issue_kept();
+    EXPECT_TRUE(run_until(*loop_, [&] { return ended; }));
+    EXPECT_EQ(read_file(path_).take()[0], 1);
+}
+
+TEST_F(DiskImageTest, AWriteIsAskedForWhenTheFullRingHasRoomAgain) {
+    constexpr uint64_t kCount = 1000;
+    make_file(kCount * kSectorSize);
+    auto image = open();
+    uint64_t allowed = 300, ended = 0;  // more than the ring takes at once
+    image->set_write_gate([&](LogPos) { return allowed > 0 && allowed-- > 0; });
+    for (uint64_t i = 0; i < kCount; i++) {
+        image->submit({.action = DiskAction::kWrite,
+                       .offset = i * kSectorSize,
+                       .size = 0,
+                       .data = Bytes(kSectorSize, 1),
+                       .done = [&](DiskStatus, const Bytes&) { ended++; }});
+    }
+    EXPECT_TRUE(run_until(*loop_, [&] { return ended == 300; }));
+    run_for(*loop_, 20 * kNsPerMs);
+    EXPECT_EQ(ended, 300u);
+    Bytes file = read_file(path_).take();
+    EXPECT_EQ(std::ranges::count(file, 1), 300 * int64_t{kSectorSize});
+    EXPECT_EQ(image->in_flight(), kCount - 300);
+    allowed = kCount;
+    image->issue_kept();
+    EXPECT_TRUE(run_until(*loop_, [&] { return ended == kCount; }));
 }
 
 TEST_F(DiskImageTest, DestructionWaitsForTheKernel) {

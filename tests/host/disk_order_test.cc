@@ -3,6 +3,7 @@
 // Each seed makes a history of requests. Afterwards the requests are applied to a model one by one in the
 // order of their submission; what every read returned, and what the file holds at the end, must agree with
 // the model.
+#include <algorithm>
 #include <cerrno>
 #include <random>
 
@@ -17,47 +18,39 @@ constexpr uint64_t kDiskSize = 64 * kSectorSize;
 /// Holds every operation until the test completes it.
 class FaultyFile final : public BlockIo {
   public:
-    struct Operation {
-        DiskAction action;
-        uint64_t offset;
-        std::span<uint8_t> memory;
-        Done done;
-    };
-
     explicit FaultyFile(Bytes& content) : content_(content) {}
 
-    void read(uint64_t offset, std::span<uint8_t> out, Done done) override {
-        operations.push_back({DiskAction::kRead, offset, out, std::move(done)});
+    void submit_soon() override {
+        if (takes_at_once) take_all();
     }
-    void write(uint64_t offset, ByteSpan in, Done done) override {
-        writes_issued++;
-        operations.push_back(
-            {DiskAction::kWrite, offset, {const_cast<uint8_t*>(in.data()), in.size()}, std::move(done)});
-    }
-    void sync(Done done) override {
-        for (const Operation& other : operations) {
-            if (other.action == DiskAction::kWrite) writes_beside_sync++;
+    /// The end of a loop's round, or room in the kernel's ring.
+    void take_all() {
+        while (std::optional<Operation> operation = user_->next()) {
+            writes_issued += operation->kind == Kind::kWrite;
+            auto writes = std::ranges::count(operations, Kind::kWrite, &Operation::kind);
+            if (operation->kind == Kind::kSync) writes_beside_sync += static_cast<uint64_t>(writes);
+            operations.push_back(*operation);
         }
-        operations.push_back({DiskAction::kFlush, 0, {}, std::move(done)});
     }
 
     /// Completes operation `index` with `error` (0: none), of which `bytes` take effect.
     void complete(size_t index, int error, size_t bytes) {
-        Operation operation = std::move(operations[index]);
+        Operation operation = operations[index];
         operations.erase(operations.begin() + static_cast<ptrdiff_t>(index));
-        if (error != 0) return operation.done(-error);
-        if (operation.action == DiskAction::kFlush) return operation.done(0);
+        if (error != 0) return user_->ended(operation.id, -error);
+        if (operation.kind == Kind::kSync) return user_->ended(operation.id, 0);
         bytes = std::min(bytes, operation.memory.size());
         auto place = content_.begin() + static_cast<ptrdiff_t>(operation.offset);
-        if (operation.action == DiskAction::kWrite)
+        if (operation.kind == Kind::kWrite)
             std::copy_n(operation.memory.begin(), bytes, place);
         else
             std::copy_n(place, bytes, operation.memory.begin());
-        operation.done(static_cast<int>(bytes));
+        user_->ended(operation.id, static_cast<int>(bytes));
     }
     void complete(size_t index) { complete(index, 0, SIZE_MAX); }
 
     std::vector<Operation> operations;
+    bool takes_at_once = true;
     uint64_t writes_issued = 0;
     uint64_t writes_beside_sync = 0;
 
@@ -200,7 +193,7 @@ TEST_F(DiskOrder, AFlushFollowsTheWritesBeforeIt) {
     EXPECT_EQ(file_->operations.size(), 1u);
     file_->complete(0);
     ASSERT_EQ(file_->operations.size(), 1u);
-    EXPECT_EQ(file_->operations[0].action, DiskAction::kFlush);
+    EXPECT_EQ(file_->operations[0].kind, BlockIo::Kind::kSync);
     EXPECT_EQ(file_->writes_beside_sync, 0u);
     file_->complete(0);
     EXPECT_TRUE(flush.ended);
@@ -269,7 +262,7 @@ TEST_F(DiskOrder, TheRestOfAShortWriteIsNotIssuedAfterTheFence) {
 
 TEST_F(DiskOrder, TheWriteGateIsAskedAtTheLastMoment) {
     bool open = true;
-    image_->set_write_gate([&] { return open; });
+    image_->set_write_gate([&](LogPos) { return open; });
     submit(DiskAction::kWrite, 0, kSectorSize, 1);
     Submitted& second = submit(DiskAction::kWrite, 0, kSectorSize, 2);
     open = false;
@@ -292,8 +285,46 @@ TEST_F(DiskOrder, TheWriteGateIsAskedAtTheLastMoment) {
     EXPECT_EQ(content_[4096], 4);
 }
 
+TEST_F(DiskOrder, AWriteIsAskedForAfterTheRoundAndTheFullRing) {
+    bool open = true;
+    image_->set_write_gate([&](LogPos) { return open; });
+    file_->takes_at_once = false;
+    Submitted& write = submit(DiskAction::kWrite, 0, kSectorSize, 1);
+    Submitted& read = submit(DiskAction::kRead, 4096, kSectorSize);
+    Submitted& flush = submit(DiskAction::kFlush, 0, 0);
+    open = false;  // since it was submitted, before the file has room
+    file_->take_all();
+    ASSERT_EQ(file_->operations.size(), 1u);
+    file_->complete(0);
+    EXPECT_TRUE(read.ended);
+    EXPECT_EQ(image_->in_flight(), 2u) << "what is refused isn't lost";
+    open = true;
+    file_->take_all();
+    EXPECT_EQ(file_->writes_issued, 1u);
+    file_->complete(0);
+    file_->take_all();
+    file_->complete(0);
+    EXPECT_TRUE(write.ended && flush.ended);
+    EXPECT_EQ(content_[0], 1);
+}
+
+TEST_F(DiskOrder, TheRestOfAShortWriteIsAskedForAgain) {
+    bool open = true;
+    image_->set_write_gate([&](LogPos) { return open; });
+    Submitted& entry = submit(DiskAction::kWrite, 0, 2 * kSectorSize, 1);
+    open = false;
+    file_->complete(0, 0, kSectorSize);
+    EXPECT_EQ(file_->writes_issued, 1u);
+    EXPECT_FALSE(entry.ended);
+    open = true;
+    image_->issue_kept();
+    EXPECT_EQ(file_->writes_issued, 2u);
+    file_->complete(0);
+    EXPECT_EQ(entry.status, DiskStatus::kOk);
+}
+
 TEST_F(DiskOrder, KeptWritesEndWithTheFence) {
-    image_->set_write_gate([] { return false; });
+    image_->set_write_gate([](LogPos) { return false; });
     Submitted& kept = submit(DiskAction::kWrite, 0, kSectorSize, 1);
     Submitted& behind = submit(DiskAction::kWrite, 0, kSectorSize, 2);
     bool drained = false;
@@ -310,8 +341,7 @@ TEST_F(DiskOrder, ACallbackMayDestroyTheImage) {
     DiskRequest request{.action = DiskAction::kFlush, .offset = 0, .size = 0, .data = {}, .done = {}};
     request.done = [this](DiskStatus, const Bytes&) { image_.reset(); };
     image_->submit(std::move(request));
-    BlockIo::Done done = std::move(file_->operations[0].done);
-    done(0);
+    file_->complete(0);
     EXPECT_EQ(image_, nullptr);
 }
 

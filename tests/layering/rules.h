@@ -14,7 +14,7 @@ namespace lockstep::layering {
 
 /// From the ground up.
 inline constexpr std::string_view kRooms[] = {"base",      "x86", "memory",  "record",  "cpu",
-                                              "translate", "bus", "devices", "machine", "replica",
+                                              "translate", "bus", "devices", "machine", "disk", "replica",
                                               "host",      "vmm", "sim",     "control"};
 
 /// A room that must not include another, though that one is below it.
