@@ -61,7 +61,7 @@ bool check_frame(Cpu& cpu, const NewFrame& frame, uint64_t top, Exception& excep
         if (copies && !read_stack(cpu, frame.outer(push), &unused, frame.size, exception)) return false;
         if (!check_stack_writable(cpu, frame.slot(push), frame.size, exception)) return false;
     }
-    return check_stack_writable(cpu, top, 1, exception);
+    return check_stack_writable(cpu, top, frame.size, exception);
 }
 
 /// One push after the other: an outer pointer may lie in the frame itself.

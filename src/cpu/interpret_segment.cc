@@ -155,16 +155,11 @@ Outcome pop_segment_instruction(Cpu& cpu, const Instruction& instruction, Except
 
 /// LSS, LFS, LGS: an offset and a selector from memory.
 Outcome load_far_pointer_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    unsigned size = instruction.operand_size;
-    uint8_t image[10];
-    if (!read_operand_memory(cpu, instruction, image, size + 2, exception)) return Outcome::kFault;
-    uint64_t offset = 0;
-    uint16_t selector = 0;
-    std::memcpy(&offset, image, size);
-    std::memcpy(&selector, image + size, 2);
+    FarPointer pointer;
+    if (!read_far_pointer(cpu, instruction, pointer, exception)) return Outcome::kFault;
     Segment which = instruction.opcode == 0xb2 ? kSs : instruction.opcode == 0xb4 ? kFs : kGs;
-    if (!load_segment(cpu, which, selector, exception)) return Outcome::kFault;
-    write_register(cpu.state, instruction.operands[0].number, size, offset);
+    if (!load_segment(cpu, which, pointer.selector, exception)) return Outcome::kFault;
+    write_register(cpu.state, instruction.operands[0].number, instruction.operand_size, pointer.offset);
     return Outcome::kNext;
 }
 

@@ -54,24 +54,10 @@ bool read_stack_numbers(Cpu& cpu, unsigned size, uint64_t at, uint64_t (&out)[kC
         std::memcpy(out, host, kSize);
         return true;
     }
-    uint8_t bytes[kCount * 4];
-    if (!read_stack(cpu, at, bytes, size * kCount, exception)) return false;
     for (unsigned i = 0; i < kCount; ++i) {
         out[i] = 0;
-        copy_operand(&out[i], bytes + i * size, size);
+        if (!read_stack(cpu, at + i * size, &out[i], size, exception)) return false;
     }
-    return true;
-}
-
-/// A far pointer in memory: offset, then selector.
-bool read_far_pointer(Cpu& cpu, const Instruction& instruction, uint64_t& offset, uint16_t& selector,
-                      Exception& exception) {
-    uint8_t bytes[10];
-    unsigned size = instruction.operand_size;
-    if (!read_operand_memory(cpu, instruction, bytes, size + 2, exception)) return false;
-    offset = 0;
-    std::memcpy(&offset, bytes, size);
-    std::memcpy(&selector, bytes + size, 2);
     return true;
 }
 
@@ -149,35 +135,33 @@ Outcome iret_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
 }
 
 Outcome far_jump_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    uint64_t rip = 0;
-    uint16_t selector = 0;
+    FarPointer to;
     CodeTarget target;
-    if (!read_far_pointer(cpu, instruction, rip, selector, exception) ||
-        !check_far_target(cpu, selector, target, exception) || !check_rip(target, rip, exception))
+    if (!read_far_pointer(cpu, instruction, to, exception) ||
+        !check_far_target(cpu, to.selector, target, exception) || !check_rip(target, to.offset, exception))
         return Outcome::kFault;
     cpu.state.segments[kCs] = target.segment;
-    cpu.state.rip = rip;
+    cpu.state.rip = to.offset;
     return Outcome::kJumped;
 }
 
 Outcome far_call_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     CpuState& state = cpu.state;
     unsigned size = instruction.operand_size;
-    uint64_t rip = 0;
-    uint16_t selector = 0;
+    FarPointer to;
     CodeTarget target;
-    if (!read_far_pointer(cpu, instruction, rip, selector, exception) ||
-        !check_far_target(cpu, selector, target, exception) || !check_rip(target, rip, exception))
+    if (!read_far_pointer(cpu, instruction, to, exception) ||
+        !check_far_target(cpu, to.selector, target, exception) || !check_rip(target, to.offset, exception))
         return Outcome::kFault;
-    uint8_t frame[16] = {};
-    uint64_t back = state.rip + instruction.length;
-    std::memcpy(frame, &back, size);
-    std::memcpy(frame + size, &state.segments[kCs].selector, 2);
+    uint64_t back = state.rip + instruction.length, code = state.segments[kCs].selector;
     uint64_t rsp = state.gpr[kRsp] - 2 * size;
-    if (!write_stack(cpu, rsp, frame, 2 * size, exception)) return Outcome::kFault;
+    if (!check_stack_writable(cpu, rsp, size, exception) ||
+        !write_stack(cpu, rsp + size, &code, size, exception) ||
+        !write_stack(cpu, rsp, &back, size, exception))
+        return Outcome::kFault;
     state.gpr[kRsp] = rsp;
     state.segments[kCs] = target.segment;
-    state.rip = rip;
+    state.rip = to.offset;
     return Outcome::kJumped;
 }
 

@@ -45,9 +45,9 @@ class StringRegisters {
     }
 
     /// Elements from `linear` on that lie whole on its page and before the register wraps; 0 where the first
-    /// one crosses, or for backward steps.
+    /// one crosses, for backward steps, and where each one's alignment is checked.
     uint64_t contiguous(uint64_t linear, Gpr gpr) const {
-        if (backward()) return 0;
+        if (backward() || checks_alignment(state_)) return 0;
         uint64_t bytes = kPageSize - (linear & kPageMask);
         uint64_t to_wrap = mask_ - (state_.gpr[gpr] & mask_);
         return std::min(bytes, to_wrap) >> shift_;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "cpu/alignment.h"
 #include "x86/paging.h"
 
 namespace lockstep::cpu {
@@ -27,12 +28,22 @@ bool translate_one(Cpu& cpu, Privilege privilege, uint64_t at, Access access, Gu
     return true;
 }
 
+/// Whether the access raises #AC.
+bool misaligned(const CpuState& state, uint64_t at, unsigned size) {
+    return size > 1 && at % alignment_of(size) && checks_alignment(state);
+}
+
 bool translate_range(Cpu& cpu, Privilege privilege, uint64_t at, unsigned size, Access access, Pieces& out,
                      Exception& exception) {
     CHECK(size <= kPageSize, "an access of {} bytes", size);
     out.first_size = static_cast<unsigned>(std::min<uint64_t>(size, kPageSize - (at & kPageMask)));
     // Addresses are checked before pages are walked: the first page must not fault where the second can't be.
     if (out.first_size < size && !x86::is_canonical(at + size - 1)) return general_protection(exception);
+    if (privilege == Privilege::kUser && misaligned(cpu.state, at, size)) {
+        if (!x86::is_canonical(at)) return general_protection(exception);
+        exception = kAlignmentCheck;
+        return false;
+    }
     if (!translate_one(cpu, privilege, at, access, out.first, exception)) return false;
     return out.first_size == size ||
            translate_one(cpu, privilege, at + out.first_size, access, out.second, exception);
@@ -156,6 +167,15 @@ bool read_operand_memory(Cpu& cpu, const Instruction& instruction, void* out, un
 bool write_operand_memory(Cpu& cpu, const Instruction& instruction, const void* in, unsigned size,
                           Exception& exception) {
     return write_virtual(cpu, effective_address(cpu, instruction), in, size, exception) ||
+           (instruction.stack_segment && as_stack_fault(exception));
+}
+
+bool read_far_pointer(Cpu& cpu, const Instruction& instruction, FarPointer& out, Exception& exception) {
+    uint64_t at = effective_address(cpu, instruction);
+    unsigned size = instruction.operand_size;
+    out = {};
+    return (read_virtual(cpu, at, &out.offset, size, exception) &&
+            read_virtual(cpu, at + size, &out.selector, 2, exception)) ||
            (instruction.stack_segment && as_stack_fault(exception));
 }
 

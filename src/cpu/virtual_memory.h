@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "cpu/alignment.h"
 #include "cpu/cpu.h"
 #include "cpu/instruction.h"
 
@@ -36,10 +37,10 @@ inline Outcome jumped_if(bool ok) { return ok ? Outcome::kJumped : Outcome::kFau
 
 /// The host memory of [at, at + size), `size` at most a page, where that is RAM on one page whose translation
 /// is at hand and allows the access; null: take the long way, which does the walk or raises the exception.
-/// Memory to be written holds no code.
+/// Memory to be written holds no code. While alignment is checked nothing goes this way.
 template <Access kAccess>
 inline uint8_t* host_range(const Cpu& cpu, Privilege privilege, uint64_t at, uint64_t size) {
-    if ((at & kPageMask) + size > kPageSize) return nullptr;
+    if ((at & kPageMask) + size > kPageSize || checks_alignment(cpu.state)) return nullptr;
     uint8_t* host = cpu.mmu.glance<kAccess>(GuestVirt(at), privilege == Privilege::kUser);
     if (kAccess != Access::kWrite || !host) return host;
     auto physical = static_cast<uint64_t>(host - cpu.memory.base());
@@ -99,6 +100,14 @@ uint64_t effective_address(const Cpu& cpu, const Instruction& instruction);
                                        Exception& exception);
 [[nodiscard]] bool write_operand_memory(Cpu& cpu, const Instruction& instruction, const void* in,
                                         unsigned size, Exception& exception);
+
+/// A far pointer in memory: an offset of the operand's size, then the selector.
+struct FarPointer {
+    uint64_t offset = 0;
+    uint16_t selector = 0;
+};
+[[nodiscard]] bool read_far_pointer(Cpu& cpu, const Instruction& instruction, FarPointer& out,
+                                    Exception& exception);
 
 /// The value of a register, immediate or memory operand, zero-extended.
 [[nodiscard]] bool read_operand(Cpu& cpu, const Instruction& instruction, unsigned which, uint64_t& value,

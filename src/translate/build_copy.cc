@@ -54,19 +54,6 @@ bool checks_alignment(const GuestInstruction& instruction) {
     }
 }
 
-/// Stores that change more than memory where the page is missing. Some CPUs have made the x87 registers MMX
-/// ones by then; others hold an x87 exception back and never reach for the page.
-bool changes_state_at_faults(const GuestInstruction& instruction) {
-    if (instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87) return true;
-    for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i) {
-        const ZydisDecodedOperand& operand = instruction.operands[i];
-        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
-            ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_MMX)
-            return true;
-    }
-    return false;
-}
-
 /// Instructions that leave their destination as it was where the source is zero; the manual calls it
 /// undefined, every CPU does it, and Linux relies on it.
 bool keeps_destination(ZydisMnemonic mnemonic) {
@@ -209,7 +196,9 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         if (instruction.touches_flags) need_flags();
         note_operation();
         HostMem target = found(address);
-        if (source_.window && write && changes_state_at_faults(instruction))
+        // Stores that change more than memory where the page is missing. Some CPUs have made the x87
+        // registers MMX ones by then; others hold an x87 exception back and never reach for the page.
+        if (source_.window && write && instruction.uses_x87_registers())
             emit_touch_for_write(target, operand->size / 8);
         if (has_high_byte(instruction)) {
             emit_copy_high_byte(instruction, fields, target);
@@ -279,10 +268,10 @@ void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
 }
 
 // A hint, which never faults: what isn't in the map may be prefetched from anywhere. The look-up changes
-// flags, and isn't worth saving them.
+// flags, and isn't worth saving them; nor is there anything to be won where a block runs once.
 void BlockBuilder::emit_prefetch(const GuestInstruction& instruction) {
     bool look_up = !source_.window;
-    if (!source_.deltas.empty() || (look_up && !flags_dead_ && !flags_in_slot_)) return;
+    if (source_.transient || (look_up && !flags_dead_ && !flags_in_slot_)) return;
     Address address =
         emit_address(*instruction.memory_operand(), true, look_up ? Sharing::kNone : Sharing::kIndexed);
     if (look_up) {

@@ -385,6 +385,29 @@ bool GuestInstruction::requires_alignment(unsigned size) const {
     }
 }
 
+bool GuestInstruction::uses_x87_registers() const {
+    if (decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87) return true;
+    for (unsigned i = 0; i < decoded.operand_count_visible; ++i)
+        if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
+            return true;
+    return false;
+}
+
+bool GuestInstruction::waits_for_x87() const {
+    switch (decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_FNCLEX:
+        case ZYDIS_MNEMONIC_FNINIT:
+        case ZYDIS_MNEMONIC_FNSAVE:
+        case ZYDIS_MNEMONIC_FNSTCW:
+        case ZYDIS_MNEMONIC_FNSTENV:
+        case ZYDIS_MNEMONIC_FNSTSW:
+            return false;
+        default:
+            return uses_x87_registers();
+    }
+}
+
 uint64_t GuestInstruction::branch_target() const {
     return next_pc() + static_cast<uint64_t>(operands[0].imm.value.s);
 }

@@ -51,6 +51,10 @@ struct GuestInstruction {
     /// Whether an operand of `size` bytes in memory raises #GP where it is misaligned, before anything else
     /// (Intel SDM vol. 1, 11.3 and vol. 2, exception types): SSE instructions with 16 bytes, but for some.
     bool requires_alignment(unsigned size) const;
+    /// The x87 registers, be it as MMX ones.
+    bool uses_x87_registers() const;
+    /// Whether a pending x87 exception is raised by it, before anything else (Intel SDM vol. 1, 8.7).
+    bool waits_for_x87() const;
     /// Target of a direct branch.
     uint64_t branch_target() const;
 };

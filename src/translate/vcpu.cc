@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cpu/alignment.h"
 #include "cpu/float_state.h"
 #include "translate/code_pieces.h"
+#include "translate/hint_encodings.h"
 #include "translate/vcpu_impl.h"
 #include "x86/control.h"
 
@@ -129,10 +131,13 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
     return deliver({.vector = cpu::kDb});
 }
 
-// Runs the block at state.rip; `single`: one instruction.
+// Runs the block at state.rip; `single`: one instruction. Blocks know nothing of alignment checks, so with
+// them it is one, too, which doesn't go by its block.
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
+    bool checks = cpu::checks_alignment(cpu.state);
+    if (checks) single = 1;
     bool direct = !single && !has_pending_chain && !pending_jump && !pending_direct && !plain_wanted &&
                   !std::exchange(budget_short, false) && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
@@ -157,7 +162,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     Head head = walked ? Head::kNoStop : Head::kStops;
     if (single) limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
     uint64_t budget = limit - cpu.state.icount;
-    if (budget < block->count) {
+    if (budget < block->count && !checks) {
         block = transient_block(static_cast<unsigned>(budget), {}, exception, head);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
         head = Head::kStops;  // has been made like that
@@ -169,8 +174,13 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         if (auto next = retry_accesses()) return *next;
         head = Head::kNoStop;
     }
-    enter(*block, head);
-    Next next = after_exit();
+    Next next = Next::kContinue;
+    if (checks) {
+        next = aligned_step();
+    } else {
+        enter(*block, head);
+        next = after_exit();
+    }
     if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
     return next;
 }
@@ -320,8 +330,29 @@ Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
 // An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the
 // instruction lies, which the TLB may have forgotten if the fault was on the same page.
 Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, GuestPhys code) {
+    bool of_an_access = exception.vector >= cpu::kSs_;
     make_flags_canonical(code);
-    return deliver(exception);
+    return deliver(of_an_access && x87_exception_waits(code) ? cpu::Exception{.vector = cpu::kMf}
+                                                             : exception);
+}
+
+// A pending x87 exception comes before an instruction's own. The host's CPU does it so, but an operand's page
+// is looked for first. The guest's x87 registers are the host's.
+bool Vcpu::Impl::x87_exception_waits(GuestPhys code) const {
+    constexpr uint16_t kErrorSummary = 0x80;
+    uint16_t status;
+    asm volatile("fnstsw %0" : "=a"(status));
+    if (!(status & kErrorSummary) || !fpu_enabled) return false;
+    InstructionBytes bytes{};
+    size_t size = std::min<size_t>(bytes.size(), kPageSize - (code.value() & kPageMask));
+    std::copy_n(cpu.memory.host(code), size, bytes.begin());
+    if (size < bytes.size())
+        if (auto next = cpu.mmu.peek_fetch(GuestVirt(cpu.state.rip + size), user());
+            next && cpu.memory.is_ram(*next, bytes.size()))
+            std::copy_n(cpu.memory.host(*next), bytes.size() - size,
+                        bytes.begin() + static_cast<int64_t>(size));
+    GuestInstruction instruction;
+    return decode(bytes, cpu.state.rip, instruction) && instruction.waits_for_x87();
 }
 
 void Vcpu::Impl::load_fpu() { asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx)); }

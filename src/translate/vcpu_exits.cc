@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cpu/alignment.h"
 #include "cpu/virtual_memory.h"
 #include "translate/vcpu_impl.h"
 #include "x86/paging.h"
@@ -25,6 +26,9 @@ unsigned enclosing_number(ZydisRegister reg) {
 }
 
 bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
+
+/// What alignment checks want of an operand: its size, but 8 for the x87's 80 bits.
+unsigned checked_alignment(unsigned size) { return size == 10 ? 8 : size; }
 
 }  // namespace
 
@@ -104,6 +108,8 @@ std::optional<cpu::Exception> Vcpu::Impl::prepare_slow_access(const MemoryAccess
     uint64_t last = access.address + access.size - 1;
     if (!x86::is_canonical(access.address) || !x86::is_canonical(last))
         return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
+    if (access.address % checked_alignment(access.size) && cpu::checks_alignment(cpu.state))
+        return cpu::kAlignmentCheck;
     bool all_ram = true;
     if (access.write) {  // before the read: a page fault says that it was a write
         uint64_t second = (last ^ access.address) < kPageSize ? last : last & ~kPageMask;
@@ -211,6 +217,15 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     }
     cpu.state.icount = after;
     return next;
+}
+
+// One instruction while alignment is checked. What blocks do in their own way (PUSHFQ, strings) the
+// interpreter does, the rest goes the slow way whether it has accesses or not.
+Vcpu::Impl::Next Vcpu::Impl::aligned_step() {
+    cpu::Exception exception;
+    BlockSource source;
+    CHECK(fetch(source, exception));
+    return slow_instruction(source).kind == Kind::kInterpret ? interpret(false) : slow_step();
 }
 
 std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {

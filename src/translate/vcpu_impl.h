@@ -63,6 +63,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     Next interpret_string();
     Next deliver(const cpu::Exception& exception);
     Next deliver_precise(const cpu::Exception& exception, GuestPhys code);
+    bool x87_exception_waits(GuestPhys code) const;
     void load_fpu();
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
@@ -133,6 +134,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// Empty: what the fault was for is done, the instruction can go on.
     std::optional<Next> host_fault_exit();
     Next slow_step();
+    Next aligned_step();
     std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
                                     const MemoryAccess& access);
     const GuestInstruction& slow_instruction(const BlockSource& source);

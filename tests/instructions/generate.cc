@@ -321,9 +321,8 @@ class FormCase {
         CHECK(add_patch(case_, case_.code_start, code_));
     }
 
-    /// AC would turn on alignment checks, which neither Linux nor this engine's guests use.
     uint64_t popped_flags() {
-        uint64_t flags = random_.next() & ~kFlagAc;
+        uint64_t flags = random_.next();
         return random_.chance(85) ? flags & ~kFlagTf : flags;
     }
 

@@ -59,6 +59,12 @@ void prefixes_at_the_end(Case& test_case, unsigned count) {
     test_case.code_size = count;
 }
 
+/// Of accesses by RCX.
+void check_alignment(Case& test_case, uint64_t address) {
+    rcx(test_case) = address;
+    test_case.state.rflags |= kFlagAc;
+}
+
 /// To the code behind the branch.
 void far_pointer(Case& test_case, unsigned offset_size) {
     constexpr uint16_t kUserCodeSelector = 0x33;
@@ -116,6 +122,28 @@ constexpr KnownCase kKnownCases[] = {
     {"x87_exception_at_mmx", "\x0f\xfc\xc1", pending_x87_exception},          // paddb mm0, mm1
     {"x87_exception_at_mmx_of_sse2", "\x0f\xd4\xc1", pending_x87_exception},  // paddq mm0, mm1
     {"x87_exception_at_wait", "\x9b", pending_x87_exception},
+    // It comes before the operand's faults.
+    {"x87_exception_before_a_page_fault", "\xd9\x01",  // fld dword [rcx]
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_before_a_page_fault_of_a_store", "\xd9\x11",  // fst dword [rcx]
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kReadOnly; }},
+    {"x87_exception_before_a_page_fault_across_pages", "\xdd\x01",
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent - 4; }},
+    {"x87_exception_before_not_canonical", "\xdd\x01",
+     [](Case& c) { pending_x87_exception(c), rcx(c) = uint64_t{1} << 62; }},
+    {"x87_exception_before_a_page_fault_of_mmx", "\x0f\x6f\x01",  // movq mm0, [rcx]
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_before_an_alignment_check", "\xdd\x01",
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kData + 1, c.state.rflags |= kFlagAc; }},
+    {"no_x87_exception_at_fnstcw", "\xd9\x39", [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_at_fldcw", "\xd9\x29", [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_at_frstor", "\xdd\x21", [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_at_fldenv", "\xd9\x21", [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_at_maskmovq", "\x0f\xf7\xc1",
+     [](Case& c) { pending_x87_exception(c), c.state.gpr[kRdi] = kAbsent; }},
+    {"x87_exception_at_cvtpi2ps_from_memory", "\x0f\x2a\x01",
+     [](Case& c) { pending_x87_exception(c), rcx(c) = kAbsent; }},
+    {"x87_exception_at_movdq2q", "\xf2\x0f\xd6\xc1", pending_x87_exception},
     // Stores that don't happen, where the engine keeps the bytes aside first.
     {"store_that_fails", kFbstp,
      [](Case& c) {
@@ -132,6 +160,38 @@ constexpr KnownCase kKnownCases[] = {
     {"trap_flag_before_pushfq", "\x9d\x90\x9c\x90", pop_trap_flag},
     {"trap_flag_before_int3", "\x9d\x01\xc0", pop_trap_flag},
     {"trap_flag_at_a_jump", "\x9d\xeb\x01\x90\x90", pop_trap_flag},
+    // Alignment is checked by the size of the access, before its page is looked for.
+    {"alignment_checks_at_locked_add", "\xf0\x48\x01\x01", [](Case& c) { check_alignment(c, kData + 4); }},
+    {"alignment_checks_at_locked_split_add", "\xf0\x48\x01\x01",
+     [](Case& c) { check_alignment(c, kData + kPageSize - 4); }},
+    {"alignment_checks_before_the_page", "\x8b\x01", [](Case& c) { check_alignment(c, kAbsent + 2); }},
+    {"alignment_checks_behind_canonical", "\x8b\x01",
+     [](Case& c) { check_alignment(c, (uint64_t{1} << 62) + 1); }},
+    {"alignment_checks_of_bytes", "\x8a\x01\x00\x01", [](Case& c) { check_alignment(c, kData + 1); }},
+    {"alignment_checks_of_pushes", "\x50\x66\x50\x50",
+     [](Case& c) { check_alignment(c, kData), c.state.gpr[kRsp] = kData + 0x1008; }},
+    {"alignment_checks_of_80_bits_by_8", "\xdb\x39", [](Case& c) { check_alignment(c, kData + 8); }},
+    {"alignment_checks_of_80_bits_by_4", "\xdb\x39", [](Case& c) { check_alignment(c, kData + 4); }},
+    {"alignment_checks_of_movups", "\x0f\x10\x01", [](Case& c) { check_alignment(c, kData + 8); }},
+    {"alignment_checks_of_strings", "\xf3\xa5",  // rep movsd
+     [](Case& c) {
+         check_alignment(c, 20);
+         c.state.rflags &= ~uint64_t{kFlagDf};
+         c.state.gpr[kRsi] = kData + 0x100, c.state.gpr[kRdi] = kData + 0x802;
+     }},
+    {"alignment_checks_of_fnstenv", "\xd9\x31", [](Case& c) { check_alignment(c, kData + 2); }},
+    {"alignment_checks_of_narrow_fnstenv", "\x66\xd9\x31", [](Case& c) { check_alignment(c, kData + 2); }},
+    {"alignment_checks_of_far_pointers", "\xff\x29",
+     [](Case& c) { far_pointer(c, 4), check_alignment(c, kData + 0x102); }},
+    {"alignment_checks_of_prefetches", "\x0f\x18\x09\x0f\xae\x39",  // and of CLFLUSH: none
+     [](Case& c) { check_alignment(c, kData + 1); }},
+    {"alignment_checks_turned_on", "\x9d\x8b\x01",  // popfq ; mov eax, [rcx]
+     [](Case& c) {
+         rcx(c) = kData + 1;
+         add_patch(c, c.state.gpr[kRsp], 0x202 | kFlagAc, 8);
+     }},
+    {"alignment_checks_turned_off", "\x9d\x8b\x01",
+     [](Case& c) { check_alignment(c, kData + 1), add_patch(c, c.state.gpr[kRsp], 0x202, 8); }},
     // Hints are no accesses, whatever their operand is: it crosses pages here, or there is no page.
     {"bndstx_across_pages", "\x0f\x1b\x04\x0e", hint_across_pages},
     {"bndldx_across_pages", "\x0f\x1a\x04\x0e", hint_across_pages},

@@ -96,6 +96,7 @@ void randomise_state(Random& random, UserState& state) {
     }
     state.rflags = 0x202 | (random.next() & cpu::kArithmeticFlags);
     if (random.chance(10)) state.rflags |= cpu::kFlagDf;
+    if (random.chance(10)) state.rflags |= cpu::kFlagAc;
     auto base = [&]() -> uint64_t {
         switch (random.below(5)) {
             case 0:
