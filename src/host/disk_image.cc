@@ -5,11 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "host/direct_io.h"
 #include "host/files.h"
 
 namespace lockstep::host {
@@ -36,11 +38,30 @@ Result<uint64_t> checked_size(int fd, const std::string& path) {
     return size;
 }
 
-Result<FileDescriptor> open_image(const std::string& path, DiskMode mode) {
-    int flags = mode == DiskMode::kReadOnly ? O_RDONLY : O_RDWR;
-    FileDescriptor file(open(path.c_str(), flags | O_CLOEXEC));
-    if (!file) return file_error("open disk image", path, errno);
+bool is_direct(const DiskOptions& options) {
+    return options.sharing == DiskSharing::kShared && options.mode == DiskMode::kReadWrite;
+}
+
+Result<FileDescriptor> open_image(const DiskOptions& options) {
+    int flags = options.mode == DiskMode::kReadOnly ? O_RDONLY : O_RDWR;
+    if (is_direct(options)) flags |= O_DIRECT;
+    FileDescriptor file(open(options.path.c_str(), flags | O_CLOEXEC));
+    if (!file && errno == EINVAL && is_direct(options)) return no_direct_io(options.path);
+    if (!file) return file_error("open disk image", options.path, errno);
     return file;
+}
+
+/// The unit of what goes to the kernel.
+Result<uint64_t> unit_of(int fd, uint64_t size, const DiskOptions& options) {
+    if (!is_direct(options)) return 1;
+    uint64_t unit = TRY(direct_io_unit(fd, options.path));
+    if (size % unit != 0) {
+        return error(
+            "disk image {} has {} bytes; it is shared, and its storage takes direct I/O in units of {} bytes "
+            "alone: lengthen it with 'truncate -s %{} {}'",
+            options.path, size, unit, unit, options.path);
+    }
+    return unit;
 }
 
 Result<void> lock_image(int fd, const DiskOptions& options) {
@@ -86,24 +107,32 @@ BlockIo::Kind kind_of(DiskAction action) {
 
 struct DiskImage::Request {
     DiskRequest request;
-    uint64_t moved = 0;  // bytes read or written so far
+    uint64_t start = 0;         // of `memory` on the disk
+    std::span<uint8_t> memory;  // what goes to the kernel or comes from it: whole units
+    AlignedBytes aligned;       // where that isn't the request's own data
+    bool fills = false;         // a write that reads what is beside it in its units first
+    uint64_t moved = 0;         // bytes read or written so far
+
+    std::span<uint8_t> wanted() { return memory.subspan(request.offset - start, request.size); }
 };
 
 Result<std::unique_ptr<DiskImage>> DiskImage::create(EventLoop& loop, const DiskOptions& options) {
-    FileDescriptor file = TRY(open_image(options.path, options.mode));
+    FileDescriptor file = TRY(open_image(options));
     uint64_t size = TRY(checked_size(file.get(), options.path));
     TRY(lock_image(file.get(), options));
+    uint64_t unit = TRY(unit_of(file.get(), size, options));
     std::unique_ptr<BlockIo> io = TRY(create_uring_io(loop, std::move(file), options.path));
-    return std::make_unique<DiskImage>(loop, std::move(io), size, options.mode);
+    return std::make_unique<DiskImage>(loop, std::move(io), size, options.mode, unit);
 }
 
 Result<uint64_t> DiskImage::size_of(const std::string& path) {
-    FileDescriptor file = TRY(open_image(path, DiskMode::kReadOnly));
+    FileDescriptor file = TRY(open_image({.path = path, .mode = DiskMode::kReadOnly}));
     return checked_size(file.get(), path);
 }
 
-DiskImage::DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode)
-    : loop_(loop), io_(std::move(io)), size_(size), mode_(mode) {
+DiskImage::DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode,
+                     uint64_t unit)
+    : loop_(loop), io_(std::move(io)), size_(size), mode_(mode), unit_(unit) {
     io_->set_user(*this);
 }
 
@@ -121,23 +150,45 @@ void DiskImage::submit(DiskRequest request) {
     if (size == 0 && request.action != DiskAction::kFlush)
         return report_later(std::move(request), DiskStatus::kOk);
 
-    if (request.action == DiskAction::kRead) request.data.resize(size);
+    request.size = size;
+    auto pending = std::make_unique<Request>();
+    pending->request = std::move(request);
+    prepare(*pending);
     uint64_t id = next_id_++;
-    order_.add(id, access_of(request.action), request.offset, size);
-    requests_.emplace(id, std::make_unique<Request>(Request{std::move(request)}));
+    // Two requests in one unit overlap: the one would write back what was beside it before the other.
+    order_.add(id, access_of(pending->request.action), pending->start, pending->memory.size());
+    requests_.emplace(id, std::move(pending));
     io_->submit_soon();
+}
+
+/// Finds the memory of a request: its own data, or aligned memory for the whole units that it touches.
+void DiskImage::prepare(Request& pending) {
+    DiskRequest& request = pending.request;
+    if (unit_ == 1 || request.action == DiskAction::kFlush) {
+        request.data.resize(request.size);
+        pending.start = request.offset;
+        pending.memory = request.data;
+        return;
+    }
+    bool write = request.action == DiskAction::kWrite;
+    uint64_t end = (request.offset + request.size + unit_ - 1) / unit_ * unit_;
+    pending.start = request.offset / unit_ * unit_;
+    pending.aligned = AlignedBytes(end - pending.start);
+    pending.memory = pending.aligned.all();
+    pending.fills = write && pending.memory.size() != request.size;
+    if (write && !pending.fills) std::ranges::copy(request.data, pending.memory.begin());
 }
 
 /// The only way to the kernel: the first time, for the rest of a short write, for a repetition.
 std::optional<BlockIo::Operation> DiskImage::next() {
-    std::optional<uint64_t> id = order_.next(
-        [this](uint64_t write) { return may_write_(requests_.at(write)->request.entry); });
+    std::optional<uint64_t> id =
+        order_.next([this](uint64_t write) { return may_write_(requests_.at(write)->request.entry); });
     if (!id) return std::nullopt;
     Request& pending = *requests_.at(*id);
     return BlockIo::Operation{.id = *id,
-                              .kind = kind_of(pending.request.action),
-                              .offset = pending.request.offset + pending.moved,
-                              .memory = std::span(pending.request.data).subspan(pending.moved)};
+                              .kind = pending.fills ? BlockIo::Kind::kRead : kind_of(pending.request.action),
+                              .offset = pending.start + pending.moved,
+                              .memory = pending.memory.subspan(pending.moved)};
 }
 
 void DiskImage::ended(uint64_t id, int result) {
@@ -145,10 +196,14 @@ void DiskImage::ended(uint64_t id, int result) {
     if (result == -EINTR || result == -EAGAIN) return again(id);
     if (result < 0) return finish(id, status_of(-result));
     if (pending.request.action == DiskAction::kFlush) return finish(id, DiskStatus::kOk);
-    if (result == 0) return finish(id, DiskStatus::kIoError);  // the image has become shorter
-    pending.moved += static_cast<uint64_t>(result);
-    CHECK(pending.moved <= pending.request.data.size());
-    if (pending.moved == pending.request.data.size()) return finish(id, DiskStatus::kOk);
+    uint64_t moved = static_cast<uint64_t>(result) / unit_ * unit_;
+    if (moved == 0) return finish(id, DiskStatus::kIoError);  // the image has become shorter
+    pending.moved += moved;
+    CHECK(pending.moved <= pending.memory.size());
+    if (pending.moved < pending.memory.size()) return again(id);
+    if (!std::exchange(pending.fills, false)) return finish(id, DiskStatus::kOk);
+    std::ranges::copy(pending.request.data, pending.wanted().begin());
+    pending.moved = 0;
     again(id);
 }
 
@@ -159,15 +214,16 @@ void DiskImage::again(uint64_t id) {
 }
 
 void DiskImage::finish(uint64_t id, DiskStatus status) {
-    DiskRequest request = std::move(requests_.extract(id).mapped()->request);
+    std::unique_ptr<Request> ended = std::move(requests_.extract(id).mapped());
+    DiskRequest& request = ended->request;
     switch (request.action) {
         case DiskAction::kRead:
             counters_.reads++;
-            counters_.bytes_read += request.data.size();
+            counters_.bytes_read += request.size;
             break;
         case DiskAction::kWrite:
             counters_.writes++;
-            counters_.bytes_written += request.data.size();
+            counters_.bytes_written += request.size;
             break;
         case DiskAction::kFlush:
             counters_.flushes++;
@@ -177,6 +233,7 @@ void DiskImage::finish(uint64_t id, DiskStatus status) {
     order_.finish(id);
     issue_kept();
     bool carries_data = request.action == DiskAction::kRead && status == DiskStatus::kOk;
+    if (carries_data && unit_ > 1) request.data.assign(ended->wanted().begin(), ended->wanted().end());
     std::weak_ptr<bool> alive = alive_;
     request.done(status, carries_data ? std::move(request.data) : Bytes{});
     if (!alive.expired()) check_drained();

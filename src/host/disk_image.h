@@ -3,7 +3,8 @@
 // Goals: requests that touch the same bytes take effect in the order of their submission, others run side by
 // side (disk/request_queue.h); a flush is honoured; an error of the host becomes a status for the guest;
 // right before a write goes to the kernel the write gate is asked; after stop_issuing() no further write
-// reaches the file.
+// reaches the file; a write to a shared image that has been answered is on its storage, not in the memory of
+// this host (direct I/O, in whole units of the storage).
 //
 // Life cycle of a request: submit() -> [waits for overlapping ones, the loop's round, room in the kernel's
 // ring, the write gate] -> issued to the kernel -> done(status).
@@ -54,7 +55,9 @@ struct DiskRequest {
 /// Who else may have the image open.
 enum class DiskSharing : uint8_t {
     kExclusive,  ///< nobody: refused while another process has it open; readers of a read-only disk may share
-    kShared,     ///< others that also say kShared: the disk of a pair on shared storage
+    /// Others that also say kShared: the disk of a pair on shared storage. What is written passes this host's
+    /// page cache by, which would die with it.
+    kShared,
 };
 
 enum class DiskMode : uint8_t { kReadWrite, kReadOnly };
@@ -68,12 +71,14 @@ struct DiskOptions {
 class DiskImage : private BlockIo::User {
   public:
     /// Fails with a sentence where the file is missing, may not be opened, is locked by another process, is
-    /// empty or isn't a multiple of 512 bytes.
+    /// empty or isn't a multiple of 512 bytes; a shared one that is written to also where its storage has no
+    /// direct I/O, or where it isn't a multiple of the storage's unit.
     static Result<std::unique_ptr<DiskImage>> create(EventLoop& loop, const DiskOptions& options);
     /// The size in bytes of the image at `path`, with the same checks but without a lock.
     static Result<uint64_t> size_of(const std::string& path);
 
-    DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode);
+    /// `unit`: `io` takes whole units of so many bytes, from aligned memory; 1: anything.
+    DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode, uint64_t unit = 1);
     ~DiskImage();
     DiskImage(const DiskImage&) = delete;
     DiskImage& operator=(const DiskImage&) = delete;
@@ -106,6 +111,7 @@ class DiskImage : private BlockIo::User {
   private:
     struct Request;
 
+    void prepare(Request& pending);
     std::optional<BlockIo::Operation> next() override;
     void ended(uint64_t id, int result) override;
     void again(uint64_t id);
@@ -117,6 +123,7 @@ class DiskImage : private BlockIo::User {
     std::unique_ptr<BlockIo> io_;
     uint64_t size_;
     DiskMode mode_;
+    uint64_t unit_;
     bool stopped_ = false;
     uint64_t next_id_ = 0;
     disk::RequestQueue order_;

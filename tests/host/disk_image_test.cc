@@ -151,6 +151,39 @@ TEST_F(DiskImageTest, AWriteIsAskedForWhenTheFullRingHasRoomAgain) {
     EXPECT_TRUE(run_until(*loop_, [&] { return ended == kCount; }));
 }
 
+/// Whether this process has `path` open past the page cache.
+bool is_open_for_direct_io(const std::string& path) {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code ignored;
+        if (std::filesystem::read_symlink(entry.path(), ignored) != path) continue;
+        int fd = std::stoi(entry.path().filename().string());
+        if ((fcntl(fd, F_GETFL) & O_DIRECT) != 0) return true;
+    }
+    return false;
+}
+
+TEST_F(DiskImageTest, WhatIsWrittenToASharedDiskIsNotInThisHostsMemory) {
+    make_file(1 << 20);
+    open();
+    EXPECT_FALSE(is_open_for_direct_io(path_));
+    auto image = open(shared());
+    EXPECT_TRUE(is_open_for_direct_io(path_));
+    Bytes data(3 * kSectorSize, 0xa5), read(5 * kSectorSize);
+    EXPECT_EQ(request(*image, DiskAction::kWrite, kSectorSize, data), DiskStatus::kOk);
+    EXPECT_EQ(request(*image, DiskAction::kRead, 0, read), DiskStatus::kOk);
+    Bytes wanted(5 * kSectorSize);
+    std::fill_n(wanted.begin() + kSectorSize, data.size(), uint8_t{0xa5});
+    EXPECT_EQ(read, wanted);
+}
+
+TEST_F(DiskImageTest, ASharedDiskThatNobodyWritesMayBeCached) {
+    make_file(1 << 20);
+    DiskOptions options = read_only();
+    options.sharing = DiskSharing::kShared;
+    auto image = open(options);
+    EXPECT_FALSE(is_open_for_direct_io(path_));
+}
+
 TEST_F(DiskImageTest, DestructionWaitsForTheKernel) {
     make_file(64 << 20);
     auto image = open();

@@ -18,7 +18,7 @@ constexpr uint64_t kDiskSize = 64 * kSectorSize;
 /// Holds every operation until the test completes it.
 class FaultyFile final : public BlockIo {
   public:
-    explicit FaultyFile(Bytes& content) : content_(content) {}
+    FaultyFile(Bytes& content, uint64_t unit) : content_(content), unit_(unit) {}
 
     void submit_soon() override {
         if (takes_at_once) take_all();
@@ -27,6 +27,7 @@ class FaultyFile final : public BlockIo {
     void take_all() {
         while (std::optional<Operation> operation = user_->next()) {
             writes_issued += operation->kind == Kind::kWrite;
+            check_units(*operation);
             auto writes = std::ranges::count(operations, Kind::kWrite, &Operation::kind);
             if (operation->kind == Kind::kSync) writes_beside_sync += static_cast<uint64_t>(writes);
             operations.push_back(*operation);
@@ -55,7 +56,15 @@ class FaultyFile final : public BlockIo {
     uint64_t writes_beside_sync = 0;
 
   private:
+    void check_units(const Operation& operation) const {
+        if (unit_ == 1) return;
+        EXPECT_EQ(operation.offset % unit_, 0u);
+        EXPECT_EQ(operation.memory.size() % unit_, 0u);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(operation.memory.data()) % unit_, 0u);
+    }
+
     Bytes& content_;
+    uint64_t unit_;
 };
 
 struct Submitted {
@@ -69,10 +78,10 @@ struct Submitted {
 
 class DiskOrder : public testing::Test {
   protected:
-    DiskOrder() : content_(kDiskSize), loop_(make_loop()) {
-        auto file = std::make_unique<FaultyFile>(content_);
+    explicit DiskOrder(uint64_t unit = 1) : content_(kDiskSize), loop_(make_loop()) {
+        auto file = std::make_unique<FaultyFile>(content_, unit);
         file_ = file.get();
-        image_ = std::make_unique<DiskImage>(*loop_, std::move(file), kDiskSize, DiskMode::kReadWrite);
+        image_ = std::make_unique<DiskImage>(*loop_, std::move(file), kDiskSize, DiskMode::kReadWrite, unit);
     }
 
     Submitted& submit(DiskAction action, uint64_t offset, uint64_t size, uint8_t fill = 0) {
@@ -126,8 +135,14 @@ class Model {
     std::vector<bool> known_;
 };
 
+/// A file that takes anything, and direct I/O on storage with units of one sector and of eight.
+constexpr uint64_t kUnits[] = {1, kSectorSize, 4096};
+
 class DiskOrderBySeed : public DiskOrder, public testing::WithParamInterface<uint32_t> {
   protected:
+    DiskOrderBySeed() : DiskOrder(unit()) {}
+
+    static uint64_t unit() { return kUnits[GetParam() % std::size(kUnits)]; }
     uint64_t pick(uint64_t below) { return random_() % below; }
 
     void submit_any() {
@@ -148,7 +163,7 @@ class DiskOrderBySeed : public DiskOrder, public testing::WithParamInterface<uin
             case 1:
                 return file_->complete(index, EINTR, 0);
             case 2:
-                return file_->complete(index, 0, 1 + pick(kSectorSize));
+                return file_->complete(index, 0, (1 + pick(kSectorSize)) * unit());
             default:
                 return file_->complete(index);
         }
@@ -178,7 +193,7 @@ TEST_P(DiskOrderBySeed, OverlappingRequestsTakeEffectInTheOrderOfSubmission) {
     EXPECT_GT(failures, 0) << "the faults were not exercised";
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, DiskOrderBySeed, testing::Range(1u, 41u));
+INSTANTIATE_TEST_SUITE_P(Seeds, DiskOrderBySeed, testing::Range(1u, 61u));
 
 TEST_F(DiskOrder, RequestsThatDoNotTouchAreIssuedAtOnce) {
     for (uint64_t i = 0; i < 16; i++) submit(DiskAction::kWrite, i * kSectorSize, kSectorSize, 1);
@@ -321,6 +336,45 @@ TEST_F(DiskOrder, TheRestOfAShortWriteIsAskedForAgain) {
     EXPECT_EQ(file_->writes_issued, 2u);
     file_->complete(0);
     EXPECT_EQ(entry.status, DiskStatus::kOk);
+}
+
+class DiskInUnits : public DiskOrder {
+  protected:
+    DiskInUnits() : DiskOrder(4096) {}
+};
+
+TEST_F(DiskInUnits, AWriteOfPartOfAUnitLeavesTheRest) {
+    std::fill(content_.begin(), content_.end(), uint8_t{9});
+    Submitted& write = submit(DiskAction::kWrite, 4096 + 512, 512, 1);
+    Submitted& beside = submit(DiskAction::kWrite, 4096 + 1024, 512, 2);
+    ASSERT_EQ(file_->operations.size(), 1u) << "the second is of the same unit";
+    EXPECT_EQ(file_->operations[0].kind, BlockIo::Kind::kRead);
+    while (!file_->operations.empty()) file_->complete(0);
+    EXPECT_TRUE(write.ended && beside.ended);
+    Bytes wanted(kDiskSize, 9);
+    std::fill_n(wanted.begin() + 4096 + 512, 512, uint8_t{1});
+    std::fill_n(wanted.begin() + 4096 + 1024, 512, uint8_t{2});
+    EXPECT_EQ(content_, wanted);
+    EXPECT_EQ(image_->counters().bytes_written, 1024u);
+}
+
+TEST_F(DiskInUnits, WholeUnitsAreWrittenWithoutAReadBefore) {
+    Submitted& write = submit(DiskAction::kWrite, 4096, 8192, 1);
+    ASSERT_EQ(file_->operations.size(), 1u);
+    EXPECT_EQ(file_->operations[0].kind, BlockIo::Kind::kWrite);
+    file_->complete(0);
+    EXPECT_TRUE(write.ended);
+}
+
+TEST_F(DiskInUnits, AWriteIsAskedForAgainAfterTheReadOfItsUnit) {
+    bool open = true;
+    image_->set_write_gate([&](LogPos) { return open; });
+    submit(DiskAction::kWrite, 512, 512, 1);
+    open = false;
+    file_->complete(0);
+    EXPECT_EQ(file_->writes_issued, 0u);
+    image_->stop_issuing();
+    EXPECT_TRUE(file_->operations.empty());
 }
 
 TEST_F(DiskOrder, KeptWritesEndWithTheFence) {

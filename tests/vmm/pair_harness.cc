@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -165,24 +166,58 @@ std::string read_console(const std::string& path) {
 
 // --- The pair ---
 
-Pair::Pair(bool through_proxy) {
+Pair::Pair(bool through_proxy, Storage storage) {
     char name[] = "/tmp/lockstep-pair-XXXXXX";
     folder = ::mkdtemp(name);
     shared = folder + "/shared";
     std::filesystem::create_directories(shared + "/arbiter");
     ports_ = {{"a", free_port()}, {"b", free_port()}};
     if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"]);
+    configure("toy");
     for (const char* host : {"a", "b"}) {
         std::filesystem::create_directories(runtime(host));
+        if (storage == Storage::kCacheOfEachHost) give_cache(host);
         start_daemon(host, LOCKSTEP_TOY);
     }
-    configure("toy");
+}
+
+bool Pair::can_have_caches() { return geteuid() == 0 && ::access("/dev/fuse", R_OK | W_OK) == 0; }
+
+void Pair::give_cache(const std::string& host) {
+    std::ofstream(view_of(host)).close();
+    caches_[host] = std::make_unique<Process>(
+        std::vector<std::string>{LOCKSTEP_HOST_CACHE, shared + "/toy", view_of(host)},
+        folder + "/log." + host);
+    wait_for("host " + host + " has a cache", [&] {
+        std::error_code failed;
+        return std::filesystem::file_size(view_of(host), failed) > 0 && !failed;
+    });
+}
+
+/// What runs on a host with a cache of its own finds the host's view where the shared disk is.
+std::vector<std::string> Pair::on_host(const std::string& host, std::vector<std::string> command) const {
+    if (!caches_.contains(host)) return command;
+    std::vector<std::string> whole = {"/usr/bin/unshare",
+                                      "--mount",
+                                      "/bin/sh",
+                                      "-c",
+                                      "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"",
+                                      view_of(host),
+                                      shared + "/toy"};
+    whole.insert(whole.end(), command.begin(), command.end());
+    return whole;
+}
+
+void Pair::kill_host(const std::string& host) {
+    signal(host, SIGKILL);
+    kill_daemon(host);
+    caches_.erase(host);
 }
 
 void Pair::start_daemon(const std::string& host, const std::string& program) {
     daemons_[host] = std::make_unique<Process>(
-        std::vector<std::string>{program, "serve", "--listen", "127.0.0.1:" + std::to_string(ports_[host]),
-                                 "--runtime", runtime(host)},
+        on_host(host, {program, "serve", "--listen", "127.0.0.1:" + std::to_string(ports_[host]), "--runtime",
+                       runtime(host)}),
         folder + "/log." + host);
 }
 
@@ -204,6 +239,8 @@ Pair::~Pair() {
             if (pid_t running = process(host, vm); running > 0) ::kill(running, SIGKILL);
     vm_.reset();
     daemons_.clear();
+    caches_.clear();
+    for (const char* host : {"a", "b"}) ::umount2(view_of(host).c_str(), MNT_DETACH);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
 }
@@ -214,10 +251,9 @@ std::string Pair::address(const std::string& host) const {
 }
 
 std::unique_ptr<Process> Pair::start_vm(const std::string& host, const std::string& vm) {
-    return std::make_unique<Process>(
-        std::vector<std::string>{LOCKSTEP_TOY, "run", folder + "/" + vm + ".toml", "--host", address(host),
-                                 "--runtime", runtime(host)},
-        folder + "/log." + host);
+    return std::make_unique<Process>(on_host(host, {LOCKSTEP_TOY, "run", folder + "/" + vm + ".toml",
+                                                    "--host", address(host), "--runtime", runtime(host)}),
+                                     folder + "/log." + host);
 }
 
 void Pair::start() {

@@ -61,10 +61,17 @@ uint16_t free_port();
 /// The text of a socket console from its first byte on, read to the end of what has been printed by now.
 std::string read_console(const std::string& path);
 
+/// How the hosts reach the shared disk.
+enum class Storage : uint8_t {
+    kOneCache,         ///< through the page cache of the one kernel that they share here
+    kCacheOfEachHost,  ///< through a cache that dies with its host (apps/host_cache); needs root and FUSE
+};
+
 class Pair {
   public:
     /// `through_proxy`: host A reaches B through a proxy.
-    explicit Pair(bool through_proxy = false);
+    explicit Pair(bool through_proxy = false, Storage storage = Storage::kOneCache);
+    static bool can_have_caches();
     ~Pair();
 
     /// Starts the VM on host A and waits until it is protected.
@@ -95,6 +102,8 @@ class Pair {
     /// After the end of the VM: every sector of the disk holds what the guest wrote last.
     void check_disk();
     void kill_daemon(const std::string& host) { daemons_.erase(host); }
+    /// The power is cut: its processes die, and the cache of its own with what is in it.
+    void kill_host(const std::string& host);
     /// Starts the daemon of a host with another program.
     void start_daemon(const std::string& host, const std::string& program);
 
@@ -107,8 +116,11 @@ class Pair {
 
   private:
     void show_logs() const;
+    void give_cache(const std::string& host);
+    std::string view_of(const std::string& host) const { return folder + "/view-" + host; }
+    std::vector<std::string> on_host(const std::string& host, std::vector<std::string> command) const;
     std::map<std::string, uint16_t> ports_;
-    std::map<std::string, std::unique_ptr<Process>> daemons_;
+    std::map<std::string, std::unique_ptr<Process>> caches_, daemons_;
     std::unique_ptr<Proxy> proxy_;
     std::unique_ptr<Process> vm_;
 };

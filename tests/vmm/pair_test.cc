@@ -64,6 +64,22 @@ TEST(Pair, ManyKillsInARow) {
     pair.check_disk();
 }
 
+/// The toy never flushes: what it was told of its writes must hold although its host's memory is gone.
+TEST(Pair, WhatWasAnsweredSurvivesTheMemoryOfADeadHost) {
+    if (!Pair::can_have_caches()) GTEST_SKIP() << "needs root and /dev/fuse";
+    Pair pair(false, testing::Storage::kCacheOfEachHost);
+    pair.start();
+    pair.wait_for("the disk is written", [&] { return pair.checked_lines("a") > 80; });
+    pair.signal("b", SIGSTOP);  // the disk is looked at before the survivor writes to it
+    pair.kill_host("a");
+    pair.check_disk();
+    pair.signal("b", SIGCONT);
+    pair.wait_for_state("b", "Solo");
+    pair.type("b", "q");
+    pair.wait_for("b ends", [&] { return pair.process("b") == 0; });
+    pair.check_disk();
+}
+
 TEST(Pair, TheBackupDiesAndThePrimaryGoesOnWithinASecond) {
     Pair pair;
     pair.start();
