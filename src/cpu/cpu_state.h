@@ -53,7 +53,7 @@ struct alignas(64) FxState {
 struct CpuState {
     std::array<uint64_t, 16> gpr{};
     /// No part of the guest's state: for translated code, which reaches what lies here by short addresses.
-    std::array<uint64_t, 9> engine_slots{};
+    std::array<uint64_t, 10> engine_slots{};
     std::array<SegmentRegister, 6> segments{};
     uint64_t rip = 0;
     uint64_t rflags = 2;

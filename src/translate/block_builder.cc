@@ -451,7 +451,7 @@ void BlockBuilder::emit_instruction(const GuestInstruction& instruction) {
             emit_call_indirect(instruction);
             break;
         case Kind::kJump:
-            jump_direct(instruction.branch_target());
+            emit_jump(instruction);
             break;
         case Kind::kJumpIndirect:
             emit_jump_indirect(instruction);

@@ -47,7 +47,7 @@
 
 namespace lockstep::translate {
 
-inline constexpr int32_t kStateBias = 176;
+inline constexpr int32_t kStateBias = 175;  ///< its low six bits are the count of shifts by r15
 inline constexpr unsigned kLookAhead = 16;
 
 /// A field of CpuState in translated code, by its offset.
@@ -265,6 +265,7 @@ class BlockBuilder {
     void push_return_address(uint64_t pc);
 
     // build_control.cc
+    void emit_jump(const GuestInstruction& instruction);
     void emit_call(const GuestInstruction& instruction);
     void emit_call_indirect(const GuestInstruction& instruction);
     void emit_jump_indirect(const GuestInstruction& instruction);
@@ -278,7 +279,12 @@ class BlockBuilder {
     void jump_by_slot(uint64_t target);
     void link(Fixup from, uint64_t target, bool plain = false);
     bool goes_by_slot(uint64_t target) const;
-    void jump_to_r14();
+    /// Leaves with #GP of the branch itself, whose target isn't canonical.
+    void refuse_branch();
+    /// Faults unless `target` is canonical; flags stay. r14 is a temporary.
+    void emit_check_target(HostReg target);
+    /// `popped`: what the branch has added to RSP.
+    void jump_to_r14(uint32_t popped = 0);
     /// Whether the block at `target` depends on the mapping of the source's page alone.
     bool in_same_page(uint64_t target) const;
 

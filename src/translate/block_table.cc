@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "translate/assembler.h"
+#include "x86/paging.h"
 
 namespace lockstep::translate {
 
@@ -49,6 +50,9 @@ Block* BlockTable::find(const BlockKey& key) {
 }
 
 const Block* BlockTable::find_variant(const BlockKey& key) {
+    // A copy's branches must lead to canonical addresses, as the original's do.
+    constexpr uint64_t kReach = (uint64_t{1} << 31) + kPageSize;
+    if (!x86::is_canonical(key.pc + kReach)) return nullptr;
     Block** link = &variants_[variant_bucket_of(key.physical)];
     while (*link && !((*link)->alive && is_variant(**link, key)))
         if ((*link)->alive) {

@@ -7,14 +7,32 @@
 //                        also where the target's instruction reaches into another page
 //     indirect           through the jump cache: jmp [jumps + 8 * index of r14]; the block that is there
 //                        compares r14 with its own pc
+//
+// A branch to an address that isn't canonical raises #GP itself, with nothing changed (Intel SDM vol. 2, JMP,
+// CALL, RET). Of direct branches that is known here. An indirect one to such an address never finds a block:
+// each notes its exit record, by which the dispatcher takes it back (Vcpu::Impl::refuse_branch). A CALL has
+// changed memory by then, so it looks at its target before.
 #include "base/check.h"
 #include "translate/block_builder.h"
 #include "translate/hint_encodings.h"
 #include "translate/jump_cache.h"
+#include "translate/shadow_map.h"
+#include "x86/paging.h"
 
 namespace lockstep::translate {
 
+void BlockBuilder::emit_jump(const GuestInstruction& instruction) {
+    uint64_t target = instruction.branch_target();
+    if (!x86::is_canonical(target)) return refuse_branch();
+    jump_direct(target);
+}
+
 void BlockBuilder::emit_call(const GuestInstruction& instruction) {
+    if (!x86::is_canonical(instruction.branch_target())) {
+        pay_stack();
+        ++lookups_;  // of the push, which isn't made
+        return refuse_branch();
+    }
     push_return_address(instruction.next_pc());
     jump_direct(instruction.branch_target());
 }
@@ -29,6 +47,7 @@ void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     } else {
         load_guest(kHostR12, static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value)));
     }
+    emit_check_target(kHostR12);
     store_state(cache_.state().scratch, kHostR12);
     push_return_address(instruction.next_pc());
     load_state(kHostR14, cache_.state().scratch);
@@ -49,16 +68,25 @@ void BlockBuilder::emit_jump_indirect(const GuestInstruction& instruction) {
 
 void BlockBuilder::emit_return(const GuestInstruction& instruction) {
     pop_register(kHostR14);
-    if (instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        stack_owed_ += static_cast<int32_t>(instruction.operands[0].imm.value.u);
+    bool more = instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    auto behind = more ? static_cast<uint32_t>(instruction.operands[0].imm.value.u) : 0;
+    stack_owed_ += static_cast<int32_t>(behind);
     pay_stack();
-    jump_to_r14();
+    jump_to_r14(sizeof(uint64_t) + behind);
 }
 
 void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
     need_flags();
     Fixup taken = asm_.jcc(static_cast<Condition>(instruction.decoded.opcode & 15));
     auto behind = static_cast<uint16_t>(block_->count - index_ - 1);
+    if (!x86::is_canonical(instruction.branch_target())) {
+        relocatable_ = false;
+        uint32_t record =
+            add_record({.kind = ExitKind::kRefusedBranch, .credit = credit(), .pc = instruction.pc});
+        cold_.push_back({.fixup = taken, .record = record});
+        if (behind == 0) jump_direct(instruction.next_pc());
+        return;
+    }
     if (behind > 0) {
         side_exits_.push_back({.fixup = taken, .target = instruction.branch_target(), .unexecuted = behind});
         return;
@@ -70,14 +98,19 @@ void BlockBuilder::emit_conditional(const GuestInstruction& instruction) {
 
 // LOOP and JRCXZ have short displacements only: they choose between two long jumps.
 void BlockBuilder::emit_loop(const GuestInstruction& instruction) {
+    bool refused = !x86::is_canonical(instruction.branch_target());
     need_flags();
+    if (refused) store_state(cache_.state().scratch, kHostRcx);
     if (instruction.decoded.address_width == 32) asm_.byte(0x67);
     asm_.bytes({instruction.decoded.opcode, 5});
     Fixup not_taken = asm_.jmp();
     Fixup taken = asm_.jmp();
     jump_direct(not_taken, instruction.next_pc());
     flags_in_slot_ = false;
-    jump_direct(taken, instruction.branch_target());
+    if (!refused) return jump_direct(taken, instruction.branch_target());
+    asm_.bind_here(taken);
+    load_state(kHostRcx, cache_.state().scratch);
+    refuse_branch();
 }
 
 bool BlockBuilder::in_same_page(uint64_t target) const {
@@ -132,7 +165,24 @@ void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
     cold_.push_back({.fixup = from, .record = record, .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
 }
 
-void BlockBuilder::jump_to_r14() {
+void BlockBuilder::refuse_branch() {
+    relocatable_ = false;  // elsewhere the target may be canonical
+    leave(ExitKind::kRefusedBranch, run_[index_].pc, credit());
+}
+
+// Of a canonical address's upper bits there are only copies of bit 47, so they come to zero or to minus one;
+// all else makes an address that isn't canonical.
+void BlockBuilder::emit_check_target(HostReg target) {
+    static_assert(kStateBias % 64 == x86::kVirtualBits - 1);
+    asm_.sarx(kHostR14, target, kHostR15);
+    asm_.rorx(kHostR14, kHostR14, 64 - x86::kVirtualBits);
+    asm_.movzx8(kHostR14, {.base = kHostR15, .index = kHostR14});
+}
+
+void BlockBuilder::jump_to_r14(uint32_t popped) {
+    uint32_t record = add_record({.kind = ExitKind::kIndirect, .popped = popped, .pc = run_[index_].pc});
+    asm_.store_imm(engine_slot(kBranchSlot), static_cast<int32_t>(record));
+    relocate(RelocationKind::kRecord, 4);
     if (!options_.jump_cache || source_.transient) {
         put_flags_in_slot();
         jump_to_trampoline(exits_.indirect_miss);

@@ -28,13 +28,14 @@ struct Block;
 
 /// Why translated code went back to the dispatcher.
 enum class ExitKind : uint8_t {
-    kMemory,        ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
-    kLink,          ///< a direct branch that isn't chained
-    kIndirect,      ///< an indirect branch that the jump cache doesn't know; target in r14
-    kDirect,        ///< a direct branch through a slot of DirectTargets that is empty; target in r14
-    kBudget,        ///< the block is longer than the budget
-    kInterpret,     ///< an instruction for cpu::interpret
-    kInterpretFpu,  ///< the same, with x87 state
+    kMemory,         ///< an access whose page isn't in the shadow map, or that crosses pages; address in r14
+    kLink,           ///< a direct branch that isn't chained
+    kIndirect,       ///< an indirect branch that the jump cache doesn't know; target in r14
+    kRefusedBranch,  ///< a direct branch whose target isn't canonical
+    kDirect,         ///< a direct branch through a slot of DirectTargets that is empty; target in r14
+    kBudget,         ///< the block is longer than the budget
+    kInterpret,      ///< an instruction for cpu::interpret
+    kInterpretFpu,   ///< the same, with x87 state
     kInterpretString,  ///< the same, of which a block does the plain cases once the maps know its pages
     kUndefined,        ///< #UD
     kTooLong,          ///< #GP
@@ -55,6 +56,7 @@ struct ExitRecord {
     bool requires_alignment = false;  ///< kMemory: a misaligned address raises #GP before all else
     bool stack = false;               ///< kMemory: non-canonical addresses raise #SS
     uint16_t credit = 0;              ///< instructions of the block that were counted but not executed
+    uint32_t popped = 0;              ///< of an indirect branch: what it has added to RSP
     uint64_t pc = 0;                  ///< guest address to continue at
     uint8_t* host = nullptr;          ///< kMemory: where to resume; kLink: the displacement to patch
     uint8_t* stub = nullptr;          ///< kLink: the displacement's target while unchained

@@ -44,7 +44,9 @@ namespace lockstep::translate {
 
 /// Which of CpuState::engine_slots holds the write map's address.
 inline constexpr unsigned kWriteMapSlot = kMostGroups;
-static_assert(kWriteMapSlot < std::tuple_size_v<decltype(cpu::CpuState::engine_slots)>);
+/// Which of them holds the exit record of the last indirect branch.
+inline constexpr unsigned kBranchSlot = kWriteMapSlot + 1;
+static_assert(kBranchSlot < std::tuple_size_v<decltype(cpu::CpuState::engine_slots)>);
 
 class ShadowMap {
   public:

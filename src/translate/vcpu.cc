@@ -10,6 +10,7 @@
 #include "translate/hint_encodings.h"
 #include "translate/vcpu_impl.h"
 #include "x86/control.h"
+#include "x86/paging.h"
 
 namespace lockstep::translate {
 
@@ -189,7 +190,8 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
 // the jump cache doesn't know it, its miss comes back here as a pending jump.
 bool Vcpu::Impl::enter_by_jump_cache() {
     uint64_t pc = cpu.state.rip;
-    if (!options.jump_cache || !cpu.state.code64() || pc >> 63 == (user() ? 1 : 0)) return false;
+    bool other_half = pc >> 63 == (user() ? 1 : 0);
+    if (!options.jump_cache || !cpu.state.code64() || other_half || !x86::is_canonical(pc)) return false;
     const uint8_t* entry = jumps().find(pc);
     if (entry == jumps().miss()) entry = jump_index.find(pc, jumps().key_of_page(pc));
     if (!entry) {
@@ -236,6 +238,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
         cpu.state.icount = limit + engine.counter + 1 - record.credit;
         bool by_table = record.kind == ExitKind::kIndirect || record.kind == ExitKind::kDirect;
         cpu.state.rip = by_table ? engine.exit_address : record.pc;
+        if (record.kind == ExitKind::kIndirect && !x86::is_canonical(cpu.state.rip)) return refuse_branch();
         if (record.kind != ExitKind::kMemory) return after_exit(record, index);
         if (auto next = memory_exit(record)) return *next;
         run_host(record.host);
@@ -265,6 +268,15 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
     return without_block(record.kind);
 }
 
+// An indirect branch has led to an address that isn't canonical: it hasn't been executed (build_control.cc).
+Vcpu::Impl::Next Vcpu::Impl::refuse_branch() {
+    const ExitRecord& branch = cache.record(static_cast<uint32_t>(cpu.state.engine_slots[kBranchSlot]));
+    cpu.state.rip = branch.pc;
+    cpu.state.gpr[cpu::kRsp] -= branch.popped;
+    cpu.state.icount = cpu.state.icount - 1;
+    return deliver({.vector = cpu::kGp, .has_error_code = true});
+}
+
 // An instruction that blocks don't hold.
 Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
     switch (kind) {
@@ -279,6 +291,7 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
         case ExitKind::kTooLong:
+        case ExitKind::kRefusedBranch:
             return deliver({.vector = cpu::kGp, .has_error_code = true});
         default:
             NOT_REACHED("exit kind {}", static_cast<int>(kind));

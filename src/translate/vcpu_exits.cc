@@ -169,6 +169,16 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::move_slowly(const BlockSource& sourc
     return Next::kContinue;
 }
 
+// Where an indirect CALL leads; `operand`: what lies there, if that is in memory.
+uint64_t Vcpu::Impl::call_target(const GuestInstruction& instruction, const uint8_t* operand) const {
+    const ZydisDecodedOperand& target = instruction.operands[0];
+    if (target.type == ZYDIS_OPERAND_TYPE_REGISTER)
+        return cpu.state.gpr[static_cast<size_t>(ZydisRegisterGetId(target.reg.value))];
+    uint64_t value;
+    std::memcpy(&value, operand, sizeof value);
+    return value;
+}
+
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
 // pages, reach devices, or write to code. Its block finds all of its accesses in the buffer, so it can't come
 // back here; if it did, it would for ever.
@@ -196,6 +206,8 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
         if (auto fault = prepare_slow_access(access, places[i]))
             return deliver_precise(*fault, source.physical);
     }
+    if (instruction.kind == Kind::kCallIndirect && !x86::is_canonical(call_target(instruction, places[0])))
+        return deliver_precise({.vector = cpu::kGp, .has_error_code = true}, source.physical);
     source.limit = 1;
     source.transient = true;
     source.head = Head::kNoStop;
@@ -278,6 +290,7 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
     const EngineState::Fault& fault = cache.state().fault;
     if (fault.trap == cpu::kDe || fault.trap == cpu::kUd || fault.trap == cpu::kMf || fault.trap == cpu::kXm)
         return cpu::Exception{.vector = static_cast<uint8_t>(fault.trap)};
+    if (instruction.kind == Kind::kCallIndirect) return std::nullopt;  // perhaps its target isn't canonical
     AccessList list = accesses_of(cpu.state, instruction);
     for (size_t i = 0; i < list.count; ++i) {
         const MemoryAccess& access = list.items[i];

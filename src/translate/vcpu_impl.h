@@ -58,6 +58,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     Next after_exit();
     Next after_exit(const ExitRecord& record, uint32_t index);
     Next without_block(ExitKind kind);
+    Next refuse_branch();
     Next interpret(bool fpu);
     /// Afterwards the maps know its pages.
     Next interpret_string();
@@ -138,6 +139,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
                                     const MemoryAccess& access);
     const GuestInstruction& slow_instruction(const BlockSource& source);
+    uint64_t call_target(const GuestInstruction& instruction, const uint8_t* operand) const;
     std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
     std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
 

@@ -26,12 +26,6 @@ struct Comparison {
 /// The last page below the canonical border, which no host maps.
 bool in_last_page(uint64_t address) { return address >> 12 == (uint64_t{1} << 35) - 1; }
 
-/// A branch to an address that isn't canonical: some CPUs refuse the branch, the engine the fetch behind it.
-bool refused_branch(const Comparison& it) {
-    uint64_t upper = it.actual.state.rip >> 47;
-    return it.vectors(cpu::kGp, cpu::kGp) && upper != 0 && upper != 0x1ffff;
-}
-
 /// Some CPUs answer an access to the last page with #GP, a misaligned one, too.
 bool refused_border(const Comparison& it) {
     return (it.vectors(cpu::kGp, cpu::kPf) && in_last_page(it.actual.cr2)) || it.vectors(cpu::kGp, cpu::kAc);
@@ -114,9 +108,9 @@ bool cuts_without_a_step(const Comparison& it) {
 }
 
 bool ends_differently(const Comparison& it) {
-    return refused_branch(it) || refused_border(it) || faults_before_border(it) || alignment_or_page(it) ||
-           held_back_store(it) || needs_unwritten_bytes(it) || overwrites_itself(it) ||
-           cuts_without_a_step(it) || depends_on_the_maker(it);
+    return refused_border(it) || faults_before_border(it) || alignment_or_page(it) || held_back_store(it) ||
+           needs_unwritten_bytes(it) || overwrites_itself(it) || cuts_without_a_step(it) ||
+           depends_on_the_maker(it);
 }
 
 /// Where both pages of a large operand fault, the CPU's model decides which one is reported; of MASKMOVDQU's,

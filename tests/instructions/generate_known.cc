@@ -32,6 +32,8 @@ void pending_x87_exception(Case& test_case) {
     set_word(test_case, 2, 0x8081);
 }
 
+constexpr uint64_t kNowhere = 0x1234567890abcdef;
+
 constexpr std::string_view kFbstp("\xdf\x31", 2);  // fbstp [rcx]
 
 /// ST(0) isn't a number that FBSTP can store, and that is unmasked: memory stays as it is.
@@ -71,6 +73,19 @@ void far_pointer(Case& test_case, unsigned offset_size) {
     rcx(test_case) = kData + 0x100;
     CHECK(add_patch(test_case, rcx(test_case), kCode + 0x120, offset_size));
     CHECK(add_patch(test_case, rcx(test_case) + offset_size, kUserCodeSelector, 2));
+}
+
+void return_to_nowhere_at(Case& test_case, uint64_t rsp) {
+    test_case.state.gpr[kRsp] = rsp;
+    add_patch(test_case, rsp, kNowhere, 8);
+}
+
+/// RCX, what RDX points to, and the top of the stack are an address that isn't canonical.
+void to_nowhere(Case& test_case) {
+    rcx(test_case) = kNowhere;
+    test_case.state.gpr[kRdx] = kData + 0x40;
+    add_patch(test_case, kData + 0x40, kNowhere, 8);
+    return_to_nowhere_at(test_case, test_case.state.gpr[kRsp]);
 }
 
 constexpr KnownCase kKnownCases[] = {
@@ -118,6 +133,31 @@ constexpr KnownCase kKnownCases[] = {
     {"not_canonical_by_rbp", "\x8b\x4d\x10", [](Case& c) { c.state.gpr[kRbp] = uint64_t{1} << 62; }},
     {"not_canonical_by_rsp", "\x8b\x4c\x24\x10", [](Case& c) { c.state.gpr[kRsp] = uint64_t{1} << 62; }},
     {"not_canonical_by_rcx", "\x8b\x09", [](Case& c) { rcx(c) = uint64_t{1} << 62; }},
+    // A branch to an address that isn't canonical has done nothing.
+    {"jump_to_nowhere", "\xff\xe1", to_nowhere},
+    {"jump_to_nowhere_by_memory", "\xff\x22", to_nowhere},
+    {"call_to_nowhere", "\xff\xd1", to_nowhere},
+    {"call_to_nowhere_by_memory", "\xff\x12", to_nowhere},
+    {"call_just_behind_the_user_half", "\xff\xd1", [](Case& c) { rcx(c) = uint64_t{1} << 47; }},
+    {"call_just_before_the_kernel_half", "\xff\xd1",
+     [](Case& c) {
+         rcx(c) = ~uint64_t{0} << 47;
+         --rcx(c);
+     }},
+    {"call_with_the_last_bits_wrong", "\xff\xd1", [](Case& c) { rcx(c) = ~uint64_t{0} << 48; }},
+    {"call_with_the_first_bit_wrong", "\xff\xd1", [](Case& c) { rcx(c) = uint64_t{1} << 63; }},
+    {"call_to_nowhere_on_an_absent_stack", "\xff\xd1",
+     [](Case& c) { to_nowhere(c), c.state.gpr[kRsp] = kAbsent + 64; }},
+    {"call_to_nowhere_across_pages", "\xff\xd1",
+     [](Case& c) { to_nowhere(c), c.state.gpr[kRsp] = kData + kPageSize + 3; }},
+    {"call_to_nowhere_behind_pushes", "\x50\x52\xff\xd1", to_nowhere},
+    {"call_to_the_kernel_half", "\xff\xd1", [](Case& c) { rcx(c) = ~uint64_t{0xfff}; }},
+    {"return_to_nowhere", "\xc3", to_nowhere},
+    {"return_to_nowhere_behind_a_push", "\x51\xc3", to_nowhere},
+    {"return_to_nowhere_behind_pops", "\x5a\x51\x5b\x51\xc3", to_nowhere},
+    {"return_to_nowhere_with_a_number", std::string_view("\xc2\x28\x00", 3), to_nowhere},
+    {"return_to_nowhere_across_pages", std::string_view("\xc2\x08\x00", 3),
+     [](Case& c) { return_to_nowhere_at(c, kData + kPageSize - 3); }},
     // MMX instructions that came with SSE2 still report x87 exceptions.
     {"x87_exception_at_mmx", "\x0f\xfc\xc1", pending_x87_exception},          // paddb mm0, mm1
     {"x87_exception_at_mmx_of_sse2", "\x0f\xd4\xc1", pending_x87_exception},  // paddq mm0, mm1
