@@ -1,5 +1,6 @@
 """The network laboratory joins and cuts what it says. Needs root, like the laboratory itself."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -87,6 +88,28 @@ class LabTest(unittest.TestCase):
         self.assertFalse(shared.exists())
         self.lab.restore("storage")
         self.assertEqual((shared / "file").read_text(), "x")
+
+    @unittest.skipUnless(os.path.exists("/dev/fuse"), "needs /dev/fuse")
+    def test_a_cache_of_a_host_dies_with_it(self):
+        disk = pathlib.Path(self.lab.folder) / "shared/disk"
+        disk.write_bytes(bytes(4096))
+
+        def write(text, *how):
+            return self.lab.run("a", "sh", "-c", f"printf {text} | dd of={disk} conv=notrunc,sync bs=512 {' '.join(how)}")
+
+        self.lab.cache("a", "disk")
+        write("cached")
+        self.assertEqual(self.lab.run("a", "head", "--bytes=6", disk).stdout, "cached")
+        self.assertEqual(disk.read_bytes(), bytes(4096), "what isn't flushed is with host a alone")
+        self.lab.lose_cache("a")
+        self.assertEqual(disk.read_bytes(), bytes(4096))
+        self.lab.cache("a", "disk")
+        write("direct", "oflag=direct")
+        write("cached")
+        self.lab.run("a", "sync", disk)
+        write("flushed", "seek=1", "oflag=sync")
+        self.lab.lose_cache("a")
+        self.assertEqual(disk.read_bytes()[:6] + disk.read_bytes()[512:519], b"cachedflushed")
 
     def test_a_killed_job_is_gone_and_others_are_not(self):
         self.lab.start("a", "one", "sleep", "1000")

@@ -53,6 +53,14 @@ class Lab:
     def restore(self, what):
         self._lab("restore", what)
 
+    def cache(self, host, file):
+        """What is started on `host` from now on reaches shared/`file` through a cache of that host."""
+        self._lab("cache", host, file)
+
+    def lose_cache(self, host):
+        """The host's memory is lost, and what was written and not flushed with it."""
+        self._lab("lose-cache", host)
+
     def _lab(self, *arguments):
         done = subprocess.run(
             [LAB, "--name", self.name, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

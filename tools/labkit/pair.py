@@ -183,6 +183,13 @@ arbiter = "{self.shared}/arbiter"
         os.kill(pid, what)
         return now
 
+    def kill_host(self, host):
+        """The power of a host with a cache of its own is cut; returns the time (steady clock, s)."""
+        now = self.kill_vm(host)
+        self.lab.kill(f"daemon-{host}")
+        self.lab.lose_cache(host)
+        return now
+
     def divergences(self):
         """How often a side has found that the two differ, by the logs of all processes."""
         logs = pathlib.Path(self.lab.folder).rglob("*.log")
