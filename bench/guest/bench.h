@@ -21,10 +21,12 @@ static inline uint64_t next_random(void) {
     return random_state * 0x2545f4914f6cdd1du;
 }
 
-static inline uint64_t mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x100000001b3u + (hash >> 29); }
+static inline uint64_t mix(uint64_t hash, uint64_t value) {
+    return (hash ^ value) * 0x100000001b3u + (hash >> 29);
+}
 
-static inline void *allocate(size_t size) {
-    void *memory = calloc(1, size);
+static inline void* allocate(size_t size) {
+    void* memory = calloc(1, size);
     if (!memory) abort();
     return memory;
 }
@@ -35,7 +37,7 @@ static double now_ms(void) {
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     unsigned scale = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
     double start = now_ms();
     uint64_t checksum = workload(scale ? scale : 1);

@@ -8,8 +8,8 @@ namespace {
 
 void print_to_stderr(LogLevel level, std::string_view message) {
     static constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
-    std::fprintf(stderr, "lockstep: %s: %.*s\n", kNames[static_cast<int>(level)], static_cast<int>(message.size()),
-                 message.data());
+    std::fprintf(stderr, "lockstep: %s: %.*s\n", kNames[static_cast<int>(level)],
+                 static_cast<int>(message.size()), message.data());
 }
 
 LogSink log_sink = print_to_stderr;

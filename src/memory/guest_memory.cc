@@ -20,7 +20,8 @@ bool is_zero(const uint8_t* page) {
     uint64_t words[8];
     for (const uint8_t* at = page; at < page + kPageSize; at += sizeof words) {
         std::memcpy(words, at, sizeof words);
-        if (words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7]) return false;
+        if (words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7])
+            return false;
     }
     return true;
 }
@@ -31,18 +32,27 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
     if (ram_size == 0 || ram_size % kRamAlignment)
         return error("guest memory of {} bytes: the size must be a multiple of 2 MiB", ram_size);
     uint64_t reserved = kHighRamStart + ram_size;
-    void* space = mmap(apart_from_programs(reserved + kRamAlignment), reserved + kRamAlignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (space == MAP_FAILED) return error("cannot reserve {} bytes of address space for the guest's memory", reserved);
+    void* space = mmap(apart_from_programs(reserved + kRamAlignment), reserved + kRamAlignment, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED)
+        return error("cannot reserve {} bytes of address space for the guest's memory", reserved);
     uint64_t aligned = (reinterpret_cast<uint64_t>(space) + kRamAlignment - 1) & ~(kRamAlignment - 1);
-    std::unique_ptr<GuestMemory> memory(new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size));
-    if (!memory->map_ram(0, memory->low_ram_size()) || !memory->map_ram(kHighRamStart, memory->high_ram_size()))
-        return error("cannot get {} MiB for the guest's memory; give the guest less, or free memory on this host",
-                     ram_size >> 20);
+    std::unique_ptr<GuestMemory> memory(
+        new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size));
+    if (!memory->map_ram(0, memory->low_ram_size()) ||
+        !memory->map_ram(kHighRamStart, memory->high_ram_size()))
+        return error(
+            "cannot get {} MiB for the guest's memory; give the guest less, or free memory on this host",
+            ram_size >> 20);
     return memory;
 }
 
 GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size)
-    : base_(base), reserved_(reserved), ram_size_(ram_size), file_(open_huge_file(reserved)), code_pages_(reserved / kPageSize) {}
+    : base_(base),
+      reserved_(reserved),
+      ram_size_(ram_size),
+      file_(open_huge_file(reserved)),
+      code_pages_(reserved / kPageSize) {}
 
 GuestMemory::~GuestMemory() {
     munmap(base_, reserved_);
@@ -126,12 +136,14 @@ void GuestMemory::save(ByteWriter& out) const {
 Result<void> GuestMemory::load(ByteReader& in) {
     each_ram_range(*this, [&](uint64_t start, uint64_t size) {
         madvise(base_ + start, size, file_ >= 0 ? MADV_REMOVE : MADV_DONTNEED);
-        std::fill_n(code_pages_.begin() + static_cast<int64_t>(start / kPageSize), size / kPageSize, uint8_t{0});
+        std::fill_n(code_pages_.begin() + static_cast<int64_t>(start / kPageSize), size / kPageSize,
+                    uint8_t{0});
     });
     while (uint64_t number = in.varint()) {
         GuestPhys at((number - 1) * kPageSize);
         ByteSpan page = in.raw(kPageSize);
-        if (!in.ok() || !is_ram(at, kPageSize)) return error("the saved memory is damaged at page {}", number - 1);
+        if (!in.ok() || !is_ram(at, kPageSize))
+            return error("the saved memory is damaged at page {}", number - 1);
         std::memcpy(host(at), page.data(), kPageSize);
     }
     if (!in.ok()) return error("the saved memory is cut short");

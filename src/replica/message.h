@@ -9,10 +9,11 @@
 //         14     1  kind       number in the table
 //         15     1  reserved   zero
 //         16     8  vm         which VM's pair this is; another one's messages are refused
-//         24     8  term       the life of the pair that the sender is in; messages of another term are
-//         refused 32     8  sender     the process that sent it 40     8  receiver   the process that it is
-//         meant for; 0 where not known yet 48     8  sent_ms    the sender's clock when it sent this 56     8
-//         echo_ms    the newest sent_ms that the sender has seen of the receiver; 0: none
+//         24     8  term       the life of the pair that the sender is in; others' are refused
+//         32     8  sender     the process that sent it
+//         40     8  receiver   the process that it is meant for; 0 where not known yet
+//         48     8  sent_ms    the sender's clock when it sent this
+//         56     8  echo_ms    the newest sent_ms that the sender has seen of the receiver; 0: none
 //
 // `sent_ms` and `echo_ms` carry the lease (see docs/adr/0001-who-may-act.md): a clock is only ever compared
 // with itself, so the two hosts' clocks need not agree.

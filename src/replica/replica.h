@@ -2,10 +2,9 @@
 //
 // Goals
 //   - No output leaves the host before the backup holds the log entry that belongs to it (the output rule).
-//   - At no time can two hosts act for one guest (arbiter, terms, and the lease of
-//   docs/adr/0001-who-may-act.md).
+//   - At no time can two hosts act for one guest (arbiter, terms, and the lease of ADR 1).
 //   - Whoever survives goes on with exactly what the outside has seen, and gets a new backup without being
-//   asked.
+//     asked.
 //
 // It has no clock, thread or socket. Every event is a call that says what time it is; what is to be done
 // comes out of take_actions() (action.h). The vmm and the simulator drive the same code:
@@ -14,9 +13,9 @@
 //     for (Action& action : replica.take_actions()) carry_out(std::move(action));
 //
 // Terms
-//   position   number of entries before; entry n has position n. "Received r" means that entries 0 .. r-1
-//   arrived. output     waits for the position of its kOutput entry: it may leave when that entry has been
-//   received. lease      until when a primary may release outputs on the strength of what its backup said.
+//   position   number of entries before; entry n has position n. "Received r": entries 0 .. r-1 arrived.
+//   output     waits for the position of its kOutput entry: it may leave when that entry has been received.
+//   lease      until when a primary may release outputs on the strength of what its backup said.
 //   armed      a backup that may claim the guest (state kReplaying and after).
 //
 // Life cycle of the states: state.h. Decisions about roles: decisions.h. Messages: message.h.

@@ -14,13 +14,13 @@
 // A guest whose spaces hold different pages in the upper half gets an upper half of its own for each
 // (part_upper_halves()).
 //
-// HOW CODE USES THEM (translate_memory.cc). The index is taken from the address with BEXTR, whose control
+// HOW CODE USES THEM (build_memory.cc). The index is taken from the address with BEXTR, whose control
 // byte pair (start 12, length 35 or 36) is the low half of the register that also holds the read map's
 // address:
 //
-//     user mode    r10 = read map +   4 = ...230c   35 bits: an upper-half address aliases a lower entry, and
-//     the kernel mode  r10 = read map + 0x104 = ...240c   36 bits                sum leaves the host's user
-//     half
+//     user mode    r10 = read map +   4 = ...230c   35 bits: an upper-half address aliases a lower entry,
+//                                                            and the sum leaves the host's user half
+//     kernel mode  r10 = read map + 0x104 = ...240c   36 bits
 //
 // A sum `address + delta` of a valid entry with an address that has any wrong upper bits keeps those bits, so
 // it is not a host user address and faults. The write map's address is in a slot of CpuState

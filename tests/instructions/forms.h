@@ -3,16 +3,15 @@
 // A row is written as in the opcode maps of the Intel SDM (vol. 2, appendix A):
 //
 //     names      the mnemonics that the row stands for; the n-th one adds n times the step of the encoding
-//     encoding   [mandatory prefix] [W] opcode bytes [/digit or a fixed ModRM byte]; "+8" after one is the
-//     step
+//     encoding   [mandatory prefix] [W] opcode bytes [/digit or a fixed ModRM byte]; "+8" after one: the step
 //                VEX.<pp>.<map> in place of prefix and map
-//                fp, fp2, fp1: four rows (ps pd ss sd), two (ps pd), two (ps ss); mx: one for MMX, one for
-//                SSE
+//                fp, fp2, fp1: four rows (ps pd ss sd), two (ps pd), two (ps ss)
+//                mx: one row for MMX, one for SSE
 //     operands   E rm: register or memory; G reg: register; M memory; R rm: register; B VEX.vvvv
 //                V W U, P Q N: the same for XMM, MMX (reg; rm; rm as register only)
-//                Z register in the opcode; I immediate; J branch target; O absolute address; S segment
-//                register sizes: b 1, w 2, d 4, q 8, t 10, x 16 bytes; v 2/4/8, y 4/8, s 2/8 (stack), z
-//                immediate of 2/4 AL, rAX, CL, 1: implied; STi: x87 register in the ModRM byte
+//                Z register in the opcode; I immediate; J branch target; O absolute address; S segment register
+//                sizes: b 1, w 2, d 4, q 8, t 10, x 16 bytes; v 2/4/8, y 4/8, s 2/8 (stack), z immediate of 2/4
+//                AL, rAX, CL, 1: implied; STi: x87 register in the ModRM byte
 //     undefined  flags that the manual leaves undefined: C P A Z S O
 //     tags       what the generator must know, see Tag
 #pragma once

@@ -1,7 +1,6 @@
 // One instruction a case.
 //
-//     [an instruction that sets flags]  the instruction  [instructions that read or overwrite flags]  int3
-//     int3
+//     [one that sets flags]  the instruction  [some that read or overwrite flags]  int3 int3
 //
 // Operands are drawn first, then a target address for the memory operand; the base register (or the
 // displacement) is then solved for, so that the access lands on the target whatever the addressing form is.

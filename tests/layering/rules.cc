@@ -83,8 +83,8 @@ constexpr BannedCall kBannedCalls[] = {
     {"\\bpthread_(self|kill|t)\\b", "a thread", kUseHost, " translate "},
     {"\\bthread_local\\b", "a thread's own variable", "keep it in the object", " translate "},
     {"std::(ifstream|ofstream|fstream|filesystem)\\b", "a file", kUseHost},
-    {FREE_CALL("fopen|freopen|fdopen|popen|opendir|creat|unlink|system|fork|execve"),
-     "a file or process", kUseHost},
+    {FREE_CALL("fopen|freopen|fdopen|popen|opendir|creat|unlink|system|fork|execve"), "a file or process",
+     kUseHost},
     // The guest's RAM is a file without a name, in memory.
     {FREE_CALL("openat"), "a file", kUseHost, " memory "},
     {"(^|[^A-Za-z0-9_>])::(open|close|read|write|ioctl|stat|poll|connect|bind|send|recv)\\s*\\(",
@@ -210,14 +210,15 @@ std::vector<std::string> layer_breaches(const SourceFile& file) {
 /// Whether any pattern can match: each has a word of these in it. Regular expressions are slow, most lines have none.
 bool may_hold_a_call(const std::string& line) {
     static constexpr std::string_view kWords[] = {
-        "clock", "time",   "sleep",  "rd",      "rand", "entropy", "env",    "std::", "thread",   "open",
-        "unlink", "system", "fork",  "execve",  "creat", "close",  "read",   "write", "ioctl",    "stat",
-        "poll",  "connect", "bind",  "send",    "recv", "socket",  "accept", "epoll", "eventfd",  "getpid",
-        "gettid", "gethostname", "uname", "sysconf"};
+        "clock", "time",    "sleep",  "rd",      "rand",        "entropy", "env",    "std::",  "thread",
+        "open",  "unlink",  "system", "fork",    "execve",      "creat",   "close",  "read",   "write",
+        "ioctl", "stat",    "poll",   "connect", "bind",        "send",    "recv",   "socket", "accept",
+        "epoll", "eventfd", "getpid", "gettid",  "gethostname", "uname",   "sysconf"};
     if (line.find('(') == std::string::npos && line.find("std::") == std::string::npos &&
         line.find("thread") == std::string::npos && line.find("_clock") == std::string::npos)
         return false;
-    return std::ranges::any_of(kWords, [&](std::string_view word) { return line.find(word) != std::string::npos; });
+    return std::ranges::any_of(kWords,
+                               [&](std::string_view word) { return line.find(word) != std::string::npos; });
 }
 
 std::vector<std::string> wall_breaches(const SourceFile& file) {

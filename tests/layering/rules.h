@@ -1,9 +1,8 @@
 // The rules that the shape of the tree must keep, as functions over the text of one file:
 //
-//   layers    a room includes only itself and rooms below it; some pairs of rooms do not know each other at
-//   all the wall  nothing below host/ observes the host: banned headers and calls, each with what to use
-//   instead length    a file has at most kMostLines lines; the few that are longer are listed, and may only
-//   shrink
+//   layers     a room includes only itself and rooms below it; some pairs of rooms don't know each other at all
+//   the wall   nothing below host/ observes the host: banned headers and calls, each with what to use instead
+//   length     a file has at most kMostLines lines; the few that are longer are listed, and may only shrink
 #pragma once
 
 #include <string>
