@@ -15,7 +15,7 @@ namespace {
 #include "dsdt.hex"
 
 constexpr size_t kAlignment = 16;
-constexpr size_t kHeaderSize = 36, kChecksumOffset = 9, kLengthOffset = 4;
+constexpr size_t kChecksumOffset = 9, kLengthOffset = 4;
 constexpr std::string_view kOemId = "LOCKST", kOemTableId = "LOCKSTEP", kCreatorId = "LKST";
 
 uint8_t checksum(ByteSpan bytes) {
