@@ -36,6 +36,7 @@ void serve(const ServeOptions& options) {
 
 struct BackupOptions {
     int connection = -1;
+    int stranger = -1;
     std::string host;
     std::string runtime;
 };
@@ -70,7 +71,8 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     environment.runtime_base = options.runtime;
     environment.this_host = options.host;
     auto backup = value_or_leave(vmm::BackupProcess::create(
-        *loop, factory, host::FileDescriptor(options.connection), environment,
+        *loop, factory, host::FileDescriptor(options.connection), host::FileDescriptor(options.stranger),
+        environment,
         [&](const vmm::Ending& how) {
             ending = how;
             loop->stop();
@@ -97,6 +99,7 @@ void add_host_commands(CLI::App& program, vmm::MachineFactory& factory) {
     CLI::App* process = program.add_subcommand("backup", "One backup; started by `serve`");
     process->group("");
     process->add_option("--connection", backup->connection)->required();
+    process->add_option("--stranger", backup->stranger)->required();
     process->add_option("--host", backup->host)->required();
     add_runtime_option(*process, backup->runtime);
     process->callback([backup, &factory] { serve_as_backup(*backup, factory); });

@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <set>
 
-#include "control/config_check.h"
 #include "control/config_value.h"
 #include "host/address.h"
 #include "host/files.h"
 #include "host/runtime_folder.h"
 #include "host/tap_device.h"
+#include "vmm/settings_check.h"
 
 namespace lockstep::control {
 
@@ -48,14 +48,15 @@ Result<void> set_name(const ConfigValue& value, VmSettings& settings) {
 }
 
 Result<void> set_memory(const ConfigValue& value, VmSettings& settings) {
-    settings.memory_bytes = TRY(value.size(64 * kMiB, 512 * kGiB));
-    if (settings.memory_bytes % (2 * kMiB)) return value.bad("must be a multiple of 2 MiB; round it up");
+    settings.memory_bytes = TRY(value.size(vmm::kMemoryBytes));
+    if (settings.memory_bytes % vmm::kMemoryStep)
+        return value.bad("must be a multiple of 2 MiB; round it up");
     return {};
 }
 
 Result<void> set_serial(const ConfigValue& value, VmSettings& settings) {
     std::string serial = TRY(value.text());
-    if (serial.size() > 20) return value.bad("is longer than 20 characters; shorten it");
+    if (serial.size() > vmm::kLongestSerial) return value.bad("is longer than 20 characters; shorten it");
     settings.disks.back().serial = serial;
     return {};
 }
@@ -116,13 +117,13 @@ constexpr Row kRows[] = {
     {"console", "port", "serial or virtio", "which port of the guest it is joined to (serial)", Need::kOptional, LOCKSTEP_SET(console.port, word(kConsolePorts))},
     {"protection", "hosts", "list of \"address:port\"", "the host daemons that may run the VM, this host's included", Need::kRequired, set_hosts},
     {"protection", "arbiter", "path", "a folder on storage that all those hosts share", Need::kRequired, LOCKSTEP_SET(protection.arbiter, path())},
-    {"protection", "heartbeat_ms", "number", "time between two heartbeats (100)", Need::kOptional, LOCKSTEP_SET(protection.heartbeat_ms, number(10, 10'000))},
-    {"protection", "failure_ms", "number", "silence after which the other side has failed (800)", Need::kOptional, LOCKSTEP_SET(protection.failure_ms, number(50, 60'000))},
-    {"protection", "lag_ms", "number", "execution lag from which the primary is slowed (200)", Need::kOptional, LOCKSTEP_SET(protection.lag_ms, number(1, 60'000))},
-    {"protection", "log_buffer", "size", "log that may be on the way before the primary stops (64 MiB)", Need::kOptional, LOCKSTEP_SET(protection.log_buffer, size(kMiB, 4 * kGiB))},
-    {"protection", "hash_ms", "number", "time between two comparisons of the sides' states (1000)", Need::kOptional, LOCKSTEP_SET(protection.hash_ms, number(10, 3'600'000))},
-    {"engine", "code_cache", "size", "memory for translated code (256 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(kMiB, 2 * kGiB))},
-    {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(1, 4096))},
+    {"protection", "heartbeat_ms", "number", "time between two heartbeats (100)", Need::kOptional, LOCKSTEP_SET(protection.heartbeat_ms, number(vmm::kHeartbeatMs))},
+    {"protection", "failure_ms", "number", "silence after which the other side has failed (800)", Need::kOptional, LOCKSTEP_SET(protection.failure_ms, number(vmm::kFailureMs))},
+    {"protection", "lag_ms", "number", "execution lag from which the primary is slowed (200)", Need::kOptional, LOCKSTEP_SET(protection.lag_ms, number(vmm::kLagMs))},
+    {"protection", "log_buffer", "size", "log that may be on the way before the primary stops (64 MiB)", Need::kOptional, LOCKSTEP_SET(protection.log_buffer, size(vmm::kLogBufferBytes))},
+    {"protection", "hash_ms", "number", "time between two comparisons of the sides' states (1000)", Need::kOptional, LOCKSTEP_SET(protection.hash_ms, number(vmm::kHashMs))},
+    {"engine", "code_cache", "size", "memory for translated code (256 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(vmm::kCodeCacheBytes))},
+    {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(vmm::kBlockLimit))},
     {"engine", "chaining", "true or false", "blocks jump straight to their successors (true)", Need::kOptional, LOCKSTEP_SET(engine.chaining, flag())},
     {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},
     {"engine", "jump_index", "true or false", "and again after a flush of the TLB (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_index, flag())},
@@ -171,7 +172,7 @@ class Parser {
     Result<VmSettings> parse() {
         for (auto&& [key, node] : root_) TRY(section(key.str(), node));
         if (!root_.contains("vm")) return error("{}: the section [vm] is missing; add it", file_);
-        if (Result<void> sound = check_whole(settings_); !sound)
+        if (Result<void> sound = vmm::check_whole(settings_); !sound)
             return error("{}: {}", file_, sound.error().message());
         return std::move(settings_);
     }

@@ -65,16 +65,16 @@ Result<bool> ConfigValue::flag() const {
     return *value;
 }
 
-Result<uint64_t> ConfigValue::number(uint64_t least, uint64_t greatest) const {
+Result<uint64_t> ConfigValue::number(vmm::Range range) const {
     auto value = node_.value_exact<int64_t>();
-    if (!value || *value < 0 || static_cast<uint64_t>(*value) < least ||
-        static_cast<uint64_t>(*value) > greatest)
+    if (!value || *value < 0 || static_cast<uint64_t>(*value) < range.least ||
+        static_cast<uint64_t>(*value) > range.greatest)
         return bad(fmt::format("is {}, but must be a whole number from {} to {}, without quotes",
-                               shown(node_), least, greatest));
+                               shown(node_), range.least, range.greatest));
     return static_cast<uint64_t>(*value);
 }
 
-Result<uint64_t> ConfigValue::size(uint64_t least, uint64_t greatest) const {
+Result<uint64_t> ConfigValue::size(vmm::Range range) const {
     Result<uint64_t> bytes = uint64_t{0};
     if (auto number = node_.value_exact<int64_t>(); number && *number >= 0)
         bytes = static_cast<uint64_t>(*number);
@@ -83,9 +83,9 @@ Result<uint64_t> ConfigValue::size(uint64_t least, uint64_t greatest) const {
     else
         return bad(fmt::format("is {}, but must be a size such as \"1 GiB\"", shown(node_)));
     if (!bytes) return bad(fmt::format("is {}: {}", shown(node_), bytes.error().message()));
-    if (bytes.value() < least || bytes.value() > greatest)
-        return bad(fmt::format("is {}, but must be from \"{}\" to \"{}\"", shown(node_), size_text(least),
-                               size_text(greatest)));
+    if (bytes.value() < range.least || bytes.value() > range.greatest)
+        return bad(fmt::format("is {}, but must be from \"{}\" to \"{}\"", shown(node_),
+                               size_text(range.least), size_text(range.greatest)));
     return bytes;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "vmm/settings_check.h"
 
 namespace lockstep::control {
 
@@ -24,10 +25,10 @@ class ConfigValue {
     /// Text that is the path of a file; a relative one counts from the folder of the configuration.
     Result<std::string> path() const;
     Result<bool> flag() const;
-    /// A whole number from `least` to `greatest`.
-    Result<uint64_t> number(uint64_t least, uint64_t greatest) const;
+    /// A whole number within `range`.
+    Result<uint64_t> number(vmm::Range range) const;
     /// A number of bytes, as text with a unit or as a number.
-    Result<uint64_t> size(uint64_t least, uint64_t greatest) const;
+    Result<uint64_t> size(vmm::Range range) const;
     /// A list of texts.
     Result<std::vector<std::string>> texts() const;
     /// One of `words`; the index of it.

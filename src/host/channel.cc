@@ -178,20 +178,21 @@ void Channel::fail_io(long result) {
          error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-result))));
 }
 
-/// Moves the begun frame to the front and makes the buffer long enough for it.
+/// Moves the begun frame to the front and makes room for more of it. A length is only what the other side
+/// says: the room grows with the bytes that have come.
 void Channel::make_room() {
     if (input_taken_ > 0) {
         std::memmove(input_.data(), input_.data() + input_taken_, input_used_ - input_taken_);
         input_used_ -= input_taken_;
         input_taken_ = 0;
     }
-    size_t wanted = kReadSize;
+    size_t wanted = std::max(kReadSize, input_used_ + kLengthSize);
     if (input_used_ >= kLengthSize) {
         FrameLength length;
         std::memcpy(&length, input_.data(), kLengthSize);
-        wanted = std::max<size_t>(wanted, kLengthSize + std::min<size_t>(length, options_.largest_frame));
+        wanted = std::max(wanted, std::min(kLengthSize + length, 2 * input_used_));
     }
-    if (input_.size() < input_used_ + kLengthSize || input_.size() < wanted) input_.resize(wanted);
+    if (input_.size() < wanted) input_.resize(wanted);
 }
 
 /// Hands over the frames that are complete; false once the channel is closed, paused or destroyed by that.
@@ -218,9 +219,9 @@ bool Channel::take_frames() {
 }
 
 void Channel::send(std::span<const ByteSpan> parts) {
-    if (!stream_) return;
+    if (!stream_ || gives_up_) return;
     size_t size = total_size(parts);
-    CHECK(size <= options_.largest_frame, "a frame of {} bytes is too long", size);
+    if (size > options_.largest_frame) return give_up(size);
     auto length = static_cast<FrameLength>(size);
     std::vector<ByteSpan> all;
     all.reserve(parts.size() + 1);
@@ -238,6 +239,17 @@ void Channel::send(std::span<const ByteSpan> parts) {
     if (sent == size + kLengthSize) return;
     queue(all, sent);
     update_interest();
+}
+
+/// What is too long for the other side breaks this channel, and nothing else.
+void Channel::give_up(size_t size) {
+    gives_up_ = true;
+    loop_.post([this, size, alive = std::weak_ptr<bool>(alive_)] {
+        if (alive.expired() || !stream_) return;
+        fail(CloseCause::kBroken,
+             error("a frame of {} bytes is too long for {}, which takes {}: this is a bug", size, peer_,
+                   options_.largest_frame));
+    });
 }
 
 void Channel::queue(std::span<const ByteSpan> parts, size_t skip) {

@@ -73,7 +73,11 @@ class Channel {
     /// Receiving starts with this call. May be called again, to change hands.
     void set_handlers(Handlers handlers);
 
-    /// Sends a frame of the joined parts. Dropped where the channel is closed.
+    /// From now on frames up to this size are sent and taken: a stranger is granted less than a partner.
+    void set_largest_frame(size_t bytes) { options_.largest_frame = bytes; }
+
+    /// Sends a frame of the joined parts. Dropped where the channel is closed. One that is too long isn't
+    /// sent, and breaks the channel.
     void send(ByteSpan frame) { send(std::span(&frame, 1)); }
     void send(std::span<const ByteSpan> parts);
     /// Bytes that the kernel hasn't taken yet.
@@ -108,6 +112,7 @@ class Channel {
     void transmit();
     long write_queue();
     void queue(std::span<const ByteSpan> parts, size_t skip);
+    void give_up(size_t size);
     void update_interest();
     void fail(CloseCause cause, const Error& reason);
     void fail_io(long result);
@@ -119,6 +124,7 @@ class Channel {
     ChannelOptions options_;
     std::shared_ptr<Handlers> handlers_;
     bool paused_ = false;
+    bool gives_up_ = false;  // a frame was too long: nothing more is sent
     Callback finished_;      // set: closing once all is sent
     Bytes input_;            // begins with a frame's length
     size_t input_used_ = 0;  // bytes of input_ that hold data

@@ -9,6 +9,9 @@ namespace lockstep::replica {
 namespace {
 /// Progress of the replay is reported at most so often, beside the acknowledgements of new entries.
 constexpr uint64_t kReportMs = 10;
+/// So many times the buffer that was agreed upon may wait here before the log is refused. The guest makes
+/// some more until its primary has noticed that the buffer is full.
+constexpr uint64_t kMostBuffers = 4;
 }  // namespace
 
 void Replica::backup_time() {
@@ -52,23 +55,36 @@ void Replica::handle(Hello& message) {
 
 void Replica::handle(SnapshotStart& message) {
     if (state_ != State::kJoining) return;
+    if (message.config_bytes > config_.most_config_bytes || message.state_bytes > config_.most_state_bytes)
+        return trigger(
+            Trigger::kUnfit,
+            fmt::format("the primary of VM {} announces a configuration of {} bytes and a state of {}, where "
+                        "its settings allow {} and {}",
+                        config_.vm_name, message.config_bytes, message.state_bytes, config_.most_config_bytes,
+                        config_.most_state_bytes));
     enter(State::kLoading, "the snapshot is coming");
     backup_.received = backup_.replayed = backup_.snapshot_position = message.position;
     backup_.complete = backup_.icount = backup_.snapshot_icount = message.icount;
-    backup_.snapshot_bytes = message.state_bytes;
+    backup_.config_bytes = message.config_bytes;
+    backup_.snapshot_bytes = message.config_bytes + message.state_bytes;
     backup_.snapshot_stored = 0;
-    backup_.snapshot_config = std::move(message.config);
-    if (message.state_bytes == 0) store_complete();
+    if (backup_.snapshot_bytes == 0) store_complete();
 }
 
 void Replica::handle(SnapshotPart& message) {
     if (state_ != State::kLoading) return;
-    bool fits = message.offset == backup_.snapshot_stored &&
-                message.bytes.size() <= backup_.snapshot_bytes - backup_.snapshot_stored;
+    uint64_t stored = backup_.snapshot_stored;
+    bool of_config = stored < backup_.config_bytes;
+    uint64_t end = of_config ? backup_.config_bytes : backup_.snapshot_bytes;
+    bool fits = message.offset == stored && message.bytes.size() <= end - stored;
     if (!fits) return trigger(Trigger::kUnfit, "the parts of the snapshot don't fit together");
     if (message.bytes.empty()) return;
     backup_.snapshot_stored += message.bytes.size();
-    actions_.push_back(StoreSnapshot{message.offset, std::move(message.bytes)});
+    Bytes& config = backup_.snapshot_config;
+    if (of_config)
+        config.insert(config.end(), message.bytes.begin(), message.bytes.end());
+    else
+        actions_.push_back(StoreSnapshot{stored - backup_.config_bytes, std::move(message.bytes)});
     if (backup_.snapshot_stored == backup_.snapshot_bytes) store_complete();
 }
 
@@ -101,6 +117,11 @@ void Replica::handle(Log& message) {
         return trigger(Trigger::kUnfit, fmt::format("the log has a gap: entry {} came, {} was next",
                                                     message.first.value(), backup_.received.value()));
     backup_.received += message.count;
+    if (!store_waiting(message.entries.size()))
+        return trigger(Trigger::kUnfit,
+                       fmt::format("the primary of VM {} sends more log than this backup can "
+                                   "hold: {} bytes wait",
+                                   config_.vm_name, backup_.waiting_bytes));
     backup_.complete = std::max(backup_.complete, message.complete);
     backup_.log_ended = backup_.log_ended || message.ends;
     backup_.unreported_bytes += message.entries.size();
@@ -111,6 +132,15 @@ void Replica::handle(Log& message) {
     actions_.push_back(ReplayLog{message.first, message.count, message.complete, message.ends != 0,
                                  message.entries.take_joined()});
     if (message.ends) trigger(Trigger::kLogEnded);
+}
+
+/// Counts log that waits to be executed; false where it is more than any primary leaves there, which stops
+/// its guest in time.
+bool Replica::store_waiting(uint64_t bytes) {
+    if (bytes == 0) return true;
+    backup_.waiting.emplace_back(backup_.received, bytes);
+    backup_.waiting_bytes += bytes;
+    return backup_.waiting_bytes <= kMostBuffers * config_.buffer_bytes + kMaxMessageBytes;
 }
 
 void Replica::send_ack() {
@@ -125,6 +155,10 @@ void Replica::on_replayed(uint64_t now_ms, LogPos position, Icount icount) {
     if (!is_backup(state_)) return;
     bool further = position > backup_.replayed || icount > backup_.icount;
     backup_.replayed = std::max(backup_.replayed, position);
+    while (!backup_.waiting.empty() && backup_.waiting.front().first <= backup_.replayed) {
+        backup_.waiting_bytes -= backup_.waiting.front().second;
+        backup_.waiting.pop_front();
+    }
     backup_.icount = std::max(backup_.icount, icount);
     bool reports = state_ == State::kReplaying || state_ == State::kLoading;
     // A primary whose guest stands because the buffer was full must not wait for the next heartbeat.

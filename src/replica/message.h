@@ -37,10 +37,11 @@
 
 namespace lockstep::replica {
 
-inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr uint16_t kProtocolVersion = 2;
 inline constexpr size_t kHeaderBytes = 64;
-/// No message is larger: a size beyond it is damage, not a long message.
-inline constexpr size_t kMaxMessageBytes = 64u << 20;
+/// No message is larger: a size beyond it is damage, not a long message. A group of entries and the longest
+/// entry fit in; what may be longer goes in parts.
+inline constexpr size_t kMaxMessageBytes = 32u << 20;
 
 enum class Direction : uint8_t { kToBackup, kToPrimary };
 /// The channel is a stream, in order and without loss. Datagrams may be lost, doubled and reordered.
@@ -55,9 +56,9 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
         FIELD(uint64_t, buffer_bytes))                                                                          \
     LOCKSTEP_MESSAGE(Refuse, 3, kToPrimary, kChannel, "the backup can't serve, and why, in a sentence",         \
         FIELD(std::string, sentence))                                                                           \
-    LOCKSTEP_MESSAGE(SnapshotStart, 4, kToBackup, kChannel, "the machine's configuration; its state follows",   \
-        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, state_bytes) FIELD(Bytes, config))        \
-    LOCKSTEP_MESSAGE(SnapshotPart, 5, kToBackup, kChannel, "a part of the machine's state, in order",           \
+    LOCKSTEP_MESSAGE(SnapshotStart, 4, kToBackup, kChannel, "the machine's configuration and its state follow",   \
+        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, config_bytes) FIELD(uint64_t, state_bytes)) \
+    LOCKSTEP_MESSAGE(SnapshotPart, 5, kToBackup, kChannel, "a part of the configuration, then of the state",     \
         FIELD(uint64_t, offset) FIELD(Bytes, bytes))                                                            \
     LOCKSTEP_MESSAGE(Loaded, 6, kToPrimary, kChannel, "the backup has loaded the snapshot",                     \
         FIELD(LogPos, position))                                                                                \

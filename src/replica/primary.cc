@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "record/entry_codec.h"
 #include "replica/replica.h"
 
 namespace lockstep::replica {
@@ -10,6 +11,8 @@ namespace lockstep::replica {
 namespace {
 /// So many bytes of entries are sent without waiting for on_flush().
 constexpr size_t kBatchBytes = 256u << 10;
+/// A message holds less than that, and one entry more.
+static_assert(kBatchBytes + record::kMaxPayload + (1u << 10) < kMaxMessageBytes);
 /// A refusal is not gone in a second: so many times the usual pause before the next attempt.
 constexpr uint64_t kRefusalPauses = 10;
 }  // namespace
@@ -91,19 +94,19 @@ void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
     }
 }
 
-void Replica::on_snapshot(uint64_t now_ms, Icount icount, Bytes config, uint64_t state_bytes) {
+void Replica::on_snapshot(uint64_t now_ms, Icount icount, uint64_t config_bytes, uint64_t state_bytes) {
     advance(now_ms);
     if (state_ != State::kSynchronising || primary_.log_flows) return;
     // Requests are still in flight: completions may have come since the guest stopped.
     primary_.snapshot_position = primary_.appended;
     primary_.complete = std::max(primary_.complete, icount);
-    primary_.snapshot_bytes = state_bytes;
+    primary_.snapshot_bytes = config_bytes + state_bytes;
     primary_.snapshot_sent = 0;
     primary_.log_flows = true;
     primary_.acknowledged = primary_.appended;
     primary_.sent_complete = primary_.complete;
     lag_ = LagControl(config_.timing, peer_.buffer_bytes, primary_.appended, primary_.complete);
-    send(SnapshotStart{primary_.appended, primary_.complete, state_bytes, std::move(config)});
+    send(SnapshotStart{primary_.appended, primary_.complete, config_bytes, state_bytes});
     // The guest goes on while the backup receives and loads the snapshot; the log from here on waits there.
     unhold(StopReason::kSynchronise);
     say(LogLevel::kInfo, fmt::format("the guest stood still for {} ms, for the copy of its state",

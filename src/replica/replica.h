@@ -35,8 +35,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -83,6 +85,9 @@ struct Config {
     PeerClose peer_close = PeerClose::kProvesEnd;
     /// Backup: how many bytes of log may wait to be replayed here.
     uint64_t buffer_bytes = 64u << 20;
+    /// Backup: how large the configuration and the state of a machine may be that is taken in.
+    uint64_t most_config_bytes = 1u << 30;
+    uint64_t most_state_bytes = uint64_t{1} << 40;
     Timing timing;
 };
 
@@ -146,10 +151,11 @@ class Replica {
     OutputFate on_output(uint64_t now_ms, LogPos entry);
     /// The guest is stopped, as StopVm wanted it.
     void on_vm_stopped(uint64_t now_ms, Icount icount);
-    /// Answers TakeSnapshot: the icount of the state, to which all entries reported so far belong; the
-    /// machine's configuration, and how many bytes of state will follow.
-    void on_snapshot(uint64_t now_ms, Icount icount, Bytes config, uint64_t state_bytes);
-    /// The next bytes of the state (1 MiB, say), as the channel can take them.
+    /// Answers TakeSnapshot: the icount of the state, to which all entries reported so far belong, and how
+    /// many bytes of the machine's configuration and of its state will follow.
+    void on_snapshot(uint64_t now_ms, Icount icount, uint64_t config_bytes, uint64_t state_bytes);
+    /// The next bytes of the configuration or, after it, of the state (1 MiB, say), as the channel can take
+    /// them. None belongs to both.
     void on_snapshot_part(uint64_t now_ms, ByteSpan part);
     /// No snapshot could be made, and why.
     void on_snapshot_failed(uint64_t now_ms, const Error& why);
@@ -229,10 +235,13 @@ class Replica {
         Icount complete, icount;
         bool log_ended = false;
         bool ack_due = false;
+        std::deque<std::pair<LogPos, uint64_t>> waiting;  ///< log not executed: up to where, bytes
+        uint64_t waiting_bytes = 0;
         uint64_t unreported_bytes = 0;  ///< log received since the primary heard that all is executed
         uint64_t reported_ms = 0;       ///< when an acknowledgement was last sent
         uint64_t live_from_ms = 0;      ///< once claimed: no going live before
-        uint64_t snapshot_bytes = 0, snapshot_stored = 0;
+        uint64_t config_bytes = 0;
+        uint64_t snapshot_bytes = 0, snapshot_stored = 0;  ///< with those of the configuration
         LogPos snapshot_position;
         Icount snapshot_icount;
         Bytes snapshot_config;
@@ -287,6 +296,7 @@ class Replica {
     void leave(HaltReason reason, const std::string& sentence);
     void send_ack();
     void store_complete();
+    bool store_waiting(uint64_t bytes);
     void set_live_from(Trigger found);
     void check_ready();
     void go_live();

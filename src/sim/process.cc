@@ -372,7 +372,8 @@ void Process::act(replica::TakeSnapshot&) {
     machine_.save(out);
     Bytes config;
     ByteWriter(config).varint(id_);
-    replica_.on_snapshot(local_ms(), machine_.icount(), config, state.size());
+    replica_.on_snapshot(local_ms(), machine_.icount(), config.size(), state.size());
+    replica_.on_snapshot_part(local_ms(), config);
     size_t half = state.size() / 2;
     replica_.on_snapshot_part(local_ms(), ByteSpan(state).first(half));
     // The guest goes on meanwhile, so log comes between the parts.

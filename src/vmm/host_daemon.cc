@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -22,6 +23,12 @@ namespace lockstep::vmm {
 namespace {
 
 constexpr int kConnectionDescriptor = 3;
+constexpr int kStrangerDescriptor = 4;
+/// Of those who haven't introduced themselves, of one host and in all. An owner does so at once.
+constexpr size_t kMostStrangersOfAPeer = 4;
+constexpr size_t kMostStrangers = 32;
+constexpr size_t kMostWaitingOfAPeer = 32;
+constexpr size_t kMostWaiting = 128;
 constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
 constexpr int kBacklog = 16;
 
@@ -35,13 +42,20 @@ Result<host::FileDescriptor> listen_at(const host::SocketAddress& at) {
     return socket;
 }
 
-/// What a process to be started inherits: its own session, no blocked signals, the connection as
-/// descriptor 3.
+/// The address without its port.
+std::string host_of(const host::FileDescriptor& connection) {
+    std::string address = host::peer_address(connection.get()).text();
+    return address.substr(0, address.rfind(':'));
+}
+
+/// What a process to be started inherits: its own session, no blocked signals, the connection as descriptor
+/// 3, what it closes after the introduction as descriptor 4.
 class SpawnSettings {
   public:
-    explicit SpawnSettings(int connection) {
+    SpawnSettings(int connection, int stranger) {
         posix_spawn_file_actions_init(&actions_);
         posix_spawn_file_actions_adddup2(&actions_, connection, kConnectionDescriptor);
+        posix_spawn_file_actions_adddup2(&actions_, stranger, kStrangerDescriptor);
         posix_spawnattr_init(&attributes_);
         sigset_t none, all;
         sigemptyset(&none);
@@ -77,24 +91,68 @@ class SpawnSettings {
 // --- The daemon ---
 
 Result<std::unique_ptr<HostDaemon>> HostDaemon::create(host::EventLoop& loop, const DaemonOptions& options) {
-    std::unique_ptr<HostDaemon> daemon(new HostDaemon(options));
+    std::unique_ptr<HostDaemon> daemon(new HostDaemon(loop, options));
     host::SocketAddress at = TRY(host::SocketAddress::parse(options.listen));
     daemon->acceptor_ = std::make_unique<host::Acceptor>(
         loop, TRY(listen_at(at)),
-        [raw = daemon.get()](host::FileDescriptor connection) { raw->start_process(std::move(connection)); });
+        [raw = daemon.get()](host::FileDescriptor connection) { raw->accept(std::move(connection)); });
     return daemon;
 }
 
 host::SocketAddress HostDaemon::address() const { return host::local_address(acceptor_->descriptor()); }
 
-void HostDaemon::start_process(host::FileDescriptor connection) {
+void HostDaemon::accept(host::FileDescriptor connection) {
+    std::string peer = host_of(connection);
+    auto of_peer = [&peer](const Waiting& waiting) { return waiting.peer == peer; };
+    if (waiting_.size() >= kMostWaiting ||
+        std::ranges::count_if(waiting_, of_peer) >= static_cast<ptrdiff_t>(kMostWaitingOfAPeer))
+        return log_debug("{} has connected too often without a word", peer);
+    waiting_.push_back({peer, std::move(connection)});
+    admit_waiting();
+}
+
+void HostDaemon::admit_waiting() {
+    for (auto next = waiting_.begin(); next != waiting_.end();) {
+        if (!admits(next->peer)) {
+            ++next;
+            continue;
+        }
+        start_process(next->peer, next->connection);
+        next = waiting_.erase(next);
+    }
+}
+
+void HostDaemon::start_process(const std::string& peer, const host::FileDescriptor& connection) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return log_error("cannot make a pipe: {}; raise the limit of open files", std::strerror(errno));
+    host::FileDescriptor introduced(ends[0]), stranger(ends[1]);
     pid_t process = 0;
-    int problem = SpawnSettings(connection.get())
+    int problem = SpawnSettings(connection.get(), stranger.get())
                       .spawn({"lockstep", "backup", "--connection", std::to_string(kConnectionDescriptor),
-                              "--host", address().text(), "--runtime", options_.runtime_base},
+                              "--stranger", std::to_string(kStrangerDescriptor), "--host", address().text(),
+                              "--runtime", options_.runtime_base},
                              process);
     if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
     log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
+    add_stranger(peer, std::move(introduced));
+}
+
+bool HostDaemon::admits(const std::string& peer) const {
+    auto of_peer = [&peer](const auto& stranger) { return stranger.second.peer == peer; };
+    return strangers_.size() < kMostStrangers &&
+           std::ranges::count_if(strangers_, of_peer) < static_cast<ptrdiff_t>(kMostStrangersOfAPeer);
+}
+
+/// He is none any more when the other end of `introduced` is closed, by his process or by its end.
+void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor introduced) {
+    uint64_t number = next_stranger_++;
+    Stranger& stranger = strangers_[number];
+    stranger.peer = peer;
+    stranger.introduced = std::move(introduced);
+    stranger.watch = loop_.watch(
+        stranger.introduced.get(), host::Interest::kRead,
+        [this, number](host::Ready) { loop_.post([this, number] { strangers_.erase(number); }); });
 }
 
 void HostDaemon::collect_children() {
@@ -117,13 +175,16 @@ BackupProcess::BackupProcess(host::EventLoop& loop, MachineFactory& factory, con
 
 Result<std::unique_ptr<BackupProcess>> BackupProcess::create(host::EventLoop& loop, MachineFactory& factory,
                                                              host::FileDescriptor connection,
+                                                             host::FileDescriptor stranger,
                                                              const Environment& environment,
                                                              VmProcess::Ended ended,
                                                              std::function<void(VmProcess&)> started) {
     ::fcntl(connection.get(), F_SETFD, FD_CLOEXEC);
+    ::fcntl(stranger.get(), F_SETFD, FD_CLOEXEC);
     ::fcntl(connection.get(), F_SETFL, ::fcntl(connection.get(), F_GETFL) | O_NONBLOCK);
     std::unique_ptr<BackupProcess> process(
         new BackupProcess(loop, factory, environment, std::move(ended), std::move(started)));
+    process->stranger_ = std::move(stranger);
     process->link_ =
         TRY(PairLink::create(loop, host::make_channel(loop, std::move(connection), link_options())));
     BackupProcess* raw = process.get();
@@ -143,6 +204,7 @@ void BackupProcess::introduced(ByteSpan frame) {
     timeout_.reset();
     Result<Introduction> introduction = decode_introduction(frame);
     if (!introduction) return answer({.accepted = false, .sentence = introduction.error().message()});
+    stranger_.reset();
     const Introduction& wanted = introduction.value();
     if (wanted.purpose == Purpose::kProtect) return serve(wanted);
     // The name becomes a part of a path.

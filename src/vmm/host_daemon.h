@@ -1,10 +1,13 @@
 // The daemon of a host (`lockstep serve`): accepts owners of VMs that want a backup here.
 //
 // It does next to nothing itself: for each connection it starts a process, which gets the connection and does
-// all the talking. That process becomes the backup of one VM, and lives on when the daemon ends.
+// all the talking. That process becomes the backup of one VM, and lives on when the daemon ends. Who hasn't
+// said yet what he wants is a stranger, of whom few get a process at a time; some more wait.
 #pragma once
 
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -31,19 +34,39 @@ class HostDaemon {
     host::SocketAddress address() const;
 
   private:
-    explicit HostDaemon(const DaemonOptions& options) : options_(options) {}
-    void start_process(host::FileDescriptor connection);
+    HostDaemon(host::EventLoop& loop, const DaemonOptions& options) : loop_(loop), options_(options) {}
 
+    /// A process whose owner hasn't introduced himself. It holds the other end of `introduced`.
+    struct Stranger {
+        std::string peer;  ///< his host's address
+        host::FileDescriptor introduced;
+        host::Watch watch;
+    };
+    struct Waiting {
+        std::string peer;
+        host::FileDescriptor connection;
+    };
+    void accept(host::FileDescriptor connection);
+    void admit_waiting();
+    bool admits(const std::string& peer) const;
+    void start_process(const std::string& peer, const host::FileDescriptor& connection);
+    void add_stranger(const std::string& peer, host::FileDescriptor introduced);
+
+    host::EventLoop& loop_;
     DaemonOptions options_;
     std::unique_ptr<host::Acceptor> acceptor_;
+    std::map<uint64_t, Stranger> strangers_;
+    std::deque<Waiting> waiting_;
+    uint64_t next_stranger_ = 0;
 };
 
 /// The process that the daemon starts: answers the owner at the other end of `connection`, and serves as its
-/// backup if that is wanted. `ended` comes once.
+/// backup if that is wanted. `stranger` is closed once the owner has introduced himself. `ended` comes once.
 class BackupProcess {
   public:
     static Result<std::unique_ptr<BackupProcess>> create(host::EventLoop& loop, MachineFactory& factory,
                                                          host::FileDescriptor connection,
+                                                         host::FileDescriptor stranger,
                                                          const Environment& environment,
                                                          VmProcess::Ended ended,
                                                          std::function<void(VmProcess&)> started);
@@ -61,6 +84,7 @@ class BackupProcess {
     Environment environment_;
     VmProcess::Ended ended_;
     std::function<void(VmProcess&)> started_;
+    host::FileDescriptor stranger_;
     std::unique_ptr<PairLink> link_;
     std::unique_ptr<VmProcess> vm_;
     host::Timer timeout_;

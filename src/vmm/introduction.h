@@ -18,6 +18,10 @@
 
 namespace lockstep::vmm {
 
+/// In bytes, of an introduction and of its answer. What a configuration may hold fits in
+/// (vmm/settings_check.h).
+inline constexpr size_t kLargestIntroduction = 256 << 10;
+
 enum class Purpose : uint8_t {
     kQuery = 1,    ///< does this host run the VM? The answer accepts if it does.
     kProtect = 2,  ///< be the backup of the VM

@@ -1,6 +1,6 @@
 #include "vmm/pair_link.h"
 
-#include "replica/message.h"
+#include "vmm/introduction.h"
 
 namespace lockstep::vmm {
 
@@ -10,7 +10,7 @@ std::string host_part(const std::string& address) { return address.substr(0, add
 
 }  // namespace
 
-host::ChannelOptions link_options() { return {.largest_frame = replica::kMaxMessageBytes}; }
+host::ChannelOptions link_options() { return {.largest_frame = kLargestIntroduction}; }
 
 Result<std::unique_ptr<PairLink>> PairLink::create(host::EventLoop& loop,
                                                    std::unique_ptr<host::Channel> channel) {

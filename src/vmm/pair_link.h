@@ -30,6 +30,8 @@ class PairLink {
     uint16_t udp_port() const { return datagrams_->address().port(); }
     Result<void> set_peer_udp_port(uint16_t port);
 
+    /// From now on messages up to this size go either way; link_options() are for strangers.
+    void set_largest_message(size_t bytes) { channel_->set_largest_frame(bytes); }
     void send(ByteSpan message) { channel_->send(message); }
     /// The same, in parts.
     void send(std::span<const ByteSpan> parts) { channel_->send(parts); }
@@ -55,7 +57,7 @@ class PairLink {
     uint64_t datagram_bytes_ = 0;
 };
 
-/// The channel's settings for every link: frames as large as a replica message, and a peer that doesn't
+/// The channel's settings for every link: frames as large as an introduction, and a peer that doesn't
 /// acknowledge is noticed by the replica long before TCP gives up.
 host::ChannelOptions link_options();
 

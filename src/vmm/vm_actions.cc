@@ -72,6 +72,7 @@ void VmProcess::release_link() {
 
 void VmProcess::attach(std::unique_ptr<PairLink> link) {
     link_ = std::move(link);
+    link_->set_largest_message(replica::kMaxMessageBytes);
     link_->set_handlers(
         {.message =
              [this](ByteSpan message) {
@@ -174,7 +175,7 @@ void VmProcess::carry_out(replica::TakeSnapshot&) {
             snapshot_sent_ = 0;
             snapshot_leaves_ = true;
             vcpu_->set_hash_period(settings_.protection.hash_ms * host::kNsPerMs);
-            replica_->on_snapshot(now_ms(), icount, configuration_, snapshot_.size());
+            replica_->on_snapshot(now_ms(), icount, configuration_.size(), snapshot_.size());
             act();
             send_snapshot();
         });
@@ -183,22 +184,33 @@ void VmProcess::carry_out(replica::TakeSnapshot&) {
 
 void VmProcess::send_snapshot() {
     while (snapshot_leaves_ && link_ && link_->queued_bytes() < kSnapshotAhead) {
-        size_t size = std::min(kSnapshotPart, snapshot_.size() - snapshot_sent_);
-        if (size == 0) {
+        ByteSpan part = snapshot_part();
+        if (part.empty()) {
             snapshot_leaves_ = false;
             snapshot_ = Bytes();
             return;
         }
-        replica_->on_snapshot_part(now_ms(), ByteSpan(snapshot_).subspan(snapshot_sent_, size));
-        snapshot_sent_ += size;
+        replica_->on_snapshot_part(now_ms(), part);
+        snapshot_sent_ += part.size();
         act();
     }
+}
+
+/// What is to be sent next of the configuration, then of the state.
+ByteSpan VmProcess::snapshot_part() const {
+    bool in_state = snapshot_sent_ >= configuration_.size();
+    ByteSpan rest = in_state ? ByteSpan(snapshot_).subspan(snapshot_sent_ - configuration_.size())
+                             : ByteSpan(configuration_).subspan(snapshot_sent_);
+    return rest.first(std::min(kSnapshotPart, rest.size()));
 }
 
 // --- A backup's guest ---
 
 void VmProcess::carry_out(replica::StoreSnapshot& action) {
-    if (action.offset == 0) snapshot_.clear();
+    if (action.offset == 0) {
+        snapshot_ = Bytes();
+        snapshot_.reserve(settings_.memory_bytes);  // not there until it is used
+    }
     snapshot_.insert(snapshot_.end(), action.bytes.begin(), action.bytes.end());
 }
 

@@ -172,6 +172,7 @@ class VmProcess {
     void release_link();
     void wait_until_quiet(uint64_t stop, Icount icount);
     void send_snapshot();
+    ByteSpan snapshot_part() const;
 
     uint64_t now_ms() const { return loop_.now_ns() / host::kNsPerMs; }
 
@@ -210,8 +211,8 @@ class VmProcess {
     bool acting_ = false;
     uint64_t stop_ = 0;  ///< number of the StopVm that waits for a quiet guest
     Icount complete_;
-    Bytes snapshot_;  ///< owner: on its way; backup: as received
-    size_t snapshot_sent_ = 0;
+    Bytes snapshot_;            ///< owner: on its way; backup: as received
+    size_t snapshot_sent_ = 0;  ///< of the configuration and the snapshot
     bool snapshot_leaves_ = false;
     std::deque<bus::Output> recent_packets_;  ///< of a backup: sent again when it goes live
     uint64_t last_log_ns_ = 0;                ///< backup: when the log last came

@@ -9,6 +9,7 @@
 #include "host/random.h"
 #include "host/thread_priority.h"
 #include "vmm/host_list.h"
+#include "vmm/settings_check.h"
 #include "vmm/vm_process.h"
 
 namespace lockstep::vmm {
@@ -17,6 +18,8 @@ namespace {
 
 /// What the engine takes beside the guest's memory and its code cache.
 constexpr uint64_t kEngineBytes = 128 << 20;
+/// More than a configuration or a state takes beside what lies in the guest's memory.
+constexpr uint64_t kSmallStateBytes = 64 << 20;
 constexpr uint64_t kQueryTimeoutNs = 500 * host::kNsPerMs;
 constexpr uint64_t kTermAttempts = 20;
 constexpr uint64_t kLastWordsPauseNs = 5 * host::kNsPerMs;
@@ -181,6 +184,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
                                                            std::unique_ptr<PairLink>& link,
                                                            const Environment& environment, Ended ended) {
     auto settings = TRY(record::decode_fields<VmSettings>(introduction.settings, "the settings of the VM"));
+    TRY(check_foreign(settings));
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
     std::unique_ptr<VmProcess> vm(
         new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
@@ -211,6 +215,10 @@ replica::Config VmProcess::replica_config() const {
     config.cpu = identity_text(host::host_cpu_identity());
     config.policy = candidates_.empty() ? replica::Policy::kAlone : replica::Policy::kProtect;
     config.buffer_bytes = settings_.protection.log_buffer;
+    // The kernel and the initial RAM disk lie in the guest's memory, as do the data of writes in flight, of
+    // which the state holds a copy.
+    config.most_config_bytes = settings_.memory_bytes + kSmallStateBytes;
+    config.most_state_bytes = 2 * settings_.memory_bytes + kSmallStateBytes;
     config.timing = timing_of(settings_.protection);
     return config;
 }

@@ -1,12 +1,14 @@
 #include "host/channel.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "base/hash.h"
 #include "support.h"
@@ -87,6 +89,63 @@ FileDescriptor raw_peer(const SocketAddress& to) {
     FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(connect(socket.get(), to.get(), to.length), 0);
     return socket;
+}
+
+/// Bytes that this process has from malloc.
+size_t allocated_bytes() {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+TEST_F(ChannelTest, ALengthThatIsOnlyAnnouncedTakesNoRoom) {
+    listen();
+    FileDescriptor peer = raw_peer(near_end_);
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted_ != nullptr; }));
+    accepted_->set_handlers(receiver());
+    size_t before = allocated_bytes();
+    uint32_t length = 60 << 20;
+    Bytes bytes(sizeof length + 300'000, 'x');
+    std::memcpy(bytes.data(), &length, sizeof length);
+    std::thread sender([&] { (void)!::send(peer.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+    EXPECT_TRUE(run_until(*loop_, [&] { return accepted_->counters().bytes_in == bytes.size(); }));
+    sender.join();
+    EXPECT_LT(allocated_bytes() - before, 4 * bytes.size());
+    EXPECT_EQ(closed_, 0) << "it may still come";
+}
+
+TEST_F(ChannelTest, AFrameTooLongToSendBreaksTheChannelAlone) {
+    options_.largest_frame = 1000;
+    connect();
+    accepted_->set_handlers(receiver());
+    int broken = 0;
+    connected_->set_handlers({.frame = {},
+                              .closed =
+                                  [&](CloseCause cause, const Error& why) {
+                                      broken++;
+                                      EXPECT_EQ(cause, CloseCause::kBroken);
+                                      EXPECT_NE(why.message().find("1001 bytes"), std::string::npos);
+                                  },
+                              .drained = {}});
+    connected_->send(Bytes(1000));
+    connected_->send(Bytes(1001));
+    EXPECT_EQ(broken, 0) << "never from within the call";
+    connected_->send(Bytes(10));
+    EXPECT_TRUE(run_until(*loop_, [&] { return broken == 1 && closed_ == 1; }));
+    EXPECT_EQ(frames_.size(), 1u) << "nothing comes after a gap";
+    connected_->set_largest_frame(2000);
+}
+
+TEST_F(ChannelTest, AStrangerIsGrantedLessThanAPartner) {
+    options_.largest_frame = 100;
+    connect();
+    accepted_->set_handlers(receiver());
+    accepted_->set_largest_frame(1000);
+    connected_->set_largest_frame(1000);
+    connected_->send(Bytes(1000));
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 1; }));
+    accepted_->set_largest_frame(100);
+    connected_->send(Bytes(101));
+    EXPECT_TRUE(run_until(*loop_, [&] { return closed_ == 1; }));
 }
 
 TEST_F(ChannelTest, ALongFrameWakesUpItsReceiverForItsBeginAndItsEnd) {

@@ -77,7 +77,7 @@ TEST(LifeCycle, AFailedLoadLeavesTheGuestRunningAlone) {
     Pair pair;
     connect(pair);
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
-    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 0);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, 0, 0);
     pair.primary.collect();
     pair.carry();
     ASSERT_NE(pair.backup.last<LoadSnapshot>(), nullptr);
@@ -90,6 +90,72 @@ TEST(LifeCycle, AFailedLoadLeavesTheGuestRunningAlone) {
     EXPECT_TRUE(pair.primary.said("not enough memory"));
 }
 
+TEST(LifeCycle, AConfigurationOfAnySizeComesInParts) {
+    Pair pair;
+    connect(pair);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    constexpr size_t kPart = 1 << 20;
+    Bytes config(100 * kPart + 1);  // more than any message holds
+    for (size_t i = 0; i < config.size(); i += 4096) config[i] = static_cast<uint8_t>(i >> 12);
+    static_assert(100 * kPart > kMaxMessageBytes);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, config.size(), 2);
+    for (size_t sent = 0; sent < config.size(); sent += kPart)
+        pair.primary.replica.on_snapshot_part(
+            pair.now, ByteSpan(config).subspan(sent, std::min(kPart, config.size() - sent)));
+    pair.primary.replica.on_snapshot_part(pair.now, Bytes{1, 2});
+    pair.primary.collect();
+    pair.carry();
+    const LoadSnapshot* load = pair.backup.last<LoadSnapshot>();
+    ASSERT_NE(load, nullptr);
+    EXPECT_TRUE(load->config == config);
+    const StoreSnapshot* state = pair.backup.last<StoreSnapshot>();
+    ASSERT_NE(state, nullptr);
+    EXPECT_EQ(state->offset, 0u);
+    EXPECT_EQ(state->bytes, (Bytes{1, 2}));
+}
+
+TEST(LifeCycle, ABackupTakesInNoMoreThanTheConfigurationAllows) {
+    for (auto [config_bytes, state_bytes] :
+         {std::pair<uint64_t, uint64_t>{1001, 5}, {5, 2001}, {~0ull, ~0ull}}) {
+        Pair pair;
+        Config config = config_of(kBackupId);
+        config.most_config_bytes = 1000;
+        config.most_state_bytes = 2000;
+        pair.backup = Side(Replica::backup(config));
+        connect(pair);
+        pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+        pair.primary.replica.on_snapshot(pair.now, pair.icount, config_bytes, state_bytes);
+        pair.primary.collect();
+        pair.carry();
+        EXPECT_EQ(pair.backup.state(), State::kStopped);
+        EXPECT_EQ(pair.backup.count<StoreSnapshot>(), 0u);
+        EXPECT_EQ(pair.primary.state(), State::kSolo) << "the guest goes on alone";
+        EXPECT_TRUE(pair.primary.said("where its settings allow 1000 and 2000"));
+    }
+}
+
+TEST(LifeCycle, ABackupHoldsNoMoreLogThanAPrimaryMayLeaveThere) {
+    Pair pair;
+    pair.protect(1);
+    uint64_t position = pair.primary.replica.status(pair.now).appended.value();
+    // This primary doesn't stop its guest, which executes nothing on the other side.
+    constexpr size_t kLarge = 1 << 20;
+    size_t most = (4 * config_of(kBackupId).buffer_bytes + kMaxMessageBytes) / kLarge;
+    for (size_t i = 0; i < most; ++i) {
+        pair.primary.replica.on_entry(pair.now, LogPos(position + i), record::EntryKind::kNetworkReceive,
+                                      Bytes(kLarge));
+        pair.primary.collect();
+        pair.carry();
+    }
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    pair.primary.replica.on_entry(pair.now, LogPos(position + most), record::EntryKind::kNetworkReceive,
+                                  Bytes(kLarge));
+    pair.primary.collect();
+    pair.carry();
+    EXPECT_EQ(pair.backup.state(), State::kStopped);
+    EXPECT_TRUE(pair.backup.said("more log than this backup can hold"));
+}
+
 TEST(LifeCycle, TheGuestRunsWhileItsBackupLoads) {
     Pair pair;
     connect(pair);
@@ -97,7 +163,7 @@ TEST(LifeCycle, TheGuestRunsWhileItsBackupLoads) {
     pair.primary.collect();
     EXPECT_EQ(pair.primary.last<StartVm>(), nullptr);
     pair.entry(record::EntryKind::kDiskCompletion);  // of a request that was in flight
-    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 4);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, 0, 4);
     pair.primary.collect();
     EXPECT_NE(pair.primary.last<StartVm>(), nullptr) << "not a moment longer than the state is taken";
     LogPos alone = pair.output();
@@ -126,7 +192,7 @@ TEST(LifeCycle, AGuestStopsWhoseLogFillsTheBackupThatLoads) {
     Pair pair;
     connect(pair);
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
-    pair.primary.replica.on_snapshot(pair.now, pair.icount, {}, 4);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, 0, 4);
     pair.primary.collect();
     pair.primary.forget();
     uint64_t position = pair.primary.replica.status(pair.now).appended.value();

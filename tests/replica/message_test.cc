@@ -20,7 +20,7 @@ std::vector<Message> samples() {
     return {Hello{"shop", "v1", "zen5", 300},
             Welcome{64u << 20},
             Refuse{"another build"},
-            SnapshotStart{LogPos(7), Icount(1'000'000'000'000), 5, kBytes},
+            SnapshotStart{LogPos(7), Icount(1'000'000'000'000), 5, 1 << 30},
             SnapshotPart{4096, kBytes},
             Loaded{LogPos(7)},
             Protect{LogPos(7)},

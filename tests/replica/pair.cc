@@ -105,7 +105,8 @@ void Pair::protect(uint64_t entries) {
     primary.collect();
     ASSERT_NE(primary.last<TakeSnapshot>(), nullptr);
     Bytes state(1000, 7);
-    primary.replica.on_snapshot(now, icount, Bytes{1}, state.size());
+    primary.replica.on_snapshot(now, icount, 1, state.size());
+    primary.replica.on_snapshot_part(now, Bytes{1});
     primary.replica.on_snapshot_part(now, ByteSpan(state).first(600));
     primary.replica.on_snapshot_part(now, ByteSpan(state).subspan(600));
     primary.collect();

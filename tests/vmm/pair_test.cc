@@ -1,6 +1,7 @@
 // Pairs of VM processes on one machine, with toy guests: what happens when one side, or what joins them,
 // fails.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <csignal>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include "host/host_cpu.h"
 #include "pair_harness.h"
 #include "vmm/backup_seeker.h"
+#include "vmm/settings_check.h"
 #include "vmm/version.h"
 
 namespace lockstep::vmm {
@@ -255,6 +257,84 @@ TEST(Pair, AHostWithAnotherProcessorRefusesWithTheFeatureThatIsMissing) {
     EXPECT_NE(sentence.find("only here: sse3"), std::string::npos) << sentence;
     EXPECT_EQ(pair.process("b", "stranger"), 0);
     EXPECT_EQ(pair.state("a"), "Protected") << "the VM that runs there is unharmed";
+}
+
+TEST(Pair, AnInitialRamDiskLargerThanAnyMessageIsNoHindrance) {
+    Pair pair;
+    std::ofstream(pair.folder + "/initrd").close();
+    std::filesystem::resize_file(pair.folder + "/initrd", 70 << 20);
+    std::string config = pair.folder + "/toy.toml";
+    std::string text = host::read_text(config).take();
+    std::ofstream(config) << text.replace(text.find("memory"), 6, "initrd = \"initrd\"\nmemory");
+    pair.start();
+    pair.signal("a", SIGKILL);
+    expect_goes_on(pair, "b", 10);
+    pair.wait_for_state("b", "Protected");
+}
+
+/// Processes that serve connections of this host's daemon, as its address in their arguments tells.
+size_t processes_of(const std::string& address) {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        std::string arguments;
+        std::ifstream file(entry.path() / "cmdline");
+        std::getline(file, arguments, '\n');
+        bool backup = arguments.find(std::string("backup\0", 7)) != std::string::npos;
+        if (backup && arguments.find(address) != std::string::npos) ++count;
+    }
+    return count;
+}
+
+TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
+    Pair pair;
+    host::SocketAddress address = host::SocketAddress::parse(pair.address("b")).take();
+    std::vector<host::FileDescriptor> strangers;
+    for (int i = 0; i < 100; ++i) {
+        strangers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        ASSERT_EQ(::connect(strangers.back().get(), address.get(), address.length), 0);
+    }
+    pair.wait_for("some are served", [&] { return processes_of(pair.address("b")) == 4; });
+    sleep_ms(300);
+    EXPECT_EQ(processes_of(pair.address("b")), 4u);
+    // More than an introduction may have: refused before it is there.
+    uint32_t length = 1 << 20;
+    EXPECT_EQ(::send(strangers.front().get(), &length, sizeof length, MSG_NOSIGNAL), 4);
+    char byte;
+    EXPECT_EQ(::recv(strangers.front().get(), &byte, 1, 0), 0) << "the connection is closed";
+    strangers.clear();
+    pair.start();
+    EXPECT_EQ(processes_of(pair.address("b")), 1u);
+}
+
+/// Settings of another host may ask for no more than a file of this one could.
+TEST(Pair, SettingsBeyondTheirBoundsAreRefused) {
+    VmSettings good;
+    good.name = "web";
+    good.memory_bytes = 64 << 20;
+    EXPECT_TRUE(check_foreign(good).ok());
+    auto expect_refusal = [&](const std::string& what, const std::function<void(VmSettings&)>& change) {
+        VmSettings bad = good;
+        change(bad);
+        Result<void> checked = check_foreign(bad);
+        ASSERT_FALSE(checked.ok()) << what;
+        EXPECT_NE(checked.error().message().find(what), std::string::npos) << checked.error().message();
+    };
+    expect_refusal("../web", [](VmSettings& s) { s.name = "../web"; });
+    expect_refusal("vm.memory", [](VmSettings& s) { s.memory_bytes = uint64_t{1} << 60; });
+    expect_refusal("2 MiB", [](VmSettings& s) { s.memory_bytes += 512; });
+    expect_refusal("engine.code_cache", [](VmSettings& s) { s.engine.code_cache_bytes = ~uint64_t{0}; });
+    expect_refusal("protection.log_buffer", [](VmSettings& s) { s.protection.log_buffer = ~uint64_t{0}; });
+    expect_refusal("protection.heartbeat_ms", [](VmSettings& s) { s.protection.heartbeat_ms = 0; });
+    expect_refusal("console.kind", [](VmSettings& s) { s.console.kind = static_cast<ConsoleKind>(9); });
+    expect_refusal("disk.path has control characters: a b", [](VmSettings& s) {
+        s.disks.push_back({.path = "a\n\x1b"
+                                   "b"});
+    });
+    expect_refusal("disk.path is longer",
+                   [](VmSettings& s) { s.disks.push_back({.path = std::string(5000, 'x')}); });
+    expect_refusal("more than 8 disks", [](VmSettings& s) { s.disks.resize(9); });
+    expect_refusal("more than 16 hosts", [](VmSettings& s) { s.protection.hosts.assign(17, "10.0.0.1:1"); });
+    expect_refusal("TAP device", [](VmSettings& s) { s.networks.push_back({.tap = "a/b"}); });
 }
 
 TEST(Pair, AVmRunsOnce) {

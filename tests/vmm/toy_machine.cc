@@ -6,6 +6,7 @@
 #include "devices/virtio/net/header.h"
 #include "devices/virtio/rng/rng.h"
 #include "host/disk_image.h"
+#include "host/files.h"
 #include "record/payloads.h"
 
 namespace lockstep::vmm::testing {
@@ -252,6 +253,7 @@ Result<Bytes> ToyFactory::configure(const VmSettings& settings) {
     ToyConfig config;
     config.seed = hash64({reinterpret_cast<const uint8_t*>(settings.name.data()), settings.name.size()});
     if (!settings.disks.empty()) config.disk_bytes = TRY(host::DiskImage::size_of(settings.disks[0].path));
+    if (!settings.initrd.empty()) config.ballast = TRY(host::read_file(settings.initrd));
     config.network = !settings.networks.empty();
     config.halts = settings.command_line.find("busy") == std::string::npos;
     return record::encode_fields(config);

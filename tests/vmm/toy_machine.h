@@ -23,10 +23,11 @@ struct ToyConfig {
     uint64_t disk_bytes = 0;  ///< 0: no disk
     bool network = false;
     bool halts = true;  ///< false: computes without a pause
+    Bytes ballast;      ///< the initial RAM disk, which it doesn't use
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(seed, ram_bytes, disk_bytes, network, halts);
+        codec(seed, ram_bytes, disk_bytes, network, halts, ballast);
     }
 };
 
