@@ -6,20 +6,41 @@
 #include "host/runtime_folder.h"
 #include "lockstep/commands.h"
 #include "log_command/log_command.h"
+#include "vmm/start_check.h"
 #include "vmm/version.h"
 
 namespace lockstep {
 
 namespace {
 
-void add_config_commands(CLI::App& program) {
-    auto path = std::make_shared<std::string>();
-    CLI::App* check = program.add_subcommand("check", "Check a configuration file");
-    check->add_option("config", *path, "the configuration file")->required();
-    check->callback([path] {
-        vmm::VmSettings settings = value_or_leave(control::load_config(*path));
-        fmt::print("{}: VM {}: good\n", *path, settings.name);
-    });
+struct CheckOptions {
+    std::string config;
+    std::string host;
+};
+
+/// The file, and what this host would have against running it.
+void check(const CheckOptions& options, vmm::MachineFactory& factory) {
+    std::string path = control::find_config(options.config);
+    vmm::VmSettings settings = value_or_leave(control::load_config(path));
+    std::vector<std::string> obstacles = vmm::check_start(settings, options.host, factory).obstacles;
+    if (Result<void> arbiter = vmm::check_arbiter(settings); !arbiter)
+        obstacles.push_back(arbiter.error().message());
+    for (const std::string& obstacle : obstacles) fmt::print(stderr, "lockstep: {}\n", obstacle);
+    if (!obstacles.empty()) leave(kFailed);
+    fmt::print("{}: VM {}: good\n", path, settings.name);
+}
+
+void add_config_commands(CLI::App& program, vmm::MachineFactory& factory) {
+    auto options = std::make_shared<CheckOptions>();
+    CLI::App* command = program.add_subcommand(
+        "check", "Check a configuration file, and whether its VM can run on this host");
+    command
+        ->add_option("config", options->config,
+                     "the VM's configuration file, or its name in the folder of them")
+        ->required();
+    command->add_option("--host", options->host,
+                        "this host's entry in protection.hosts (else found by its address)");
+    command->callback([options, &factory] { check(*options, factory); });
 
     CLI::App* keys = program.add_subcommand("config-keys", "List the keys of a configuration file");
     keys->callback([] {
@@ -94,7 +115,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     add_host_commands(program, factory);
     add_vm_commands(program);
     add_log_commands(program);
-    add_config_commands(program);
+    add_config_commands(program, factory);
     try {
         program.parse(argc, argv);
     } catch (const CLI::RuntimeError& end) {

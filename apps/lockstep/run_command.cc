@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <filesystem>
 
 #include "base/log.h"
 #include "control/actions.h"
@@ -28,13 +27,6 @@ struct RunOptions {
     bool perf_map = false;        ///< whatever the configuration says
     bool ends_on_signal = false;  ///< of `record`: a signal ends the recording and the VM
 };
-
-/// "web" is also the configuration web.toml of the configuration folder.
-std::string find_config(const std::string& name) {
-    if (std::filesystem::exists(name) || name.find('/') != std::string::npos) return name;
-    std::string known = host::config_folder() + "/" + name + ".toml";
-    return std::filesystem::exists(known) ? known : name;
-}
 
 /// The process that goes on when a VM is started in the background, and the one that waits until it runs.
 class Background {
@@ -124,7 +116,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
 }
 
 void run(vmm::MachineFactory& factory, const RunOptions& options) {
-    vmm::VmSettings settings = value_or_leave(control::load_config(find_config(options.config)));
+    vmm::VmSettings settings = value_or_leave(control::load_config(control::find_config(options.config)));
     if (options.hash_ms) settings.protection.hash_ms = options.hash_ms;
     if (options.perf_map) settings.engine.perf_map = true;
     Background background;

@@ -33,6 +33,7 @@ struct Row {
 constexpr uint64_t kMiB = 1ull << 20;
 constexpr uint64_t kGiB = 1ull << 30;
 constexpr std::string_view kConsoleKinds[] = {"socket", "pty", "terminal", "none"};  // as vmm::ConsoleKind
+constexpr std::string_view kDiskFormats[] = {"detect", "raw"};                       // as vmm::DiskFormat
 constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};                   // as vmm::ConsolePort
 
 // A setter that stores what an expression of `v` (the ConfigValue) yields in a field of `s` (the VmSettings).
@@ -109,6 +110,7 @@ constexpr Row kRows[] = {
     {"disk", "serial", "text", "a serial number for the guest, at most 20 characters", Need::kOptional, set_serial},
     {"disk", "read_only", "true or false", "the guest can't write to it (false)", Need::kOptional, LOCKSTEP_SET(disks.back().read_only, flag())},
     {"disk", "shared", "true or false", "the image is on storage that all hosts of the VM share (false)", Need::kOptional, LOCKSTEP_SET(disks.back().shared, flag())},
+    {"disk", "format", "detect or raw", "raw: take it as it is, even if it looks like a container, which is refused (detect)", Need::kOptional, LOCKSTEP_SET(disks.back().format, word(kDiskFormats))},
     {"network", "tap", "text", "the TAP device of the host, made where it doesn't exist", Need::kRequired, set_tap},
     {"network", "mac", "MAC address", "the guest's address", Need::kRequired, set_mac},
     {"network", "bridge", "text", "the bridge that the TAP device joins", Need::kOptional, set_bridge},
@@ -280,6 +282,12 @@ Result<VmSettings> parse_config(std::string_view text, const std::string& file) 
         return error("{}:{}: this isn't TOML: {}; see docs/operation.md for an example", file,
                      problem.source().begin.line, problem.description());
     }
+}
+
+std::string find_config(const std::string& name) {
+    if (std::filesystem::exists(name) || name.find('/') != std::string::npos) return name;
+    std::string known = host::config_folder() + "/" + name + ".toml";
+    return std::filesystem::exists(known) ? known : name;
 }
 
 Result<VmSettings> load_config(const std::string& path) {

@@ -17,6 +17,9 @@ namespace lockstep::control {
 /// Reads and checks the file at `path`. A relative path in it counts from the file's folder.
 Result<vmm::VmSettings> load_config(const std::string& path);
 
+/// The path meant by `name`: "web" is also the configuration web.toml of the configuration folder.
+std::string find_config(const std::string& name);
+
 /// The same from text; `file` is the name for messages and the origin of relative paths.
 Result<vmm::VmSettings> parse_config(std::string_view text, const std::string& file);
 

@@ -1,12 +1,15 @@
 #include "host/tap_device.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/ethtool.h>
 #include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,6 +69,27 @@ Result<FileDescriptor> open_tun(const std::string& name) {
         std::strerror(errno));
 }
 
+Error no_right_to_tap(const std::string& name) {
+    return error(
+        "network {}: this user may not use the TAP device; run with CAP_NET_ADMIN (as root), or make the "
+        "device "
+        "for the user with 'ip tuntap add dev {} mode tap user $USER'",
+        name, name);
+}
+
+Error no_tap(const std::string& name) {
+    return error("network {}: a device of that name exists and is no TAP device; choose another name", name);
+}
+
+Error no_such_bridge(const std::string& name, const std::string& bridge) {
+    return error("network {}: there is no bridge {}; make it with 'ip link add {} type bridge'", name, bridge,
+                 bridge);
+}
+
+Error is_no_bridge(const std::string& name, const std::string& bridge) {
+    return error("network {}: {} is no bridge; name one, or remove the key", name, bridge);
+}
+
 Result<void> attach(int tap, const std::string& name) {
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
@@ -74,17 +98,12 @@ Result<void> attach(int tap, const std::string& name) {
     switch (errno) {
         case EPERM:
         case EACCES:
-            return error(
-                "network {}: this user may not use the TAP device; run with CAP_NET_ADMIN (as root), or make "
-                "the device for the "
-                "user with 'ip tuntap add dev {} mode tap user $USER'",
-                name, name);
+            return no_right_to_tap(name);
         case EBUSY:
             return error("network {}: another process holds the TAP device; stop it, or choose another name",
                          name);
         case EINVAL:
-            return error("network {}: a device of that name exists and is no TAP device; choose another name",
-                         name);
+            return no_tap(name);
         case ENOTTY:
             return error(
                 "network {}: /dev/net/tun isn't the TUN driver's; make it anew with 'mknod /dev/net/tun c 10 "
@@ -132,9 +151,7 @@ bool is_port_of(int control, const std::string& bridge, int index) {
 }
 
 Result<void> join_bridge(int control, const std::string& name, const std::string& bridge) {
-    if (if_nametoindex(bridge.c_str()) == 0)
-        return error("network {}: there is no bridge {}; make it with 'ip link add {} type bridge'", name,
-                     bridge, bridge);
+    if (if_nametoindex(bridge.c_str()) == 0) return no_such_bridge(name, bridge);
     ifreq request{};
     bridge.copy(request.ifr_name, IFNAMSIZ - 1);
     request.ifr_ifindex = static_cast<int>(if_nametoindex(name.c_str()));
@@ -146,13 +163,46 @@ Result<void> join_bridge(int control, const std::string& name, const std::string
             "network {}: it is a port of another bridge than {}; take it out with 'ip link set {} nomaster', "
             "or name that bridge",
             name, bridge, name);
-    if (why == EOPNOTSUPP)
-        return error("network {}: {} is no bridge; name one, or remove the key", name, bridge);
+    if (why == EOPNOTSUPP) return is_no_bridge(name, bridge);
     return error("network {}: can't become a port of bridge {} ({}); do it with 'ip link set {} master {}'",
                  name, bridge, std::strerror(why), name, bridge);
 }
 
+/// The driver of a device, as "tun" or "bridge"; empty: there is no such device.
+std::string driver_of(int control, const std::string& device) {
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    ifreq request{};
+    device.copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_data = reinterpret_cast<char*>(&info);
+    if (ioctl(control, SIOCETHTOOL, &request) < 0) return "";
+    return {info.driver, strnlen(info.driver, sizeof info.driver)};
+}
+
+/// Whether this process may make devices and join them to bridges.
+bool may_administer() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+    if (syscall(SYS_capget, &header, data) != 0) return true;  // it will show
+    return data[0].effective & (1u << CAP_NET_ADMIN);
+}
+
 }  // namespace
+
+Result<void> check_tap(const TapOptions& options) {
+    TRY(check_device_name(options.name, "TAP device"));
+    TRY(open_tun(options.name));
+    FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    bool exists = if_nametoindex(options.name.c_str()) != 0;
+    if (exists && driver_of(control.get(), options.name) != "tun") return no_tap(options.name);
+    if (!exists && !may_administer()) return no_right_to_tap(options.name);
+    if (options.bridge.empty()) return {};
+    TRY(check_device_name(options.bridge, "bridge"));
+    if (if_nametoindex(options.bridge.c_str()) == 0) return no_such_bridge(options.name, options.bridge);
+    if (driver_of(control.get(), options.bridge) != "bridge")
+        return is_no_bridge(options.name, options.bridge);
+    return {};
+}
 
 Result<void> check_device_name(const std::string& name, const char* what) {
     if (!name.empty() && name.size() < IFNAMSIZ && name.find_first_of("/ %") == std::string::npos) return {};

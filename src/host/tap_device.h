@@ -42,6 +42,10 @@ struct TapOptions {
         bridge;  ///< the bridge that it is made a port of, unless it is one already; empty: left as it is
 };
 
+/// What keeps create() from succeeding, as far as that can be known without making the device: the bridge, a
+/// device of that name which is none, this user's rights.
+Result<void> check_tap(const TapOptions& options);
+
 class TapDevice {
   public:
     /// Packets received, in order, at most kBatch of them; they live until the call returns. All their bytes

@@ -65,21 +65,21 @@ struct Placement {
     uint64_t kernel, kernel_end, initrd;
 };
 
-Result<Placement> place(const memory::GuestMemory& memory, const Kernel& kernel, const BootImage& image) {
+Result<Placement> place(uint64_t ram_size, const Kernel& kernel, const BootImage& image) {
     uint64_t code_size = kernel.file.size() - kernel.code_start();
     uint64_t start = kernel.field<uint64_t>(kPreferredAddress);
     uint64_t size = std::max<uint64_t>(kernel.field<uint32_t>(kInitSize), code_size);
-    uint64_t low_end = memory.low_ram_size();
+    uint64_t low_end = std::min(ram_size, memory::kLowRamEnd);
     if (start < kHighMemoryStart) return error("the kernel asks to be loaded at {:#x}, below 1 MiB", start);
     if (start > low_end || size > low_end - start)
         return error("the guest has {} MiB of memory, its kernel alone needs {} MiB; give it more",
-                     memory.ram_size() >> 20, ((start + size) >> 20) + 1);
+                     ram_size >> 20, ((start + size) >> 20) + 1);
     uint64_t top = std::min<uint64_t>(low_end, uint64_t{kernel.field<uint32_t>(kInitrdMax)} + 1);
     uint64_t initrd_size = image.initrd.size();
     if (initrd_size > top || ((top - initrd_size) & ~kPageMask) < start + size)
         return error(
             "the guest has {} MiB of memory, too little for its kernel and an initrd of {} MiB; give it more",
-            memory.ram_size() >> 20, (initrd_size >> 20) + 1);
+            ram_size >> 20, (initrd_size >> 20) + 1);
     return Placement{start, start + size, (top - initrd_size) & ~kPageMask};
 }
 
@@ -146,18 +146,25 @@ Bytes boot_parameters(const memory::GuestMemory& memory, const Kernel& kernel, c
     return parameters;
 }
 
-}  // namespace
-
-Result<void> check_kernel(ByteSpan file) { return check_header(Kernel{file}); }
-
-Result<BootEntry> load_linux(memory::GuestMemory& memory, const BootImage& image) {
-    Kernel kernel{image.kernel};
+Result<Placement> checked_placement(const Kernel& kernel, const BootImage& image, uint64_t ram_size) {
     TRY(check_header(kernel));
     uint32_t longest = std::min<uint32_t>(kernel.field<uint32_t>(kCommandLineMax), 0x10000);
     if (image.command_line.size() > longest)
         return error("the kernel's command line has {} bytes, this kernel takes {}; shorten it",
                      image.command_line.size(), longest);
-    Placement placement = TRY(place(memory, kernel, image));
+    return place(ram_size, kernel, image);
+}
+
+}  // namespace
+
+Result<void> check_boot(const BootImage& image, uint64_t ram_bytes) {
+    TRY(checked_placement(Kernel{image.kernel}, image, ram_bytes));
+    return {};
+}
+
+Result<BootEntry> load_linux(memory::GuestMemory& memory, const BootImage& image) {
+    Kernel kernel{image.kernel};
+    Placement placement = TRY(checked_placement(kernel, image, memory.ram_size()));
 
     memory.write(GuestPhys(placement.kernel), kernel.file.subspan(kernel.code_start()));
     memory.write(GuestPhys(placement.initrd), image.initrd);

@@ -36,11 +36,11 @@ struct BootImage {
     std::string command_line;
 };
 
-/// Whether `file` is a kernel that can be started, as far as it tells by itself.
-Result<void> check_kernel(ByteSpan file);
+/// Whether `image` can be started by a machine with `ram_bytes` of memory. The errors name what is wrong with
+/// the kernel, the command line or that the memory is too small.
+Result<void> check_boot(const BootImage& image, uint64_t ram_bytes);
 
-/// Writes everything into `memory`. The errors name what is wrong with the kernel or that the memory is too
-/// small.
+/// Writes everything into `memory`. The errors are those of check_boot().
 Result<BootEntry> load_linux(memory::GuestMemory& memory, const BootImage& image);
 
 }  // namespace lockstep::machine

@@ -150,9 +150,13 @@ void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor intr
     Stranger& stranger = strangers_[number];
     stranger.peer = peer;
     stranger.introduced = std::move(introduced);
-    stranger.watch = loop_.watch(
-        stranger.introduced.get(), host::Interest::kRead,
-        [this, number](host::Ready) { loop_.post([this, number] { strangers_.erase(number); }); });
+    stranger.watch =
+        loop_.watch(stranger.introduced.get(), host::Interest::kRead, [this, number](host::Ready) {
+            loop_.post([this, number] {
+                strangers_.erase(number);
+                admit_waiting();
+            });
+        });
 }
 
 void HostDaemon::collect_children() {

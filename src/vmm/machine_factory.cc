@@ -8,6 +8,13 @@
 
 namespace lockstep::vmm {
 
+namespace {
+
+/// Of kernel and initial RAM disk: with them the start of a recording stays within its frame.
+constexpr uint64_t kMostBootBytes = 1000ull << 20;
+
+}  // namespace
+
 Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     machine::MachineConfig config;
     config.memory_bytes = settings.memory_bytes;
@@ -15,9 +22,14 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     config.command_line = settings.command_line;
     config.start_time_s = host::wall_clock_s();
     config.kernel = TRY(host::read_file(settings.kernel));
-    if (Result<void> good = machine::check_kernel(config.kernel); !good)
-        return error("{}: {}", settings.kernel, good.error().message());
     if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
+    machine::BootImage image{config.kernel, config.initrd, config.command_line};
+    if (Result<void> good = machine::check_boot(image, config.memory_bytes); !good)
+        return error("{}: {}", settings.kernel, good.error().message());
+    if (config.kernel.size() + config.initrd.size() > kMostBootBytes)
+        return error("{} and {} have {} MiB together, and {} are the most; make the initial RAM disk smaller",
+                     settings.kernel, settings.initrd, (config.kernel.size() + config.initrd.size()) >> 20,
+                     kMostBootBytes >> 20);
     for (const DiskSettings& disk : settings.disks)
         config.disks.push_back({TRY(host::DiskImage::size_of(disk.path)), disk.read_only, disk.serial});
     for (const NetworkSettings& network : settings.networks)

@@ -14,15 +14,21 @@
 
 namespace lockstep::vmm {
 
+enum class DiskFormat : uint8_t {
+    kDetect,  ///< an image that looks like a container (qcow2, ...) is refused
+    kRaw,     ///< whatever it looks like
+};
+
 struct DiskSettings {
     std::string path;
     std::string serial;
     bool read_only = false;
-    bool shared = false;  ///< the path leads to the same image on every host of the VM
+    bool shared = false;                      ///< the path leads to the same image on every host of the VM
+    DiskFormat format = DiskFormat::kDetect;  ///< looked at before a start, not by a backup
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(path, serial, read_only, shared);
+        codec(path, serial, read_only, shared, format);
     }
 };
 

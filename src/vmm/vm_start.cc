@@ -5,19 +5,17 @@
 #include "host/datagram.h"
 #include "host/files.h"
 #include "host/host_cpu.h"
-#include "host/limits.h"
 #include "host/random.h"
 #include "host/thread_priority.h"
 #include "vmm/host_list.h"
 #include "vmm/settings_check.h"
+#include "vmm/start_check.h"
 #include "vmm/vm_process.h"
 
 namespace lockstep::vmm {
 
 namespace {
 
-/// What the engine takes beside the guest's memory and its code cache.
-constexpr uint64_t kEngineBytes = 128 << 20;
 /// More than a configuration or a state takes beside what lies in the guest's memory.
 constexpr uint64_t kSmallStateBytes = 64 << 20;
 constexpr uint64_t kQueryTimeoutNs = 500 * host::kNsPerMs;
@@ -82,9 +80,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
 /// What owner and backup need alike.
 Result<void> VmProcess::open(bool terminal) {
     build_ = TRY(own_build_text());
-    TRY(host::check_host(
-        {.memory_bytes = settings_.memory_bytes + settings_.engine.code_cache_bytes + kEngineBytes,
-         .mappings = 0}));
+    TRY(check_resources(settings_));
     if (!settings_.protection.hosts.empty()) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
         arbiter_ = TRY(host::create_folder_arbiter(
@@ -104,13 +100,14 @@ Result<void> VmProcess::open(bool terminal) {
 Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop, MachineFactory& factory,
                                                           const VmSettings& settings,
                                                           const Environment& environment, Ended ended) {
-    auto others = TRY(hosts_beside_owner(settings.protection.hosts, environment.this_host));
+    StartCheck check = check_start(settings, environment.this_host, factory);
+    if (!check.obstacles.empty()) return Error(check.obstacles.front());
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
     std::unique_ptr<VmProcess> vm(
         new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
-    vm->candidates_ = std::move(others);
+    vm->candidates_ = std::move(check.others);
     vm->vm_ = random_number();
-    vm->configuration_ = TRY(factory.configure(settings));
+    vm->configuration_ = std::move(check.configuration);
     TRY(vm->open(environment.terminal));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
     if (vm->arbiter_)

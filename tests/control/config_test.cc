@@ -24,6 +24,7 @@ shared = true
 [[disk]]
 path = "seed.raw"
 read_only = true
+format = "raw"
 
 [[network]]
 tap = "web0"
@@ -73,6 +74,8 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_FALSE(s.low_latency);
     ASSERT_EQ(s.disks.size(), 2u);
     EXPECT_EQ(s.disks[0].serial, "root");
+    EXPECT_EQ(s.disks[0].format, vmm::DiskFormat::kDetect);
+    EXPECT_EQ(s.disks[1].format, vmm::DiskFormat::kRaw);
     EXPECT_TRUE(s.disks[0].shared);
     EXPECT_TRUE(s.disks[1].read_only);
     ASSERT_EQ(s.networks.size(), 1u);
@@ -146,7 +149,7 @@ TEST_P(ConfigMistake, GetsOneSentenceWithPlaceKeyAndRemedy) {
 }
 
 const Mistake kMistakes[] = {
-    {"UnknownSection", "[console]", "[consol]", {"web.toml:24", "consol", "did you mean \"console\""}},
+    {"UnknownSection", "[console]", "[consol]", {"web.toml:25", "consol", "did you mean \"console\""}},
     {"UnknownKey", "kernel = ", "kernal = ", {"web.toml:3", "kernal", "[vm]", "did you mean \"kernel\""}},
     {"StrangeKey", "kernel = ", "zzzzzz = ", {"web.toml:3", "known are", "command_line"}},
     {"MissingKey", "name = \"web\"\n", "", {"web.toml:1", "vm.name is missing", "add it"}},

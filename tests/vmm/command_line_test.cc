@@ -42,48 +42,87 @@ TEST_F(CommandLine, ABadConfiguration) {
     expect_sentence(run({"check", config("[vm2]\n")}), {"toy.toml:5", "vm2"});
 }
 
-TEST_F(CommandLine, AKernelThatIsNone) {
-    std::vector<std::string> command = {"run", config(""), "--runtime", folder_ + "/run"};
-    expect_sentence(run(command, LOCKSTEP_PROGRAM), {"/dev/null", "not a Linux bzImage", "/boot/vmlinuz"});
-    std::string text = content_of(config(""));
-    std::ofstream(folder_ + "/toy.toml") << text.replace(text.find("/dev/null"), 9, "/nowhere/vmlinuz");
-    expect_sentence(run(command, LOCKSTEP_PROGRAM), {"/nowhere/vmlinuz", "check the path"});
-}
-
-TEST_F(CommandLine, MoreMemoryThanThereIs) {
-    std::string text = content_of(config(""));
-    std::ofstream(folder_ + "/toy.toml") << text.replace(text.find("64 MiB"), 6, "512 GiB");
-    expect_sentence(run({"run", folder_ + "/toy.toml", "--runtime", folder_ + "/run"}),
-                    {"this host has", "give the VM less"});
-}
-
-TEST_F(CommandLine, AMissingDisk) {
-    expect_sentence(run_vm("[[disk]]\npath = \"gone\"\n"), {folder_ + "/gone", "check the path"});
-}
-
-TEST_F(CommandLine, AnEmptyDisk) {
-    std::ofstream(folder_ + "/empty").close();
-    expect_sentence(run_vm("[[disk]]\npath = \"empty\"\n"), {folder_ + "/empty", "empty"});
-}
-
-TEST_F(CommandLine, ATapThatCannotBe) {
-    expect_sentence(run_vm("[[network]]\ntap = \"lo\"\nmac = \"52:54:00:00:00:01\"\n"), {"lo"});
-}
-
-TEST_F(CommandLine, AnArbiterOutOfReach) {
-    std::string protection =
-        "[protection]\nhosts = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\narbiter = \"nowhere\"\n";
-    expect_sentence(run_vm(protection, {"--host", "127.0.0.1:1"}), {"arbiter", "nowhere"});
-}
-
-TEST_F(CommandLine, AHostThatIsNoneOfItsHosts) {
-    auto protection = [](const std::string& hosts) {
-        return "[protection]\narbiter = \"arbiter\"\nhosts = [" + hosts + "]\n";
+/// What `run` would refuse before it starts anything, `check` refuses with the same sentence: the table walks
+/// all of it. The rest (a lock, a name in use, a verdict) can change until then.
+TEST_F(CommandLine, WhatRunRefusesCheckRefusesToo) {
+    struct Refusal {
+        std::string change, to;  // in the first section of the configuration
+        std::string rest;
+        std::vector<std::string> parts;
+        std::vector<std::string> more = {};
+        std::string program = LOCKSTEP_TOY;
+    };
+    auto protection = [](const std::string& hosts, const std::string& arbiter) {
+        return "[protection]\narbiter = \"" + arbiter + "\"\nhosts = [" + hosts + "]\n";
+    };
+    auto disk = [](const std::string& name) { return "[[disk]]\npath = \"" + name + "\"\n"; };
+    auto network = [](const std::string& tap, const std::string& more) {
+        return "[[network]]\nmac = \"52:54:00:00:00:01\"\ntap = \"" + tap + "\"\n" + more;
     };
     std::string away = R"("203.0.113.1:7700", "203.0.113.2:7700")";
-    expect_sentence(run_vm(protection(away)), {"none of protection.hosts", "203.0.113.1:7700", "`--host`"});
-    expect_sentence(run_vm(protection(away), {"--host", "203.0.113.3:7700"}), {"203.0.113.3:7700", "add it"});
-    expect_sentence(run_vm(protection(R"("127.0.0.1:1", "127.0.0.1:2")")), {"several", "`--host`"});
+    std::string two = R"("127.0.0.1:1", "127.0.0.1:2")";
+    std::ofstream(folder_ + "/empty").close();
+    std::ofstream(folder_ + "/odd") << std::string(1000, 'x');
+    std::ofstream(folder_ + "/box") << "QFI\xfb" + std::string(1020, 'x');
+    std::filesystem::create_directory(folder_ + "/folder");
+    std::vector<Refusal> refusals = {
+        {"", "", "", {"/dev/null", "not a Linux bzImage", "/boot/vmlinuz"}, {}, LOCKSTEP_PROGRAM},
+        {"/dev/null", "/nowhere/vmlinuz", "", {"/nowhere/vmlinuz", "check the path"}, {}, LOCKSTEP_PROGRAM},
+        {"memory", "initrd = \"gone\"\nmemory", "", {folder_ + "/gone", "check the path"}},
+        {"64 MiB", "512 GiB", "", {"this host has", "give the VM less"}},
+        {"", "", disk("gone"), {folder_ + "/gone", "check the path"}},
+        {"", "", disk("empty"), {folder_ + "/empty", "empty", "truncate"}},
+        {"", "", disk("odd"), {folder_ + "/odd", "1000 bytes", "no multiple of 512"}},
+        {"", "", disk("folder"), {folder_ + "/folder"}},
+        {"", "", disk("box"), {folder_ + "/box", "qcow2", "qemu-img convert -O raw " + folder_ + "/box"}},
+        {"", "", network("lo", ""), {"network lo", "no TAP device"}},
+        {"",
+         "",
+         network("lsteptap8", "bridge = \"lstepbr8\"\n"),
+         {"no bridge lstepbr8", "ip link add lstepbr8"}},
+        {"", "", network("lsteptap8", "bridge = \"lo\"\n"), {"lo is no bridge"}},
+        {"", "", protection(two, "nowhere"), {"arbiter", "nowhere"}, {"--host", "127.0.0.1:1"}},
+        {"", "", protection(away, "arbiter"), {"none of protection.hosts", "203.0.113.1:7700", "`--host`"}},
+        {"", "", protection(away, "arbiter"), {"203.0.113.3:7700", "add it"}, {"--host", "203.0.113.3:7700"}},
+        {"", "", protection(two, "arbiter"), {"several", "`--host`"}},
+    };
+    for (Refusal& refusal : refusals) {
+        std::string path = config(refusal.rest);
+        if (!refusal.change.empty()) {
+            std::string text = content_of(path);
+            std::ofstream(path) << text.replace(text.find(refusal.change), refusal.change.size(), refusal.to);
+        }
+        std::vector<std::string> check = {"check", path},
+                                 run_it = {"run", path, "--runtime", folder_ + "/run"};
+        check.insert(check.end(), refusal.more.begin(), refusal.more.end());
+        run_it.insert(run_it.end(), refusal.more.begin(), refusal.more.end());
+        Outcome ran = run(run_it, refusal.program);
+        expect_sentence(ran, refusal.parts);
+        Outcome checked = run(check, refusal.program);
+        expect_sentence(checked, refusal.parts);
+        // The host's free memory is another number each time.
+        if (ran.output.find("MiB free") == std::string::npos) {
+            EXPECT_EQ(checked.output, ran.output);
+        }
+    }
+}
+
+TEST_F(CommandLine, CheckSaysAllAtOnceAndGoodOnlyOfWhatRuns) {
+    std::string faults =
+        "[[disk]]\npath = \"gone\"\n[[network]]\nmac = \"52:54:00:00:00:01\"\ntap = \"lo\"\n";
+    Outcome outcome = run({"check", config(faults)});
+    expect_failure(outcome, {folder_ + "/gone", "no TAP device"});
+    EXPECT_EQ(std::ranges::count(outcome.output, '\n'), 2) << outcome.output;
+    outcome = run({"check", config("[[disk]]\npath = \"disk\"\n")});
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_EQ(outcome.output, folder_ + "/toy.toml: VM toy: good\n");
+}
+
+TEST_F(CommandLine, AContainerMayBeShownToTheGuestAsItIs) {
+    std::ofstream(folder_ + "/box") << "QFI\xfb" + std::string(1020, 'x');
+    EXPECT_EQ(run({"check", config("[[disk]]\npath = \"box\"\nformat = \"raw\"\n")}).status, 0);
+    expect_sentence(run({"check", config("[[disk]]\npath = \"box\"\nformat = \"qcow2\"\n")}),
+                    {"disk.format", "must be one of \"detect\", \"raw\""});
 }
 
 TEST_F(CommandLine, ABusyPort) {

@@ -289,10 +289,14 @@ TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
     Pair pair;
     host::SocketAddress address = host::SocketAddress::parse(pair.address("b")).take();
     std::vector<host::FileDescriptor> strangers;
-    for (int i = 0; i < 100; ++i) {
-        strangers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        ASSERT_EQ(::connect(strangers.back().get(), address.get(), address.length), 0);
-    }
+    auto connect = [&] {
+        host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (::connect(socket.get(), address.get(), address.length) != 0) return false;
+        strangers.push_back(std::move(socket));
+        return true;
+    };
+    pair.wait_for("the daemon listens", connect);
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(connect());
     pair.wait_for("some are served", [&] { return processes_of(pair.address("b")) == 4; });
     sleep_ms(300);
     EXPECT_EQ(processes_of(pair.address("b")), 4u);
@@ -326,15 +330,13 @@ TEST(Pair, SettingsBeyondTheirBoundsAreRefused) {
     expect_refusal("protection.log_buffer", [](VmSettings& s) { s.protection.log_buffer = ~uint64_t{0}; });
     expect_refusal("protection.heartbeat_ms", [](VmSettings& s) { s.protection.heartbeat_ms = 0; });
     expect_refusal("console.kind", [](VmSettings& s) { s.console.kind = static_cast<ConsoleKind>(9); });
-    expect_refusal("disk.path has control characters: a b", [](VmSettings& s) {
-        s.disks.push_back({.path = "a\n\x1b"
-                                   "b"});
-    });
+    expect_refusal("disk.path has control characters: a b",
+                   [](VmSettings& s) { s.disks.emplace_back().path = "a\nb"; });
     expect_refusal("disk.path is longer",
-                   [](VmSettings& s) { s.disks.push_back({.path = std::string(5000, 'x')}); });
+                   [](VmSettings& s) { s.disks.emplace_back().path = std::string(5000, 'x'); });
     expect_refusal("more than 8 disks", [](VmSettings& s) { s.disks.resize(9); });
     expect_refusal("more than 16 hosts", [](VmSettings& s) { s.protection.hosts.assign(17, "10.0.0.1:1"); });
-    expect_refusal("TAP device", [](VmSettings& s) { s.networks.push_back({.tap = "a/b"}); });
+    expect_refusal("TAP device", [](VmSettings& s) { s.networks.emplace_back().tap = "a/b"; });
 }
 
 TEST(Pair, AVmRunsOnce) {

@@ -22,8 +22,8 @@ struct ToyConfig {
     uint64_t ram_bytes = 1 << 20;
     uint64_t disk_bytes = 0;  ///< 0: no disk
     bool network = false;
-    bool halts = true;  ///< false: computes without a pause
-    Bytes ballast;      ///< the initial RAM disk, which it doesn't use
+    bool halts = true;   ///< false: computes without a pause
+    Bytes ballast = {};  ///< the initial RAM disk, which it doesn't use
 
     template <typename Codec>
     void fields(Codec& codec) {

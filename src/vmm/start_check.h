@@ -1,0 +1,28 @@
+// What is looked at before a VM starts on this host. `lockstep check` shows all of it, and `lockstep run`
+// begins with it, so that the two don't disagree: what can be known before belongs here, what can change at
+// any moment (a lock, a name in use, the arbiter's verdict) shows itself when the VM starts.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vmm/machine_factory.h"
+
+namespace lockstep::vmm {
+
+struct StartCheck {
+    std::vector<std::string> obstacles;  ///< sentences with remedies; empty: none
+    std::vector<std::string> others;     ///< of protection.hosts, without this host
+    Bytes configuration;                 ///< the machine's
+};
+
+/// `this_host`: as Environment::this_host.
+StartCheck check_start(const VmSettings& settings, const std::string& this_host, MachineFactory& factory);
+
+/// What the VM's process needs of its host.
+Result<void> check_resources(const VmSettings& settings);
+
+/// Whether the arbiter can be asked, and asked to write. Waits as long as the storage does.
+Result<void> check_arbiter(const VmSettings& settings);
+
+}  // namespace lockstep::vmm
