@@ -29,7 +29,7 @@ struct Claim {
 };
 /// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a
 /// fresh clock, right before each: this process may have been stopped since. On false keep the output and all
-/// behind it: the action comes again.
+/// behind it: the action comes again. Answer with on_left().
 struct ReleaseOutputs {
     LogPos up_to;
 };
@@ -77,10 +77,12 @@ struct ReplayLog {
     Bytes entries;
 };
 /// Backup: the guest is ours. The log is consumed; issue the in-flight disk requests again, announce the MAC
-/// addresses, let inputs in and outputs out, append new entries from `position` on.
+/// addresses, let inputs in and outputs out, append new entries from `position` on. Packets whose kOutput
+/// entry lies before `left_before` have left the other side for certain; send the last of the others (again).
 struct GoLive {
     Term term;
     LogPos position;
+    LogPos left_before;
 };
 /// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until
 /// then.

@@ -169,6 +169,7 @@ void Replica::on_replayed(uint64_t now_ms, LogPos position, Icount icount) {
 }
 
 void Replica::handle(const PrimaryBeat& message) {
+    backup_.left_before = std::max(backup_.left_before, message.left_before);
     if (!planted(PlantedBug::kAckEarly) || message.appended <= backup_.received) return;
     if (state_ == State::kReplaying) send(Ack{message.appended, backup_.replayed, backup_.icount});
 }
@@ -189,6 +190,7 @@ void Replica::handle(const HandOver& message) {
     if (state_ == State::kReplaying && message.position != backup_.received)
         return trigger(Trigger::kUnfit,
                        "the guest is handed over at a position that this backup doesn't have");
+    backup_.left_before = std::max(backup_.left_before, message.left_before);
     trigger(Trigger::kOffered);
 }
 
@@ -219,10 +221,11 @@ void Replica::go_live() {
     primary_.appended = primary_.acknowledged = backup_.replayed;
     primary_.complete = primary_.sent_complete = backup_.icount;
     primary_.ask_at_ms = now_ms_ + config_.timing.recovery_ms;
+    LogPos left = planted(PlantedBug::kSkipLast) ? backup_.replayed : backup_.left_before;
     send(Live{backup_.replayed});
     close_channel();
     enter(State::kSolo, "the guest runs here now");
-    actions_.push_back(GoLive{term_, backup_.replayed});
+    actions_.push_back(GoLive{term_, backup_.replayed, left});
     peer_ = {};
     backup_ = {};
 }

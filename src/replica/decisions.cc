@@ -59,6 +59,9 @@ constexpr Decision kTable[] = {
     {kChannelBroken, of({kBackupEnding}), kNothing, "the guest ends here too: there is nothing to take over"},
     {kChannelBroken, kClaimed | kOver, kNothing, "settled"},
 
+    {kLeaseLost, kPaired, kClaim, "outputs can't leave any more while this backup may take over"},
+    {kLeaseLost, but(kPaired), kNothing, "no output waits for a lease"},
+
     {kNewerTerm, kPaired | of({kReplaying}), kClaim, "somebody else has won; the arbiter confirms it"},
     {kNewerTerm, but(kPaired | of({kReplaying})), kNothing,
      "no right at stake, or the arbiter is asked already"},

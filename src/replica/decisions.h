@@ -19,6 +19,7 @@ namespace lockstep::replica {
     LOCKSTEP_TRIGGER(kPeerSilent,    "nothing was heard of the other side within the bound")               \
     LOCKSTEP_TRIGGER(kPeerClosed,    "the other side's system has closed the channel")                     \
     LOCKSTEP_TRIGGER(kChannelBroken, "the channel is of no use any more")                                  \
+    LOCKSTEP_TRIGGER(kLeaseLost,     "the other side is heard, but too late to let anything out")           \
     LOCKSTEP_TRIGGER(kNewerTerm,     "the other side speaks in a newer term")                              \
     LOCKSTEP_TRIGGER(kPeerLive,      "the other side says that it is the owner")                           \
     LOCKSTEP_TRIGGER(kPeerGone,      "the backup says that it will never take over")                       \

@@ -41,6 +41,8 @@ enum class FaultPoint : uint8_t {
     LOCKSTEP_PLANTED_BUG(kLateWrite,       "late-write",       "a write that its output's release let out is not asked for again") \
     LOCKSTEP_PLANTED_BUG(kSubmitUnasked,   "submit-unasked",   "a write that waited for others or for room is not asked for again") \
     LOCKSTEP_PLANTED_BUG(kLostCache,       "lost-cache",       "a write is answered from the cache of a host that may die") \
+    LOCKSTEP_PLANTED_BUG(kSkipLast,        "skip-last",        "a side gone live takes all packets for sent")         \
+    LOCKSTEP_PLANTED_BUG(kFreeze,          "freeze",           "a primary puts up with a lease that isn't renewed")   \
     LOCKSTEP_PLANTED_BUG(kNeverAsk,        "never-ask",        "a lost backup isn't replaced")
 // clang-format on
 

@@ -69,13 +69,13 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
     LOCKSTEP_MESSAGE(Ack, 9, kToPrimary, kChannel, "log received, and how far it has been replayed",            \
         FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
     LOCKSTEP_MESSAGE(PrimaryBeat, 10, kToBackup, kDatagram, "the primary lives",                                \
-        FIELD(LogPos, appended) FIELD(Icount, icount))                                                          \
+        FIELD(LogPos, appended) FIELD(Icount, icount) FIELD(LogPos, left_before))                                                          \
     LOCKSTEP_MESSAGE(BackupBeat, 11, kToPrimary, kDatagram, "the backup lives; also an acknowledgement",        \
         FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
     LOCKSTEP_MESSAGE(Diverged, 12, kToPrimary, kChannel, "the backup's state differs; it has halted itself",    \
         FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint8_t, parts))                                    \
     LOCKSTEP_MESSAGE(HandOver, 13, kToBackup, kChannel, "the primary has stopped for good at this position: take over", \
-        FIELD(LogPos, position))                                                                                \
+        FIELD(LogPos, position) FIELD(LogPos, left_before))                                                                                \
     LOCKSTEP_MESSAGE(Live, 14, kToPrimary, kChannel, "the backup is the owner now, in the header's term",       \
         FIELD(LogPos, position))                                                                                \
     LOCKSTEP_MESSAGE(StandDown, 15, kToBackup, kChannel, "the backup is dismissed, and why",                    \

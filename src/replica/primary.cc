@@ -30,6 +30,7 @@ void Replica::primary_time() {
     if (state_ == State::kSynchronising) {
         on_flush(now_ms_, primary_.complete);
         mind_the_buffer();
+        try_protect();
     }
     if (!paired()) return;
     std::optional<uint64_t> since = lag_.unacknowledged_since();
@@ -135,12 +136,28 @@ void Replica::handle(const Loaded& message) {
     if (state_ != State::kSynchronising || !primary_.log_flows ||
         message.position != primary_.snapshot_position)
         return;
+    primary_.loaded = true;
+    if (!lease_has_room()) {
+        why_ = fmt::format(
+            "the backup is complete, but answers too slowly: its newest answer is to what was sent {} ms "
+            "ago, "
+            "and it protects once that is below {} ms, half of the lease",
+            now_ms_ - peer_.echoed_ms, config_.timing.lease_ms / 2);
+        say(LogLevel::kWarning, why_);
+    }
+    try_protect();
+}
+
+/// Outputs wait for the backup from here on, so it must answer quickly enough.
+void Replica::try_protect() {
+    if (!primary_.loaded || state_ != State::kSynchronising || !lease_has_room()) return;
     // What has left until now is in the log that goes before Protect, so a backup that may take over holds
     // it.
     if (primary_.pending_count != 0) send_log();
     enter(State::kProtected, "the backup has loaded the guest");
     // Sent before any output is made under the new rule: the backup may take over from here on.
     send(Protect{primary_.appended});
+    on_left(primary_.appended);
 }
 
 // --- The log ---
@@ -196,6 +213,8 @@ OutputFate Replica::on_output(uint64_t now_ms, LogPos entry) {
     return alone || (paired() && planted(PlantedBug::kReleaseEarly)) ? OutputFate::kRelease
                                                                      : OutputFate::kHold;
 }
+
+void Replica::on_left(LogPos position) { primary_.left_before = std::max(primary_.left_before, position); }
 
 void Replica::handle(const Ack& message) { acknowledged(message.received, message.replayed, message.icount); }
 void Replica::handle(const BackupBeat& message) {
@@ -313,7 +332,7 @@ void Replica::try_offer() {
     if (!primary_.vm_stopped || primary_.offered || primary_.acknowledged != primary_.appended) return;
     primary_.offered = true;
     primary_.hand_over_until_ms = now_ms_ + config_.timing.hand_over_ms;
-    send(HandOver{primary_.appended});
+    send(HandOver{primary_.appended, primary_.left_before});
 }
 
 Result<void> Replica::set_policy(uint64_t now_ms, Policy policy) {

@@ -78,10 +78,29 @@ void Replica::watch_peer() {
     if (silent || lost)
         trigger(Trigger::kPeerSilent,
                 fmt::format("nothing was heard of the other side for {} ms", now_ms_ - peer_.heard_ms));
+    watch_lease();
 }
 
 bool Replica::lease_holds(uint64_t now_ms) const {
     return peer_.echoed_ms != 0 && now_ms < peer_.echoed_ms + config_.timing.lease_ms;
+}
+
+/// Whether the other side answers so quickly that the lease will hold when outputs wait for it.
+bool Replica::lease_has_room() const {
+    return peer_.echoed_ms != 0 && now_ms_ < peer_.echoed_ms + config_.timing.lease_ms / 2;
+}
+
+/// A round trip longer than the lease, or a link that carries nothing towards the other side: what is heard
+/// of the other side renews nothing. The outage of that is bounded like any other.
+void Replica::watch_lease() {
+    if (!paired() || planted(PlantedBug::kFreeze)) return;
+    uint64_t since = std::max(peer_.leased_ms, awake_ms_);
+    if (now_ms_ < since + config_.timing.failure_ms) return;
+    trigger(
+        Trigger::kLeaseLost,
+        fmt::format("the backup is heard, but no output could leave for {} ms: its newest answer is to what "
+                    "was sent {} ms ago, and the lease is {} ms",
+                    now_ms_ - since, now_ms_ - peer_.echoed_ms, config_.timing.lease_ms));
 }
 
 // --- Messages ---
@@ -106,7 +125,7 @@ void Replica::send_beat() {
     peer_.beat_ms = now_ms_;
     if (strikes(FaultPoint::kSkipHeartbeat)) return;
     if (is_owner(state_))
-        send(PrimaryBeat{primary_.appended, primary_.complete});
+        send(PrimaryBeat{primary_.appended, primary_.complete, primary_.left_before});
     else
         send(BackupBeat{backup_.received, backup_.replayed, backup_.icount});
 }
@@ -167,6 +186,7 @@ void Replica::receive(const Header& header, Message message) {
         peer_.newest_stamp_at = now_ms_;
     }
     peer_.echoed_ms = std::max(peer_.echoed_ms, std::min(header.echo_ms, now_ms_));
+    if (lease_holds(now_ms_)) peer_.leased_ms = peer_.echoed_ms + config_.timing.lease_ms;
     std::visit([this](auto& m) { handle(m); }, message);
 }
 
@@ -277,7 +297,7 @@ void Replica::become_solo(Term term, const std::string& why) {
     lag_ = {};
     primary_.pending = {};
     primary_.pending_count = 0;
-    primary_.log_flows = primary_.vm_stopped = primary_.offered = false;
+    primary_.log_flows = primary_.loaded = primary_.vm_stopped = primary_.offered = false;
     actions_.push_back(ReleaseOutputs{primary_.appended});
     if (std::exchange(primary_.speed, LagControl::kFullSpeed) != LagControl::kFullSpeed)
         actions_.push_back(SetSpeed{LagControl::kFullSpeed});

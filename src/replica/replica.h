@@ -149,6 +149,9 @@ class Replica {
     void on_flush(uint64_t now_ms, Icount complete, Flush flush = Flush::kNow);
     /// The machine made an output whose kOutput entry is `entry` (reported before; any value on a backup).
     OutputFate on_output(uint64_t now_ms, LogPos entry);
+    /// Answers ReleaseOutputs: those whose kOutput entry lies before `position` have left. The backup is
+    /// told, so that it needn't send them again.
+    void on_left(LogPos position);
     /// The guest is stopped, as StopVm wanted it.
     void on_vm_stopped(uint64_t now_ms, Icount icount);
     /// Answers TakeSnapshot: the icount of the state, to which all entries reported so far belong, and how
@@ -201,8 +204,10 @@ class Replica {
         uint64_t beat_ms = 0;          ///< own clock at the last heartbeat sent
         uint64_t newest_stamp = 0;     ///< the peer's clock, as of its newest message
         uint64_t newest_stamp_at = 0;  ///< own clock when that came
-        uint64_t echoed_ms = 0;     ///< own clock when the newest message was sent that the peer has echoed
-        uint64_t lease_ms = 0;      ///< backup: the lease that the primary works by
+        uint64_t echoed_ms = 0;  ///< own clock when the newest message was sent that the peer has echoed
+        uint64_t leased_ms =
+            0;                  ///< primary: own clock up to which outputs could leave, for all that is known
+        uint64_t lease_ms = 0;  ///< backup: the lease that the primary works by
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
     };
     /// An owner's side of a pair.
@@ -216,7 +221,9 @@ class Replica {
         uint64_t pending_since_ms = 0;  ///< when the first of them was made
         bool pending_ends = false;
         bool log_flows = false;  ///< a backup has (or is being sent) the snapshot
+        bool loaded = false;     ///< the backup has loaded it, and waits for Protect
         LogPos acknowledged;
+        LogPos left_before;       ///< outputs whose entries lie before have left
         uint64_t stopped_ms = 0;  ///< when the guest was stopped for a snapshot
         uint8_t holds = 0;        ///< one bit for each StopReason that keeps the guest stopped
         bool vm_stopped = false;  ///< hand-over: the guest is stopped, all that it issued has ended
@@ -232,6 +239,7 @@ class Replica {
     /// A backup's side of a pair.
     struct Backup {
         LogPos received, replayed;
+        LogPos left_before;  ///< outputs whose entries lie before have left, as the primary said
         Icount complete, icount;
         bool log_ended = false;
         bool ack_due = false;
@@ -270,6 +278,8 @@ class Replica {
         return state_ == State::kProtected || state_ == State::kEnding || state_ == State::kHandingOver;
     }
     bool lease_holds(uint64_t now_ms) const;
+    bool lease_has_room() const;
+    void watch_lease();
 
     // primary.cc
     void primary_time();
@@ -280,6 +290,7 @@ class Replica {
     void apply_lag_control();
     void acknowledged(LogPos received, LogPos replayed, Icount icount);
     void release();
+    void try_protect();
     void try_offer();
     void try_finish();
     void handle(const Welcome& message);

@@ -25,6 +25,12 @@ void Checker::effect(const Effect& e) {
         fail("one history", fmt::format("output {} was seen with two contents", output.number));
 }
 
+void Checker::said_to_have_left(uint64_t process, const ToyOutput& packet) {
+    if (!seen_.contains(packet.number))
+        fail("nothing skipped", fmt::format("process {} takes output {} for sent, but nobody has seen it",
+                                            process, packet.number));
+}
+
 void Checker::disk_written(uint64_t process, Term term) {
     if (term < newest_term_ && process != newest_owner_)
         fail(

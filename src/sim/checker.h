@@ -3,6 +3,8 @@
 //
 //   one history      every effect is that of one deterministic machine, fed with the survivor's log
 //   one owner        no effect of an earlier owner once a later one is live
+//   nothing skipped  what a side gone live doesn't send again has left
+//   no freeze        a protected guest's outputs don't wait for a backup that doesn't let them go
 //   output rule      no effect before the backup holds its entry
 //   nothing lost     what was acknowledged to the client is in the survivor and on the disk
 //   right data       a read returns what was written last
@@ -34,6 +36,8 @@ struct Effect {
 class Checker {
   public:
     void effect(const Effect& effect);
+    /// A process that goes live doesn't send this packet again, since it has left the other side.
+    void said_to_have_left(uint64_t process, const ToyOutput& packet);
     /// A write reached the disk, for a process that was in `term` when it issued it.
     void disk_written(uint64_t process, Term term);
     /// A process became the owner, in `term`; `others_may_act`: some other process would let an output out

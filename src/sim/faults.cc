@@ -16,6 +16,7 @@ const Faults::Row Faults::kRows[] = {
     {"lose datagrams", 6, &Faults::lose_datagrams},
     {"break the channel", 6, &Faults::break_channel},
     {"slow network", 5, &Faults::slow_network},
+    {"very slow network", 4, &Faults::very_slow_network},
     {"arbiter out of reach", 8, &Faults::lose_arbiter},
     {"arbiter and link out of reach", 8, &Faults::lose_arbiter_and_link},
     {"slow replay", 5, &Faults::slow_replay},
@@ -113,6 +114,13 @@ void Faults::break_channel() {
 void Faults::slow_network() {
     world_.slow_network(random_.between(kMillisecond, 120 * kMillisecond));
     world_.after(random_.between(100 * kMillisecond, 1000 * kMillisecond), 0,
+                 [this] { world_.slow_network(0); });
+}
+
+/// A round trip above the lease for longer than the failure bound, while everything arrives.
+void Faults::very_slow_network() {
+    world_.slow_network(random_.between(100 * kMillisecond, 600 * kMillisecond));
+    world_.after(random_.between(1000 * kMillisecond, 3000 * kMillisecond), 0,
                  [this] { world_.slow_network(0); });
 }
 

@@ -39,6 +39,7 @@ class Faults {
     void lose_datagrams();
     void break_channel();
     void slow_network();
+    void very_slow_network();
     void lose_arbiter();
     void lose_arbiter_and_link();
     void slow_replay();

@@ -1,5 +1,6 @@
 #include "sim/process.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -13,6 +14,8 @@ using replica::PlantedBug;
 namespace {
 constexpr Micros kTick = 25 * kMillisecond;
 constexpr Micros kReplayStep = 3 * kMillisecond;
+/// Packets that a backup keeps to send them again.
+constexpr size_t kRecentPackets = 16;
 /// Guest instructions in a microsecond at full speed.
 constexpr uint64_t kInstructionsPerMicro = 1;
 /// What a disk can write at once: requests in the same block wait for each other.
@@ -47,6 +50,7 @@ void Process::dispatch(std::function<void()> run) {
 void Process::resume() {
     if (!alive_ || !paused_) return;
     paused_ = false;
+    awake_since_ = world_.now();
     pump();
     while (alive_ && !paused_ && !inbox_.empty()) {
         std::function<void()> run = std::move(inbox_.front());
@@ -65,6 +69,16 @@ void Process::start_ticking() {
 void Process::tick() {
     replica_.on_time(local_ms());
     pump();
+    check_waits();
+}
+
+/// A primary puts up with a backup that keeps its outputs waiting only for a while.
+void Process::check_waits() {
+    if (!alive_ || paused_ || held_.empty() || replica_.state() != replica::State::kProtected) return;
+    Micros waits = world_.now() - std::max(held_.front().since, awake_since_);
+    if (waits > world_.longest_wait())
+        world_.checker().fail("no freeze", fmt::format("process {} has held output {} for {} ms", id_,
+                                                       held_.front().output.number, waits / kMillisecond));
 }
 
 /// Carries out what the replica wants, as far as this process lives and runs.
@@ -245,7 +259,7 @@ void Process::take_outputs() {
             submit({output, {}});
             continue;
         }
-        Held held{output, append(EntryKind::kOutput, {output.number, 0, 0})};
+        Held held{output, append(EntryKind::kOutput, {output.number, 0, 0}), world_.now()};
         replica::OutputFate fate = replica_.on_output(local_ms(), held.entry);
         if (fate == replica::OutputFate::kRelease && held_.empty())
             let_out(held);
@@ -298,10 +312,12 @@ void Process::fill_ring(LastLook look) {
 
 void Process::act(replica::ReleaseOutputs& action) {
     while (!held_.empty() && held_.front().entry < action.up_to) {
-        if (!replica_.may_release(held_.front().entry, local_ms())) return;
+        if (!replica_.may_release(held_.front().entry, local_ms()))
+            return replica_.on_left(held_.front().entry);
         let_out(held_.front());
         held_.pop_front();
     }
+    replica_.on_left(action.up_to);
 }
 
 void Process::request(uint64_t number, uint64_t sector, Operation operation) {
@@ -451,6 +467,9 @@ void Process::replay_entry(const ToyEntry& entry) {
     if (entry.kind == EntryKind::kOutput) {
         bool same = !dropped_.empty() && dropped_.front().number == entry.numbers[0];
         if (!same) return world_.checker().diverged(id_);
+        if (dropped_.front().kind == EffectKind::kPacket)
+            recent_.push_back({dropped_.front(), LogPos(history_.size() - 1)});
+        if (recent_.size() > kRecentPackets) recent_.pop_front();
         dropped_.pop_front();
     }
     if (entry.kind == EntryKind::kStateHash && entry.numbers[0] != machine_.hash())
@@ -464,6 +483,15 @@ void Process::act(replica::GoLive& action) {
     to_replay_.clear();
     dropped_.clear();
     machine_.take_outputs();
+    for (const Held& held : recent_) {
+        bool left = held.entry < action.left_before;
+        ++(left ? world_.counts().left : world_.counts().sent_again);
+        if (left)
+            world_.checker().said_to_have_left(id_, held.output);
+        else
+            world_.effect(*this, held.entry, held.output);
+    }
+    recent_.clear();
     for (const ToyOutput& output : machine_.in_flight()) submit({output, {}});
     schedule_slice();
 }

@@ -78,11 +78,13 @@ class Process {
     struct Held {
         ToyOutput output;
         LogPos entry;
+        Micros since = 0;
     };
 
     void tick();
     void pump();
     void note_owner();
+    void check_waits();
     void carry_out(replica::Action& action);
     void act(replica::SendChannel& action);
     void act(replica::SendDatagram& action);
@@ -132,6 +134,7 @@ class Process {
     std::deque<std::function<void()>> inbox_;  ///< what happened while it was stopped
     std::deque<replica::Action> to_do_;
     uint64_t die_after_ = 0, pause_after_ = 0;
+    Micros awake_since_ = 0;
     Micros pause_time_ = 0;
     uint64_t channel_ = 0;
     Term noted_term_;
@@ -158,6 +161,7 @@ class Process {
     Icount complete_;
     std::deque<ToyEntry> to_replay_;
     std::deque<ToyOutput> dropped_;  ///< made by the replay, not yet seen in the log
+    std::deque<Held> recent_;        ///< packets of the replay: those that may not have left go again
     uint64_t replay_permille_ = 1500;
 };
 

@@ -4,6 +4,7 @@
 // bytes and answers, breaks things when it is told to (faults.h), and shows the checkers what happens.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -46,6 +47,8 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(dismissed,    "backups dismissed")                                \
     LOCKSTEP_SIM_COUNT(power_offs,   "processes that ended because the guest was off")   \
     LOCKSTEP_SIM_COUNT(slow_downs,   "changes of the guest's speed")                     \
+    LOCKSTEP_SIM_COUNT(left,         "packets that a side gone live knew to have left")  \
+    LOCKSTEP_SIM_COUNT(sent_again,   "packets sent again by a side gone live")           \
     LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
     LOCKSTEP_SIM_COUNT(kept_writes,  "writes that the last look kept back")              \
     LOCKSTEP_SIM_COUNT(disk_waits,   "disk requests that waited for others or for room")
@@ -75,6 +78,11 @@ class World {
     /// Runs until `until`, or until a checker fails.
     void run(Micros until);
     uint64_t trace_hash() const { return trace_hash_; }
+    /// An output that waits for longer in a protected guest is frozen. The lease ends, and the primary must
+    /// act within the failure bound; or the log isn't acknowledged.
+    Micros longest_wait() const {
+        return (std::max(timing_.lease_ms + timing_.failure_ms, timing_.ack_ms) + 100) * kMillisecond;
+    }
 
     // --- What processes do ---
 

@@ -47,15 +47,16 @@ void OutputGate::made(LogPos entry, uint64_t made_ns, Output output) {
     held_.push_back({entry, made_ns, std::move(output)});
 }
 
-void OutputGate::release(LogPos up_to) {
+LogPos OutputGate::release(LogPos up_to) {
     while (!held_.empty() && held_.front().entry < up_to) {
-        if (!replica_.may_release(held_.front().entry, now_ms_())) return;
+        if (!replica_.may_release(held_.front().entry, now_ms_())) return held_.front().entry;
         uint64_t waited = host::monotonic_ns() - held_.front().since_ns;
         waits_.all.add(waited);
         waits_.beyond_link.add(waited > round_trip_ns_ ? waited - round_trip_ns_ : 0);
         out_(held_.front().output, held_.front().entry);
         held_.pop_front();
     }
+    return up_to;
 }
 
 }  // namespace lockstep::vmm

@@ -30,8 +30,9 @@ class OutputGate {
 
     /// The guest has made an output, at `made_ns`, whose kOutput entry is `entry`.
     void made(LogPos entry, uint64_t made_ns, bus::Output output);
-    /// ReleaseOutputs: lets out what lies before `up_to`, as long as the replica allows each of them.
-    void release(LogPos up_to);
+    /// ReleaseOutputs: lets out what lies before `up_to`, as long as the replica allows each of them. Gives
+    /// the position before which all have left.
+    LogPos release(LogPos up_to);
     /// Throws away what waits: the guest isn't ours any more.
     void discard() { held_.clear(); }
 

@@ -262,7 +262,8 @@ void VcpuThread::output(bus::Output output) {
         live_->output(std::move(output));
     } else if (replayer_) {
         replayer_->count_output();
-        produce(OutputMade{LogPos(), std::move(output), false, host::monotonic_ns()}, Urgency::kCanWait);
+        produce(OutputMade{replayer_->position(), std::move(output), false, host::monotonic_ns()},
+                Urgency::kCanWait);
     } else {
         ++counts_.outputs;
     }

@@ -48,7 +48,7 @@ struct EntryMade {
     LogPos position;
     std::shared_ptr<const record::Entry> entry;
 };
-/// Of a live guest: behind the output's kOutput entry. Of a replay: `position` says nothing.
+/// Of a live guest: behind the output's kOutput entry. Of a replay: that entry lies at `position` or before.
 struct OutputMade {
     LogPos position;
     bus::Output output;

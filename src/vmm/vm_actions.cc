@@ -126,7 +126,7 @@ void VmProcess::carry_out(replica::Claim& action) {
 
 void VmProcess::carry_out(replica::ReleaseOutputs& action) {
     bool waited = gate_->held() > 0;
-    gate_->release(action.up_to);
+    replica_->on_left(gate_->release(action.up_to));
     if (waited && gate_->held() == 0) answer_poll_.answered(loop_.now_ns());
 }
 
@@ -250,7 +250,8 @@ void VmProcess::carry_out(replica::GoLive& action) {
     live_since_ns_ = now_ns;
     release_link();
     backends_->go_live();
-    for (const bus::Output& packets : recent_packets_) backends_->submit(packets, {});
+    for (const OutputMade& packets : recent_packets_)
+        if (packets.position >= action.left_before) backends_->submit(packets.output, {});
     recent_packets_.clear();
     vcpu_->go_live(action.position, 0, behind_ns, [this](std::vector<bus::Output> requests) {
         // Their entries were consumed before: whoever has won the guest may do what they say.

@@ -19,8 +19,8 @@ constexpr uint64_t kFewInputs = 256 << 10;
 /// How long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a
 /// backup several threads of two hosts.
 constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
-/// A backup that goes live sends its last packets (again): the primary may have died before they left, and
-/// the guest would only send them again after a time-out. Doubled packets do no harm.
+/// A backup that goes live sends so many of its last packets (again), unless they are known to have left: the
+/// primary may have died before, and the guest would only send them again after a time-out.
 constexpr size_t kRecentPackets = 16;
 
 }  // namespace
@@ -101,11 +101,11 @@ void VmProcess::take(OutputMade& made) {
         return;
     }
     backends_->show(made.output);
-    if (packets) remember_packets(std::move(made.output));
+    if (packets) remember_packets(made);
 }
 
-void VmProcess::remember_packets(bus::Output output) {
-    recent_packets_.push_back(std::move(output));
+void VmProcess::remember_packets(OutputMade& made) {
+    recent_packets_.push_back(std::move(made));
     if (recent_packets_.size() > kRecentPackets) recent_packets_.pop_front();
 }
 

@@ -138,7 +138,7 @@ class VmProcess {
     void take(Divergence& made);
     void take(GuestOff& made);
     void take(Report& made) { made.run(); }
-    void remember_packets(bus::Output output);
+    void remember_packets(OutputMade& made);
     void add_input(Input input);
     void expect_answer();
     bool polls() const;
@@ -214,8 +214,8 @@ class VmProcess {
     Bytes snapshot_;            ///< owner: on its way; backup: as received
     size_t snapshot_sent_ = 0;  ///< of the configuration and the snapshot
     bool snapshot_leaves_ = false;
-    std::deque<bus::Output> recent_packets_;  ///< of a backup: sent again when it goes live
-    uint64_t last_log_ns_ = 0;                ///< backup: when the log last came
+    std::deque<OutputMade> recent_packets_;  ///< of a backup: those that may not have left go again
+    uint64_t last_log_ns_ = 0;               ///< backup: when the log last came
     LogMeter log_meter_;
     RateMeter log_rate_;
     uint64_t earlier_links_bytes_ = 0;

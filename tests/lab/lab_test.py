@@ -72,6 +72,17 @@ class LabTest(unittest.TestCase):
         self.assertTrue(udp_answers(self.lab))
         self.lab.kill("udp")
 
+    def test_slow_delays_the_logging_link_alone(self):
+        def round_trip_ms(where, address):
+            done = self.lab.run(where, "ping", "-c", "2", "-W", "5", address)
+            return float(done.stdout.rsplit("time=", 1)[1].split()[0])
+
+        self.lab.slow(150)
+        self.assertGreaterEqual(round_trip_ms("a", "10.78.0.2"), 299)
+        self.assertLess(round_trip_ms("client", "10.77.0.2"), 100)
+        self.lab.slow(0)
+        self.assertLess(round_trip_ms("a", "10.78.0.2"), 100)
+
     def test_cut_guest_link(self):
         self.lab.cut("guest-b")
         self.assertFalse(answers(self.lab, "client", "10.77.0.3"))

@@ -127,6 +127,22 @@ class Faults:
         finally:
             self.lab.restore("heartbeats")
 
+    def logging_slow(self):
+        """Everything arrives, but late: a round trip above the lease. The primary gives its backup up, says why,
+        and isn't protected again before the link is quick enough; clients wait for a while at most."""
+        self.load.mark()
+        self.lab.slow(400)
+        try:
+            time.sleep(12)
+            status = self.pair.status(self.live)
+            gap_ms = self.load.report()["longest_gap_since_mark_ms"]
+            require(status and self.is_live(self.live), "the primary has ended")
+            require(not status["protected"], "a backup that lets nothing out counts as protection")
+            require(gap_ms < HELD_GAP_MS, f"a client waited {gap_ms:.0f} ms")
+            print(f"logging_slow: state {status['state']}, longest gap {gap_ms:.0f} ms, why: {status['why']}", flush=True)
+        finally:
+            self.lab.slow(0)
+
     def arbiter_away(self):
         """The primary dies while the shared storage can't be reached: nobody goes live until it is back."""
         survivor = other(self.live)
@@ -156,7 +172,15 @@ class Faults:
         require(claimed == term, f"term {claimed} was claimed after the power-off in term {term}")
 
 
-FAULTS = ["backup_killed", "primary_killed", "heartbeats_cut", "primary_stopped", "logging_cut", "arbiter_away"]
+FAULTS = [
+    "backup_killed",
+    "primary_killed",
+    "heartbeats_cut",
+    "primary_stopped",
+    "logging_cut",
+    "logging_slow",
+    "arbiter_away",
+]
 
 
 def run(faults, names):

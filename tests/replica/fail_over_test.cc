@@ -41,6 +41,28 @@ TEST(FailOver, AKilledPrimaryIsReplacedOnceTheLogIsConsumed) {
     EXPECT_TRUE(pair.backup.replica.may_release(LogPos(0), pair.now));
 }
 
+TEST(FailOver, WhatHasLeftIsNotSentAgain) {
+    Pair pair;
+    pair.protect();
+    pair.output();
+    LogPos last_known = pair.output();
+    pair.carry();
+    ASSERT_NE(pair.primary.last<ReleaseOutputs>(), nullptr);
+    pair.primary.replica.on_left(pair.primary.last<ReleaseOutputs>()->up_to);
+    pair.run(Timing{}.heartbeat_ms + 20);
+    LogPos unknown = pair.output();
+    pair.carry();  // acknowledged; but who knows whether the primary got to letting it out
+    pair.primary_stopped = true;
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    pair.replay_all();
+    pair.run(kFailure);
+    ASSERT_NE(pair.backup.last<GoLive>(), nullptr);
+    EXPECT_EQ(pair.backup.last<GoLive>()->left_before, last_known + 1);
+    EXPECT_LE(pair.backup.last<GoLive>()->left_before, unknown);
+}
+
 TEST(FailOver, ADeadHostIsNoticedBySilence) {
     Pair pair;
     pair.protect();
@@ -294,6 +316,48 @@ TEST(FailOver, ANewerTermSendsThePrimaryToTheArbiter) {
     pair.primary.replica.on_datagram(pair.now, encode(header, BackupBeat{}));
     pair.primary.collect();
     EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+}
+
+TEST(FailOver, ARoundTripAboveTheLeaseIsActedUponWithinTheFailureBound) {
+    Pair pair;
+    pair.protect();
+    pair.delay_ms = 200;  // 400 ms each way and back, and a lease of 300 ms
+    uint64_t start = pair.now;
+    while (pair.primary.state() == State::kProtected && pair.now < start + 5000) {
+        pair.output();
+        pair.run(20);
+    }
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+    EXPECT_LE(pair.now - start, Timing{}.lease_ms + kFailure + 50);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying) << "it hears its primary";
+    EXPECT_NE(
+        pair.primary.replica.status(pair.now).why.find("the backup is heard, but no output could leave"),
+        std::string::npos)
+        << pair.primary.replica.status(pair.now).why;
+    answer(pair.primary, pair.now, ArbiterAnswer::kWon);
+    EXPECT_EQ(pair.primary.state(), State::kSolo);
+}
+
+TEST(FailOver, ARoundTripBelowTheLeaseIsPutUpWith) {
+    Pair pair;
+    pair.protect();
+    pair.delay_ms = 100;
+    for (int i = 0; i < 200; ++i) {
+        LogPos entry = pair.output();
+        pair.run(240);
+        ASSERT_TRUE(pair.primary.replica.may_release(entry, pair.now)) << i;
+    }
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+}
+
+TEST(FailOver, AStoppedPrimaryIsGivenTimeForItsNextLease) {
+    Pair pair;
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.now += kFailure - 50;  // the backup hears nothing meanwhile, but not for long enough
+    pair.primary_stopped = false;
+    pair.run(50);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
 }
 
 TEST(FailOver, DamagedBytesOnTheChannelEndThePair) {

@@ -269,11 +269,34 @@ TEST(LifeCycle, APowerOffWhoseBackupDiesAsksTheArbiterFirst) {
     EXPECT_TRUE(pair.primary.replica.may_release(output, pair.now));
 }
 
+TEST(LifeCycle, ABackupThatAnswersTooSlowlyProtectsOnceItIsQuickEnough) {
+    Pair pair;
+    pair.backup.replica.on_channel_open(pair.now);
+    pair.primary.replica.on_channel_open(pair.now);
+    pair.primary.collect();
+    pair.delay_ms = 200;
+    pair.run(1000);
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, Bytes{1}, 0);
+    pair.primary.collect();
+    pair.run(1000);
+    pair.backup.replica.on_loaded(pair.now, {});
+    pair.backup.collect();
+    pair.run(2000);
+    EXPECT_EQ(pair.primary.state(), State::kSynchronising) << "outputs leave at once meanwhile";
+    EXPECT_NE(pair.primary.replica.status(pair.now).why.find("answers too slowly"), std::string::npos);
+    pair.delay_ms = 10;
+    pair.run(600);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+}
+
 TEST(LifeCycle, AHandOverGoesThroughTheArbiterAndLosesNothing) {
     Pair pair;
     pair.protect();
     LogPos output = pair.output();
     pair.carry();
+    pair.primary.replica.on_left(output + 1);
     ASSERT_TRUE(pair.primary.replica.hand_over(pair.now));
     pair.primary.collect();
     ASSERT_NE(pair.primary.last<StopVm>(), nullptr);
@@ -291,6 +314,7 @@ TEST(LifeCycle, AHandOverGoesThroughTheArbiterAndLosesNothing) {
     pair.replay_all();
     EXPECT_EQ(pair.backup.state(), State::kSolo);
     EXPECT_EQ(pair.backup.last<GoLive>()->position, LogPos(2));
+    EXPECT_EQ(pair.backup.last<GoLive>()->left_before, output + 1) << "as the offer says";
     pair.carry();
     EXPECT_EQ(pair.primary.state(), State::kStopped);
     ASSERT_NE(pair.primary.last<Halt>(), nullptr);

@@ -26,10 +26,10 @@ std::vector<Message> samples() {
             Protect{LogPos(7)},
             Log{LogPos(8), 2, Icount(99), 1, Pieces(kBytes)},
             Ack{LogPos(9), LogPos(8), Icount(98)},
-            PrimaryBeat{LogPos(10), Icount(120)},
+            PrimaryBeat{LogPos(10), Icount(120), LogPos(9)},
             BackupBeat{LogPos(9), LogPos(8), Icount(98)},
             Diverged{LogPos(9), Icount(98), 5},
-            HandOver{LogPos(12)},
+            HandOver{LogPos(12), LogPos(11)},
             Live{LogPos(12)},
             StandDown{"not wanted"},
             Gone{"as you wish"}};

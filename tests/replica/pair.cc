@@ -55,12 +55,27 @@ void Pair::carry() {
     }
 }
 
+void Pair::carry_slowly() {
+    for (Side* from : {&primary, &backup}) {
+        Side& to = from == &primary ? backup : primary;
+        for (Bytes& bytes : std::exchange(from->channel, {}))
+            under_way_.push_back({now + delay_ms, to, true, std::move(bytes)});
+        for (Bytes& bytes : std::exchange(from->datagrams, {}))
+            under_way_.push_back({now + delay_ms, to, false, std::move(bytes)});
+    }
+    for (; !under_way_.empty() && under_way_.front().due_ms <= now; under_way_.pop_front()) {
+        auto& [due, to, is_channel, bytes] = under_way_.front();
+        is_channel ? to.replica.on_channel_message(now, bytes) : to.replica.on_datagram(now, bytes);
+        to.collect();
+    }
+}
+
 void Pair::run(uint64_t ms) {
     for (uint64_t end = now + ms; now < end;) {
         now += 10;
         if (!primary_stopped) primary.replica.on_time(now), primary.collect();
         if (!backup_stopped) backup.replica.on_time(now), backup.collect();
-        carry();
+        delay_ms == 0 ? carry() : carry_slowly();
     }
 }
 

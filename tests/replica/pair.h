@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,6 +75,17 @@ class Pair {
     Side primary, backup;
     bool channel_cut = false, datagrams_cut = false;
     bool primary_stopped = false, backup_stopped = false;
+    uint64_t delay_ms = 0;  ///< what a message takes, each way; run() alone knows of it
+
+  private:
+    struct UnderWay {
+        uint64_t due_ms;
+        Side& to;
+        bool is_channel;
+        Bytes bytes;
+    };
+    void carry_slowly();
+    std::deque<UnderWay> under_way_;
 };
 
 }  // namespace lockstep::replica

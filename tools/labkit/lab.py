@@ -61,6 +61,10 @@ class Lab:
         """The host's memory is lost, and what was written and not flushed with it."""
         self._lab("lose-cache", host)
 
+    def slow(self, delay_ms):
+        """What goes from one host to the other on the logging link takes so long, each way; 0: as before."""
+        self._lab("slow", str(delay_ms))
+
     def _lab(self, *arguments):
         done = subprocess.run(
             [LAB, "--name", self.name, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
