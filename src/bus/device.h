@@ -46,6 +46,8 @@ class Device {
     virtual Result<void> load(ByteReader& in) = 0;
     /// Applies an input of the log that names this device.
     virtual void input(const record::Entry& entry) { (void)entry; }
+    /// Bytes of input that it has room for; what is more would be lost.
+    virtual size_t input_room() const { return SIZE_MAX; }
 };
 
 enum class OutputKind : uint8_t {

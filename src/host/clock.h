@@ -12,7 +12,7 @@ inline constexpr uint64_t kNsPerSecond = 1'000'000'000;
 /// the process is stopped or the host asleep (a lease must end then too). May be called from any thread.
 uint64_t monotonic_ns();
 
-/// Seconds since 1970 (UTC), for the guest's real-time clock at power-on.
-uint64_t wall_clock_s();
+/// Nanoseconds since 1970 (UTC), for the guest's real-time clock at power-on.
+uint64_t wall_clock_ns();
 
 }  // namespace lockstep::host

@@ -68,7 +68,7 @@ Bytes fixed_description(uint64_t facs, uint64_t dsdt) {
     constexpr size_t kSize = 276;
     constexpr uint16_t kBootNoVga = 1 << 2;
     constexpr uint32_t kCachesFlush = 1 << 0, kHaltWorks = 1 << 2, kNoSleepButton = 1 << 5,
-                       kNoFixedRtc = 1 << 6, kResetRegister = 1 << 10;
+                       kResetRegister = 1 << 10;
     const uint16_t control = devices::kPowerPort + devices::kPowerControlOffset;
     const uint16_t timer = devices::kPowerPort + devices::kPowerTimerOffset;
     Bytes table = begin_table("FACP", 6);
@@ -87,7 +87,7 @@ Bytes fixed_description(uint64_t facs, uint64_t dsdt) {
     put_at<uint16_t>(table, 98, 0xffff);
     put_at<uint8_t>(table, 108, 0x32);  // the century in CMOS memory
     put_at(table, 109, kBootNoVga);
-    put_at(table, 112, kCachesFlush | kHaltWorks | kNoSleepButton | kNoFixedRtc | kResetRegister);
+    put_at(table, 112, kCachesFlush | kHaltWorks | kNoSleepButton | kResetRegister);
     put_port(table, 116, 8, 1, devices::kResetPort);
     put_at(table, 128, devices::kResetValue);
     put_at<uint8_t>(table, 131, 4);  // minor revision

@@ -48,8 +48,9 @@ Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus
       ioapic_(lapic_) {
     using namespace devices;
     pit_ = std::make_unique<Pit>(ioapic_.line(kPitPin), timers_);
-    rtc_ = std::make_unique<Rtc>(config.start_time_s, ioapic_.line(kRtcPin), timers_);
+    rtc_ = std::make_unique<Rtc>(config.start_time_ns, ioapic_.line(kRtcPin), timers_);
     power_ = std::make_unique<Power>(ioapic_.line(kSciPin), timers_);
+    rtc_->set_alarm_listener([this] { power_->rtc_alarm(); });
     uart_ = std::make_unique<Uart>(kSerialDevice, ioapic_.line(kUartPin), timers_, sink_);
     devices_ = {&pci_, &lapic_, &ioapic_, &pic_, pit_.get(), rtc_.get(), power_.get(), uart_.get()};
     by_number_[kSerialDevice] = uart_.get();
@@ -120,6 +121,11 @@ void Board::deliver(const record::Entry& entry) {
         log_error("an entry of the log names device {}, which this machine doesn't have", entry.device);
     }
     timers_.run_due();
+}
+
+size_t Board::input_room(uint16_t device) const {
+    auto found = by_number_.find(device);
+    return found == by_number_.end() ? SIZE_MAX : found->second->input_room();
 }
 
 void Board::control(const record::Entry& entry) {

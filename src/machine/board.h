@@ -54,6 +54,8 @@ class Board : public cpu::Platform {
 
     /// Applies an input entry.
     void deliver(const record::Entry& entry);
+    /// See bus::Device::input_room().
+    size_t input_room(uint16_t device) const;
     /// Every device to its power-on state; time goes on.
     void reset();
     void save(ByteWriter& out) const;

@@ -3,7 +3,7 @@
 namespace lockstep::machine {
 
 namespace {
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 }
 
 void MachineConfig::save(ByteWriter& out) const {
@@ -24,7 +24,7 @@ void MachineConfig::save(ByteWriter& out) const {
     out.blob(kernel);
     out.blob(initrd);
     out.text(command_line);
-    out.varint(start_time_s);
+    out.varint(start_time_ns);
 }
 
 Result<MachineConfig> MachineConfig::load(ByteReader& in) {
@@ -51,7 +51,7 @@ Result<MachineConfig> MachineConfig::load(ByteReader& in) {
     ByteSpan initrd = in.blob();
     config.initrd.assign(initrd.begin(), initrd.end());
     config.command_line = in.text();
-    config.start_time_s = in.varint();
+    config.start_time_ns = in.varint();
     if (!in.ok()) return error("the machine's configuration is cut short or damaged");
     return config;
 }

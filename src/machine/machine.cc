@@ -44,6 +44,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
 
     // During construction of the board there is no processor yet: nothing has been retired.
     Icount icount() const override { return counter_ ? counter_->icount() : Icount(0); }
+    size_t input_room(uint16_t device) const override { return board_.input_room(device); }
     uint64_t guest_time_ns() const override { return board_.timers().now_ns(); }
     uint64_t next_timer_ns() const override { return board_.timers().next_deadline_ns(); }
 

@@ -47,7 +47,7 @@ struct MachineConfig {
     Bytes kernel;         ///< bzImage
     Bytes initrd;
     std::string command_line;
-    uint64_t start_time_s = 0;  ///< the real-time clock at power-on, seconds since 1970
+    uint64_t start_time_ns = 0;  ///< the real-time clock at guest time 0, since 1970
 
     void save(ByteWriter& out) const;
     static Result<MachineConfig> load(ByteReader& in);
@@ -83,6 +83,8 @@ class Machine {
     virtual void set_glance(uint64_t instructions) = 0;
 
     virtual Icount icount() const = 0;
+    /// Bytes of input that a device has room for; what is more would be lost.
+    virtual size_t input_room(uint16_t device) const = 0;
     /// Guest time (ns, see bus/virtual_clock.h) now, and of the next timer; ~0 where none is armed.
     virtual uint64_t guest_time_ns() const = 0;
     virtual uint64_t next_timer_ns() const = 0;

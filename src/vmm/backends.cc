@@ -231,7 +231,15 @@ void Backends::pause_inputs() {
 void Backends::resume_inputs() {
     if (!std::exchange(inputs_paused_, false)) return;
     for (auto& network : networks_) network->resume_receiving();
-    if (console_) console_->resume_input();
+    if (console_ && !console_paused_) console_->resume_input();
+}
+
+void Backends::pause_console() {
+    if (console_ && !std::exchange(console_paused_, true)) console_->pause_input();
+}
+
+void Backends::resume_console() {
+    if (console_ && std::exchange(console_paused_, false) && !inputs_paused_) console_->resume_input();
 }
 
 size_t Backends::in_flight() const {

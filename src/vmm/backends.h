@@ -56,6 +56,9 @@ class Backends {
     void pause_inputs();
     void resume_inputs();
     bool inputs_paused() const { return inputs_paused_; }
+    /// The console alone: the guest has no room for more.
+    void pause_console();
+    void resume_console();
 
     /// Requests under way.
     size_t in_flight() const;
@@ -91,6 +94,7 @@ class Backends {
     bool live_ = false;
     bool stopped_ = false;
     bool inputs_paused_ = false;
+    bool console_paused_ = false;  ///< by itself
     uint64_t completions_ = 0;
     std::vector<std::unique_ptr<host::DiskImage>> disks_;
     std::vector<uint64_t> complained_ns_;  ///< of each disk, when last; 0: never

@@ -30,10 +30,19 @@ LiveDriver::LiveDriver(machine::Machine& machine, const LiveOptions& options, Lo
       counts_(counts),
       listener_(listener),
       next_hash_ns_(host_ns + options.hash_period_ns) {
-    time_.start(host_ns, machine.guest_time_ns(), behind_ns);
+    bool powers_on = machine.icount() == Icount(0);
+    if (powers_on && behind_ns) jump(behind_ns);  // nothing has seen the time yet
+    time_.start(host_ns, machine.guest_time_ns(), powers_on ? 0 : behind_ns);
 }
 
-void LiveDriver::add_input(Input input) { inputs_.push_back(std::move(input)); }
+void LiveDriver::add_input(Input input) {
+    bool typed = input.kind == EntryKind::kConsoleInput;
+    (typed ? typed_ : inputs_).push_back(std::move(input));
+}
+
+bool LiveDriver::takes_typed() const {
+    return !typed_.empty() && typed_.front().payload.size() <= machine_.input_room(typed_.front().device);
+}
 
 void LiveDriver::append(std::shared_ptr<const record::Entry> entry) {
     LogPos position = position_;
@@ -53,6 +62,11 @@ void LiveDriver::deliver_inputs() {
     while (!inputs_.empty()) {
         Input input = std::move(inputs_.front());
         inputs_.pop_front();
+        deliver(std::move(input));
+    }
+    while (takes_typed()) {
+        Input input = std::move(typed_.front());
+        typed_.pop_front();
         deliver(std::move(input));
     }
 }
@@ -147,7 +161,7 @@ LiveDriver::Step LiveDriver::halted(uint64_t now_ns) {
     time_.halted(now_ns, guest_ns);
     uint64_t behind = time_.advance(now_ns, guest_ns);
     bool timer_due = next_ns <= guest_ns + behind;
-    if (!timer_due && inputs_.empty()) {
+    if (!timer_due && inputs_.empty() && !takes_typed()) {
         if (next_ns == ~uint64_t{0}) return {Next::kSleep, ~uint64_t{0}};
         return {Next::kSleep, time_.host_time_of(next_ns)};
     }

@@ -66,11 +66,13 @@ struct LiveOptions {
 
 class LiveDriver {
   public:
-    /// The next entry has `position`. `behind_ns` as in TimePolicy::start().
+    /// The next entry has `position`. `behind_ns` as in TimePolicy::start(); a machine that is only switched
+    /// on jumps over it.
     LiveDriver(machine::Machine& machine, const LiveOptions& options, LogPos position,
                const DriverCounts& counts, LiveListener& listener, uint64_t host_ns, uint64_t behind_ns);
 
-    /// Queues an input for the next moment at which it may be delivered.
+    /// Queues an input for the next moment at which it may be delivered. What was typed on a console waits
+    /// until the guest's port has room for it.
     void add_input(Input input);
 
     enum class Next : uint8_t {
@@ -107,6 +109,7 @@ class LiveDriver {
 
   private:
     void deliver_inputs();
+    bool takes_typed() const;
     void deliver(Input input);
     void append(std::shared_ptr<const record::Entry> entry);
     void append(record::Entry entry) { append(std::make_shared<record::Entry>(std::move(entry))); }
@@ -123,6 +126,7 @@ class LiveDriver {
     LiveListener& listener_;
     TimePolicy time_;
     std::deque<Input> inputs_;
+    std::deque<Input> typed_;  ///< kConsoleInput
     bool may_deliver_ = true;  ///< by the rule of delivery
     bool halted_ = false;      ///< since the last run()
     bool off_ = false;

@@ -17,10 +17,10 @@ constexpr uint64_t kMostBootBytes = 1000ull << 20;
 
 Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     machine::MachineConfig config;
+    config.start_time_ns = host::wall_clock_ns();  // first of all
     config.memory_bytes = settings.memory_bytes;
     config.console = settings.console.port == ConsolePort::kVirtio;
     config.command_line = settings.command_line;
-    config.start_time_s = host::wall_clock_s();
     config.kernel = TRY(host::read_file(settings.kernel));
     if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
     machine::BootImage image{config.kernel, config.initrd, config.command_line};

@@ -16,7 +16,7 @@ class MachineFactory {
   public:
     virtual ~MachineFactory() = default;
     /// The machine's configuration, encoded: what a recording and a backup need to make the same machine.
-    /// Reads kernel, initrd and the sizes of the disks.
+    /// Reads kernel, initrd and the sizes of the disks. The machine's real-time clock is that of the call.
     virtual Result<Bytes> configure(const VmSettings& settings) = 0;
     /// A machine in its power-on state. The RAM's size in bytes is in `ram_bytes` afterwards.
     virtual Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration,

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "host/arbiter.h"
+#include "host/clock.h"
 #include "host/disk_format.h"
 #include "host/disk_image.h"
 #include "host/files.h"
@@ -42,6 +43,7 @@ StartCheck check_start(const VmSettings& settings, const std::string& this_host,
     note(others);
     if (others) found.others = others.take();
     for (const DiskSettings& disk : settings.disks) note(check_disk(disk));
+    found.configured_ns = host::monotonic_ns();
     auto configuration = factory.configure(settings);
     note(configuration);
     if (configuration) found.configuration = configuration.take();

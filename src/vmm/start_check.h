@@ -3,6 +3,7 @@
 // any moment (a lock, a name in use, the arbiter's verdict) shows itself when the VM starts.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct StartCheck {
     std::vector<std::string> obstacles;  ///< sentences with remedies; empty: none
     std::vector<std::string> others;     ///< of protection.hosts, without this host
     Bytes configuration;                 ///< the machine's
+    uint64_t configured_ns = 0;          ///< when that was made: monotonic_ns() of the host
 };
 
 /// `this_host`: as Environment::this_host.

@@ -140,13 +140,13 @@ void VcpuThread::replay(ReplayChunk chunk) {
 
 void VcpuThread::add_input(Input input) {
     auto shared = std::make_shared<Input>(std::move(input));
-    waiting_input_ += shared->payload.size();
+    waiting(shared->kind) += shared->payload.size();
     post([this, shared] {
         last_input_ns_ = host::monotonic_ns();
         if (live_)
             live_->add_input(std::move(*shared));
         else
-            waiting_input_ -= shared->payload.size();
+            waiting(shared->kind) -= shared->payload.size();
     });
 }
 
@@ -271,7 +271,7 @@ void VcpuThread::output(bus::Output output) {
 
 void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) {
     bool from_outside = is_from_outside(entry->kind);
-    if (from_outside) waiting_input_ -= entry->payload.size();
+    if (from_outside) waiting(entry->kind) -= entry->payload.size();
     // What wakes up the guest after a long sleep mostly has an answer. By then the backup has the input and
     // is awake, and what is done for the answer's entry is warm in the caches: it comes back 60 us sooner.
     bool wanted = entries_wanted_ != EntriesWanted::kNo;

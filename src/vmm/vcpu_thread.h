@@ -113,8 +113,10 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void replay(ReplayChunk chunk);
 
     void add_input(Input input);
-    /// Bytes of inputs that were not delivered yet.
+    /// Bytes of inputs that were not delivered yet; of what was typed on the console by itself, for which the
+    /// guest may have no room as long as it likes.
     uint64_t waiting_input() const { return waiting_input_; }
+    uint64_t waiting_typed() const { return waiting_typed_; }
     void want_entries(EntriesWanted wanted) { entries_wanted_ = wanted; }
     /// How long the outputs of a live guest that is busy with traffic gather at least. They go at once when
     /// the guest halts; 0: always.
@@ -169,6 +171,9 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool take_memory_ahead();
     void after_replay(ReplayResult result);
     void publish_engine_report();
+    std::atomic<uint64_t>& waiting(record::EntryKind kind) {
+        return kind == record::EntryKind::kConsoleInput ? waiting_typed_ : waiting_input_;
+    }
 
     void output(bus::Output output) override;
     void entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) override;
@@ -198,6 +203,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool unreported_ = false;      ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
+    std::atomic<uint64_t> waiting_typed_ = 0;
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
     std::atomic<int> processor_ = -1;
     std::atomic<uint64_t> idle_since_ns_ = kNotIdle;

@@ -16,6 +16,8 @@ namespace {
 /// they come again.
 constexpr uint64_t kManyInputs = 1 << 20;
 constexpr uint64_t kFewInputs = 256 << 10;
+/// The same for what is typed on the console.
+constexpr uint64_t kMuchTyped = 64 << 10, kLittleTyped = 16 << 10;
 /// How long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a
 /// backup several threads of two hosts.
 constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
@@ -51,6 +53,7 @@ void VmProcess::drain_vcpu() {
         start_log_timer();
     }
     if (backends_ && vcpu_->waiting_input() < kFewInputs) backends_->resume_inputs();
+    if (backends_ && vcpu_->waiting_typed() < kLittleTyped) backends_->resume_console();
     set_wanted();
 }
 
@@ -138,6 +141,7 @@ void VmProcess::add_input(Input input) {
         input_moderation_.received(backends_->traffic().packets_in, loop_.now_ns());
     }
     vcpu_->add_input(std::move(input));
+    if (vcpu_->waiting_typed() > kMuchTyped) backends_->pause_console();
     if (vcpu_->waiting_input() > kManyInputs) {
         backends_->pause_inputs();
         set_wanted();

@@ -186,6 +186,7 @@ class VmProcess {
     uint64_t self_ = 0;  ///< replica::Config::self
     std::string build_;
     Bytes configuration_;
+    uint64_t configured_ns_ = 0;           ///< when, of the loop's clock
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 
     host::CpuLatency cpu_latency_;

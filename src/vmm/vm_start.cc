@@ -107,6 +107,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
         new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
     vm->candidates_ = std::move(check.others);
     vm->vm_ = random_number();
+    vm->configured_ns_ = check.configured_ns;
     vm->configuration_ = std::move(check.configuration);
     TRY(vm->open(environment.terminal));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
@@ -168,7 +169,9 @@ void VmProcess::go(Term term) {
     live_since_ns_ = loop_.now_ns();
     backends_->let_inputs_in();
     uint64_t hash_ns = keeps_hashes() ? settings_.protection.hash_ms * host::kNsPerMs : 0;
-    vcpu_->go_live(LogPos(0), hash_ns, 0, [](const std::vector<bus::Output>&) {});
+    // The real-time clock is of the moment of the configuration; what has passed since counts as guest time.
+    uint64_t behind_ns = loop_.now_ns() - configured_ns_;
+    vcpu_->go_live(LogPos(0), hash_ns, behind_ns, [](const std::vector<bus::Output>&) {});
     log_info("VM {} runs, in term {}", settings_.name, term.value());
     if (environment_.started) environment_.started();
     on_timer();

@@ -34,6 +34,8 @@ struct Specimen {
     registers() = 0;  ///< handler, size of its range
     virtual bus::PciFunction* pci() { return nullptr; }
     virtual std::vector<record::Entry> inputs(std::mt19937_64&) { return {}; }
+    /// What it holds stays over a reset.
+    virtual bool has_battery() const { return false; }
     /// Leaves something in the guest's memory for the device to find.
     virtual void disturb(std::mt19937_64&) {}
 
@@ -110,7 +112,8 @@ struct PitSpecimen : Specimen {
 struct RtcSpecimen : Specimen {
     bus::Device& device() override { return rtc; }
     std::vector<std::pair<bus::RegisterHandler*, uint64_t>> registers() override { return {{&rtc, 2}}; }
-    Rtc rtc{1'700'000'000, line, time.timers};
+    bool has_battery() const override { return true; }
+    Rtc rtc{1'700'000'000'000'000'000, line, time.timers};
 };
 
 struct PowerSpecimen : Specimen {
@@ -303,6 +306,7 @@ TEST_P(Conformance, ResetIsThePowerOnState) {
     for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         auto specimen = make(), fresh = make();
+        if (specimen->has_battery()) return;
         act_often(*specimen, seed);
         uint64_t passed = specimen->time.now - fresh->time.now;
         specimen->device().reset();

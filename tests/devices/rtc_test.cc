@@ -7,7 +7,7 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 // 2023-11-14 22:13:20, a Tuesday.
-constexpr uint64_t kStart = 1'700'000'000;
+constexpr uint64_t kStart = 1'700'000'000 * kSecond;
 
 class RtcTest : public testing::Test {
   protected:
@@ -127,6 +127,78 @@ TEST_F(RtcTest, UpdateFlagWithoutInterrupt) {
     time_.pass(kSecond);
     EXPECT_EQ(read(0x0c), 0x10);
     EXPECT_FALSE(line_.level);
+}
+
+// A start within a second: the next one begins when the host's does.
+TEST_F(RtcTest, StartsWithinASecond) {
+    Rtc rtc(kStart + 300'000'000, line_, time_.timers);
+    auto seconds = [&] {
+        rtc.write_register(0, 1, 0);
+        return rtc.read_register(1, 1);
+    };
+    time_.pass(690'000'000);
+    EXPECT_EQ(seconds(), 0x20u);
+    time_.pass(20'000'000);
+    EXPECT_EQ(seconds(), 0x21u);
+}
+
+// As Linux does it: the divider is stopped meanwhile, and the next second begins half a second later.
+TEST_F(RtcTest, SetWithTheDividerStopped) {
+    time_.pass(200'000'000);
+    write(0x0b, 0x82);
+    write(0x0a, 0x76);
+    write(0, 0x30);
+    write(0x0b, 0x02);
+    write(0x0a, 0x26);
+    time_.pass(490'000'000);
+    EXPECT_EQ(read(0), 0x30);
+    time_.pass(20'000'000);
+    EXPECT_EQ(read(0), 0x31);
+}
+
+TEST_F(RtcTest, SetWithoutThatItKeepsItsPace) {
+    time_.pass(200'000'000);
+    write(0x0b, 0x82);
+    write(0, 0x30);
+    write(0x0b, 0x02);
+    time_.pass(790'000'000);
+    EXPECT_EQ(read(0), 0x30);
+    time_.pass(20'000'000);
+    EXPECT_EQ(read(0), 0x31);
+}
+
+TEST_F(RtcTest, ABatteryKeepsTimeAlarmAndMemoryOverAReset) {
+    time_.pass(3 * kSecond);
+    write(0, 0x50);
+    write(0x40, 0x5a);
+    write(1, 0x55);
+    write(0x0b, 0x32);
+    time_.pass(kSecond);
+    EXPECT_TRUE(line_.level);
+    rtc_.reset();
+    EXPECT_FALSE(line_.level);
+    EXPECT_EQ(read(0), 0x51);
+    EXPECT_EQ(read(0x40), 0x5a);
+    EXPECT_EQ(read(1), 0x55);
+    EXPECT_EQ(read(0x0b), 0x02) << "but interrupts are off";
+    time_.pass(kSecond);
+    EXPECT_FALSE(line_.level);
+}
+
+TEST_F(RtcTest, AlarmsWakeUpTheMachine) {
+    int alarms = 0;
+    rtc_.set_alarm_listener([&] { ++alarms; });
+    write(1, 0x25);
+    write(3, 0xff);
+    write(5, 0xff);
+    time_.pass(10 * kSecond);
+    EXPECT_EQ(alarms, 0) << "not enabled";
+    write(1, 0x35);
+    write(0x0b, 0x22);
+    time_.pass(4 * kSecond);
+    EXPECT_EQ(alarms, 0);
+    time_.pass(kSecond);
+    EXPECT_EQ(alarms, 1);
 }
 
 }  // namespace

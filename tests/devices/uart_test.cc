@@ -111,6 +111,21 @@ TEST_F(UartTest, TooMuchInputOverruns) {
     EXPECT_EQ(read(5), 0x61);
 }
 
+TEST_F(UartTest, SaysHowMuchInputItHasRoomFor) {
+    EXPECT_EQ(uart_.input_room(), Uart::kReceiveLimit);
+    type("abc");
+    EXPECT_EQ(uart_.input_room(), Uart::kReceiveLimit - 3);
+    type(std::string(Uart::kReceiveLimit, 'x'));
+    EXPECT_EQ(uart_.input_room(), 0u);
+    read(0);
+    EXPECT_EQ(uart_.input_room(), 1u);
+    write(2, 0x03);
+    write(4, 9);
+    EXPECT_EQ(uart_.input_room(), 0u) << "DTR without RTS: held off";
+    write(4, 0xb);
+    EXPECT_EQ(uart_.input_room(), Uart::kReceiveLimit);
+}
+
 TEST_F(UartTest, ClearingTheFifoDropsInput) {
     write(2, 0x01);
     type("abc");

@@ -26,7 +26,7 @@ class BoardTest : public testing::Test {
         MachineConfig config;
         config.disks = {{1 << 20, false, "a"}, {1 << 20, true, "b"}};
         config.networks = {{{2, 0, 0, 0, 0, 1}}};
-        config.start_time_s = 1'700'000'000;
+        config.start_time_ns = 1'700'000'000'000'000'000;
         return config;
     }
     uint32_t pci(unsigned device, unsigned offset) {

@@ -14,7 +14,7 @@ MachineConfig full_config() {
     config.kernel = {1, 2, 3};
     config.initrd = {4, 5};
     config.command_line = "console=ttyS0";
-    config.start_time_s = 1'700'000'000;
+    config.start_time_ns = 1'700'000'000'000'000'123;
     return config;
 }
 

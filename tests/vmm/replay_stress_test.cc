@@ -2,6 +2,7 @@
 // other block lengths. All end in the same state.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "replica/replica.h"
@@ -251,6 +252,32 @@ TEST(Divergence, AMissingInputIsFoundAndTheHashNamed) {
     EXPECT_EQ(replay_all(recording, log, found), ReplayResult::kDiverged);
     ASSERT_TRUE(found);
     EXPECT_TRUE(found->parts & replica::kRegistersDiffer);
+}
+
+// What is typed waits for the guest's port to have room, and holds nothing else up.
+TEST(LiveDriver, TypedInputWaitsForRoom) {
+    SinkToDriver sink;
+    ToyConfig config{.ram_bytes = 64 << 10, .network = true};
+    ToyMachine machine(config, 1, sink);
+    Recorder recorder;
+    uint64_t now_ns = 1;
+    LiveDriver driver(machine, {.ram_bytes = config.ram_bytes, .slice_ns = 20'000}, LogPos(0), {}, recorder,
+                      now_ns, 0);
+    sink.driver = &driver;
+    auto step = [&] { driver.step([&] { return now_ns += 100'000; }); };
+    auto delivered = [&](record::EntryKind kind) {
+        return std::ranges::count(recorder.log, kind, &Entry::kind);
+    };
+    machine.set_input_room(100);
+    for (unsigned i = 0; i < 2; ++i)
+        driver.add_input(make_input(machine::kSerialDevice, record::ConsoleInput{Bytes(200, 'x')}));
+    driver.add_input(make_input(machine::kFirstNetwork, record::NetworkReceive{{Bytes(60, 7)}}));
+    for (unsigned i = 0; i < 20; ++i) step();
+    EXPECT_EQ(delivered(record::EntryKind::kNetworkReceive), 1);
+    EXPECT_EQ(delivered(record::EntryKind::kConsoleInput), 0);
+    machine.set_input_room(1000);
+    for (unsigned i = 0; i < 20; ++i) step();
+    EXPECT_EQ(delivered(record::EntryKind::kConsoleInput), 2);
 }
 
 }  // namespace

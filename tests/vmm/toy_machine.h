@@ -40,6 +40,8 @@ class ToyMachine : public machine::Machine {
         stop_requested_ = true;
     }
     void set_glance(uint64_t) override {}
+    size_t input_room(uint16_t) const override { return input_room_; }
+    void set_input_room(size_t bytes) { input_room_ = bytes; }
     Icount icount() const override { return state_.icount; }
     uint64_t guest_time_ns() const override { return clock_.tsc(state_.icount); }
     uint64_t next_timer_ns() const override { return state_.timer_ns; }
@@ -97,6 +99,7 @@ class ToyMachine : public machine::Machine {
     Registers state_;
     Bytes ram_;
     std::atomic<bool> stop_requested_ = false;
+    size_t input_room_ = SIZE_MAX;
 };
 
 /// Makes toy machines from VM settings: the seed from the name, the disk's size from its file; "busy" in the

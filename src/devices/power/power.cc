@@ -5,6 +5,7 @@ namespace lockstep::devices {
 namespace {
 
 constexpr uint16_t kPowerButton = 1 << 8;   // PM1 status and enable
+constexpr uint16_t kRtcAlarm = 1 << 10;     // the same
 constexpr uint16_t kEnableBits = 0x0721;    // timer, global lock, power and sleep button, RTC
 constexpr uint16_t kSciEnable = 1;          // PM1 control
 constexpr uint16_t kSleepEnable = 1 << 13;  // always reads as 0
@@ -38,6 +39,11 @@ void Power::control(record::PowerAction action) {
             state_.request = PowerRequest::kPowerOff;
             break;
     }
+    update_line();
+}
+
+void Power::rtc_alarm() {
+    state_.status |= kRtcAlarm;
     update_line();
 }
 

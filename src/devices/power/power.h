@@ -3,6 +3,7 @@
 //
 //   power-off     PM1 control: sleep type S5 with the enable bit
 //   power button  a bit of the PM1 status register, and the system control interrupt (SCI)
+//   RTC alarm     the same: ends a sleep of the guest, in which it looks at nothing else
 //   reset         the register that the FADT names (port cf9), or the pulse of the keyboard controller (port
 //   64) PM timer      24 bits at 3.579545 MHz, computed from guest time
 //
@@ -47,6 +48,8 @@ class Power : public StateDevice<PowerState>, public bus::RegisterHandler {
     /// What the guest, or the operator, has asked for; stays until reset().
     PowerRequest request() const { return state_.request; }
     void control(record::PowerAction action);
+    /// An alarm of the real-time clock.
+    void rtc_alarm();
     /// A triple fault, say.
     void request_reset() { state_.request = PowerRequest::kReset; }
 

@@ -32,6 +32,7 @@ constexpr uint8_t kOscillatorOn = 0x26;  // register A: 32768 Hz, 1024 periodic 
 constexpr uint8_t kBatteryGood = 0x80;   // register D
 constexpr uint8_t kDontCare = 0xc0;
 constexpr uint64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kSecond = kSecondNs;
 constexpr int64_t kDayS = 86400;
 
 struct Civil {
@@ -55,34 +56,38 @@ Civil civil(int64_t time_s) {
 
 }  // namespace
 
-Rtc::Rtc(uint64_t start_time_s, bus::InterruptLine& line, bus::TimerQueue& timers)
-    : start_time_s_(static_cast<int64_t>(std::min<uint64_t>(start_time_s, uint64_t{1} << 36))),
-      line_(line),
-      timers_(timers),
-      timer_(timers.add([this] { timer_expired(); })) {
+Rtc::Rtc(uint64_t start_time_ns, bus::InterruptLine& line, bus::TimerQueue& timers)
+    : line_(line), timers_(timers), timer_(timers.add([this] { timer_expired(); })) {
+    state_.memory[kA] = kOscillatorOn;
+    state_.memory[kB] = k24Hours;
+    state_.base_s = static_cast<int64_t>(start_time_ns / kSecondNs);
+    state_.base_ns = -static_cast<int64_t>(start_time_ns % kSecondNs);
     reset();
 }
 
+// What the pin of that name does, and the battery: time, alarm and memory stay.
 void Rtc::reset() {
-    state_ = {};
-    state_.memory[kA] = kOscillatorOn;
-    state_.memory[kB] = k24Hours;
-    state_.base_s = start_time_s_;
+    state_.index = 0;
+    state_.flags = 0;
+    state_.memory[kB] &= static_cast<uint8_t>(~(kSet | kPeriodic | kAlarm | kUpdate));
     state_.seen_s = now_s();
+    state_.timer_ns = bus::kNeverNs;
     timers_.disarm(timer_);
     update_line();
 }
 
 Result<void> Rtc::loaded() {
     constexpr int64_t kFarthest = int64_t{1} << 40;
-    if (state_.base_s < -kFarthest || state_.base_s > kFarthest || state_.index >= state_.memory.size())
+    bool bad_base = state_.base_s < -kFarthest || state_.base_s > kFarthest ||
+                    state_.base_ns < -kSecond || state_.base_ns > int64_t{1} << 62;
+    if (bad_base || state_.index >= state_.memory.size())
         return error("the saved state of {} is damaged", name());
     timers_.arm(timer_, state_.timer_ns);
     return {};
 }
 
 int64_t Rtc::now_s() const {
-    return state_.base_s + static_cast<int64_t>((timers_.now_ns() - state_.base_ns) / kSecondNs);
+    return state_.base_s + (static_cast<int64_t>(timers_.now_ns()) - state_.base_ns) / kSecond;
 }
 
 // ---- The form of a number: BCD or binary, hours to 12 or to 24
@@ -143,8 +148,10 @@ void Rtc::commit() {
     int64_t time =
         decode_hour(memory[kHours]) * 3600ll + decode(memory[kMinutes]) * 60 + decode(memory[kSeconds]);
     if (date.ok() && time < kDayS) {
+        // The seconds go on at the pace they had (see divider_stands()).
+        state_.base_ns = static_cast<int64_t>(timers_.now_ns()) -
+                         (static_cast<int64_t>(timers_.now_ns()) - state_.base_ns) % kSecond;
         state_.base_s = sys_days(date).time_since_epoch().count() * kDayS + time;
-        state_.base_ns = timers_.now_ns();
     }
     for (uint8_t reg : kClockRegisters) state_.memory[reg] = 0;
     state_.seen_s = now_s();
@@ -171,8 +178,12 @@ int64_t Rtc::next_alarm_s(int64_t first) const {
 }
 
 uint64_t Rtc::when_ns(int64_t time_s) const {
-    return state_.base_ns + static_cast<uint64_t>(time_s - state_.base_s) * kSecondNs;
+    return static_cast<uint64_t>(state_.base_ns + (time_s - state_.base_s) * kSecond);
 }
+
+// Register A can stop the divider, which makes seconds of the oscillator's beats. Drivers do so while they set
+// the clock: released, the first second ends half a second later.
+bool Rtc::divider_stands() const { return (state_.memory[kA] & 0x60) == 0x60; }
 
 uint64_t Rtc::periodic_ns() const {
     unsigned rate = state_.memory[kA] & 15;
@@ -187,8 +198,10 @@ void Rtc::catch_up() {
     if (state_.memory[kB] & kSet || now <= state_.seen_s) return;
     state_.flags |= kUpdate;
     if (state_.memory[kB] & kAlarm)
-        if (int64_t alarm = next_alarm_s(state_.seen_s + 1); alarm >= 0 && alarm <= now)
+        if (int64_t alarm = next_alarm_s(state_.seen_s + 1); alarm >= 0 && alarm <= now) {
             state_.flags |= kAlarm;
+            if (alarm_listener_) alarm_listener_();
+        }
     state_.seen_s = now;
 }
 
@@ -251,8 +264,14 @@ void Rtc::write_memory(uint8_t reg, uint8_t value) {
     if (reg == kB && value & kSet && !(b & kSet)) freeze();
     bool set_ends = reg == kB && b & kSet && !(value & kSet);
     if (set_ends) commit();
+    bool stood = divider_stands();
+    int64_t second = now_s();
     state_.memory[reg] = value;
     if (is_clock) return;
+    if (stood && !divider_stands()) {
+        state_.base_s = state_.seen_s = second;
+        state_.base_ns = static_cast<int64_t>(timers_.now_ns()) - kSecond / 2;
+    }
     schedule();
     update_line();
 }

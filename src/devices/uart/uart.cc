@@ -1,5 +1,6 @@
 #include "devices/uart/uart.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "record/payloads.h"
@@ -55,6 +56,12 @@ void Uart::input(const record::Entry& entry) {
     if (!input) return;
     for (uint8_t byte : input.value().bytes) receive(byte);
     update_line();
+}
+
+size_t Uart::input_room() const {
+    constexpr uint8_t kTerminalReady = 1, kRequestToSend = 2;
+    bool held_off = (state_.modem_control & (kTerminalReady | kRequestToSend)) == kTerminalReady;
+    return held_off ? 0 : kReceiveLimit - std::min(state_.received.size(), kReceiveLimit);
 }
 
 void Uart::receive(uint8_t byte) {

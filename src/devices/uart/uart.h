@@ -40,8 +40,8 @@ class Uart : public StateDevice<UartState>, public bus::RegisterHandler {
   public:
     static constexpr size_t kGatherLimit = 1024;
     static constexpr uint64_t kGatherNs = 1'000'000;
-    /// Input beyond this many unread bytes is lost, as on a real line.
-    static constexpr size_t kReceiveLimit = 4096;
+    /// Input beyond this many unread bytes is lost, as on a real line; who has more waits for room.
+    static constexpr size_t kReceiveLimit = 8192;
 
     Uart(uint16_t number, bus::InterruptLine& line, bus::TimerQueue& timers, bus::OutputSink& sink);
 
@@ -51,6 +51,8 @@ class Uart : public StateDevice<UartState>, public bus::RegisterHandler {
     std::string_view name() const override { return "uart"; }
     void reset() override;
     void input(const record::Entry& entry) override;
+    /// None while the guest holds the other end off by its RTS line.
+    size_t input_room() const override;
     uint64_t read_register(uint64_t offset, unsigned size) override;
     void write_register(uint64_t offset, unsigned size, uint64_t value) override;
 

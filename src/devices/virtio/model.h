@@ -54,6 +54,8 @@ class Model {
     virtual void started() {}
     virtual void reset() = 0;
     virtual void input(const record::Entry& entry) = 0;
+    /// See bus::Device.
+    virtual size_t input_room() const { return SIZE_MAX; }
     virtual void save(ByteWriter& out) const = 0;
     virtual Result<void> load(ByteReader& in) = 0;
 

@@ -2,6 +2,7 @@
 // output.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 
 #include "devices/virtio/model.h"
@@ -19,8 +20,8 @@ struct ConsoleState {
 class Console : public Model {
   public:
     static constexpr uint16_t kQueueSize = 64;
-    /// Input beyond this many waiting bytes is lost.
-    static constexpr size_t kWaitingLimit = 4096;
+    /// Input beyond this many waiting bytes is lost; who has more waits for room.
+    static constexpr size_t kWaitingLimit = 8192;
 
     Console(uint16_t number, bus::OutputSink& sink) : number_(number), sink_(sink) {}
 
@@ -33,6 +34,9 @@ class Console : public Model {
     void notified(unsigned queue) override;
     void reset() override { state_ = {}; }
     void input(const record::Entry& entry) override;
+    size_t input_room() const override {
+        return kWaitingLimit - std::min(state_.waiting.size(), kWaitingLimit);
+    }
     void save(ByteWriter& out) const override;
     Result<void> load(ByteReader& in) override;
 

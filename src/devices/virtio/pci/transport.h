@@ -62,6 +62,7 @@ class PciTransport : public bus::Device,
     void save(ByteWriter& out) const override;
     Result<void> load(ByteReader& in) override;
     void input(const record::Entry& entry) override { model_->input(entry); }
+    size_t input_room() const override { return model_->input_room(); }
 
     uint32_t read_config(unsigned offset, unsigned size) override;
     void write_config(unsigned offset, unsigned size, uint32_t value) override;
