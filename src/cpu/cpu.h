@@ -18,6 +18,7 @@ struct Cpu {
     Platform& platform;
     Mmu mmu;
     DecodeCache decode_cache;
+    uint64_t handlers_entered = 0;  ///< by exceptions, interrupts and INT, so far; no part of the state
 };
 
 /// The power-on state of a 64-bit Linux boot is made by machine/; this is the architectural reset state

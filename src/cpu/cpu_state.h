@@ -83,7 +83,7 @@ struct CpuState {
     uint64_t mtrr_def_type = 0x806;
     Icount icount;
     uint8_t halted = 0;            ///< HLT was executed and no interrupt has come since
-    uint8_t interrupt_shadow = 0;  ///< the next instruction is covered by STI or MOV SS
+    uint8_t interrupt_shadow = 0;  ///< what covers the next instruction: kShadowOfSti, kShadowOfMovSs or 0
     uint8_t reserved[6] = {};
     FxState fx;  ///< x87, MMX, SSE; valid while translated code isn't running
 
@@ -101,6 +101,9 @@ inline constexpr uint64_t kFlagCf = 1 << 0, kFlagPf = 1 << 2, kFlagAf = 1 << 4, 
                           kFlagVm = 1 << 17, kFlagAc = 1 << 18, kFlagVif = 1 << 19, kFlagVip = 1 << 20,
                           kFlagId = 1 << 21;
 inline constexpr uint64_t kArithmeticFlags = kFlagCf | kFlagPf | kFlagAf | kFlagZf | kFlagSf | kFlagOf;
+
+/// CpuState::interrupt_shadow. That of MOV SS holds off debug traps, too (Intel SDM vol. 3, 6.8.3).
+inline constexpr uint8_t kShadowOfSti = 1, kShadowOfMovSs = 2;
 
 /// An exception to deliver (Intel SDM vol. 3, 6.15).
 struct Exception {

@@ -131,6 +131,7 @@ bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
     if (gate.type() == kTypeInterruptGate) state.rflags &= ~kFlagIf;
     state.interrupt_shadow = 0;
     state.halted = 0;
+    ++cpu.handlers_entered;
     return true;
 }
 

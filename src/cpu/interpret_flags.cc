@@ -21,7 +21,7 @@ Outcome cli_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
 
 Outcome sti_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
     if (!may_change_if(cpu, exception)) return Outcome::kFault;
-    if (!(cpu.state.rflags & kFlagIf)) cpu.state.interrupt_shadow = 1;
+    if (!(cpu.state.rflags & kFlagIf)) cpu.state.interrupt_shadow = kShadowOfSti;
     cpu.state.rflags |= kFlagIf;
     return Outcome::kNext;
 }

@@ -129,7 +129,7 @@ Outcome mov_segment_instruction(Cpu& cpu, const Instruction& instruction, Except
     if (!read_operand(cpu, instruction, 1, selector, exception)) return Outcome::kFault;
     if (!load_segment(cpu, static_cast<Segment>(to.number), low16(selector), exception))
         return Outcome::kFault;
-    if (to.number == kSs) cpu.state.interrupt_shadow = 1;
+    if (to.number == kSs) cpu.state.interrupt_shadow = kShadowOfMovSs;
     return Outcome::kNext;
 }
 

@@ -115,10 +115,12 @@ namespace {
 void install_handlers() {
     struct sigaction action {};
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigaddset(&action.sa_mask, stop_signal());  // it looks for the counter where the thread has it
     action.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
         handle_fault(signal, info, context);
     };
     for (int signal : kFaultSignals) CHECK(sigaction(signal, &action, nullptr) == 0);
+    action.sa_mask = {};
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     action.sa_sigaction = [](int, siginfo_t*, void* context) { handle_stop(context); };
     CHECK(sigaction(stop_signal(), &action, nullptr) == 0);

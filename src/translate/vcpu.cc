@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cpu/alignment.h"
+#include "cpu/exceptions.h"
 #include "cpu/float_state.h"
 #include "translate/code_pieces.h"
 #include "translate/hint_encodings.h"
@@ -109,7 +110,7 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         make_flags_canonical();
         ++counters.interrupts;
         ++state.icount;
-        has_pending_chain = pending_jump = pending_direct = plain_wanted = false;
+        arrival = {};
         if (cpu::deliver_interrupt(cpu, cpu.platform.acknowledge_interrupt())) return Next::kContinue;
         leave_reason = VcpuExit::kTripleFault;
         return Next::kLeave;
@@ -119,17 +120,17 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
 }
 
 // With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an
-// exception or has entered a handler itself.
+// exception or has entered a handler itself: INT, or SYSCALL where it has cleared TF. MOV SS holds it off.
 Vcpu::Impl::Next Vcpu::Impl::single_step() {
-    uint64_t exceptions = counters.exceptions;
-    Icount before = cpu.state.icount;
+    cpu::CpuState& state = cpu.state;
+    uint64_t handlers = cpu.handlers_entered;
+    unsigned privilege = state.cpl();
+    Icount before = state.icount;
     Next next = dispatch(1);
-    bool completed =
-        next == Next::kContinue && cpu.state.icount != before && counters.exceptions == exceptions;
-    bool entered_kernel = !(cpu.state.rflags & cpu::kFlagTf) && interpreted_entry;
-    if (!completed || entered_kernel) return next;
-    cpu.state.dr[6] |= 0x4000;
-    return deliver({.vector = cpu::kDb});
+    bool completed = next == Next::kContinue && state.icount != before && cpu.handlers_entered == handlers;
+    bool by_syscall = state.cpl() < privilege && !(state.rflags & cpu::kFlagTf);
+    if (!completed || by_syscall || state.interrupt_shadow == cpu::kShadowOfMovSs) return next;
+    return deliver(cpu::single_step_exception(state));
 }
 
 // Runs the block at state.rip; `single`: one instruction. Blocks know nothing of alignment checks, so with
@@ -139,23 +140,17 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     set_mode();
     bool checks = cpu::checks_alignment(cpu.state);
     if (checks) single = 1;
-    bool direct = !single && !has_pending_chain && !pending_jump && !pending_direct && !plain_wanted &&
-                  !std::exchange(budget_short, false) && !retries();
+    bool direct = !single && arrival.way == Arrival::Way::kNothing && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
     bool reached = fetch_is_cached(cpu.state.rip);
     bool next_reached = fetch_is_cached((cpu.state.rip | kPageMask) + 1);
     Block* block = find_block(exception);
-    plain_wanted = false;
     if (!block) {
-        has_pending_chain = pending_jump = pending_direct = false;
         make_flags_canonical();
         return deliver(exception);
     }
-    if (has_pending_chain) chain_pending(*block);
-    if (pending_jump) remember_jump(*block);
-    if (pending_direct) remember_direct(*block);
-    has_pending_chain = pending_jump = pending_direct = false;
+    remember_arrival(*block);
     if (block->interpret_only) return without_block(block->first_exit);
     // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop
     // may come in between.
@@ -187,7 +182,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
 }
 
 // The way on after an interpreted instruction or an interrupt: like an indirect branch to state.rip. Where
-// the jump cache doesn't know it, its miss comes back here as a pending jump.
+// the jump cache doesn't know it, the block that is found for it is remembered there.
 bool Vcpu::Impl::enter_by_jump_cache() {
     uint64_t pc = cpu.state.rip;
     bool other_half = pc >> 63 == (user() ? 1 : 0);
@@ -195,7 +190,7 @@ bool Vcpu::Impl::enter_by_jump_cache() {
     const uint8_t* entry = jumps().find(pc);
     if (entry == jumps().miss()) entry = jump_index.find(pc, jumps().key_of_page(pc));
     if (!entry) {
-        pending_jump = true;
+        arrival = {Arrival::Way::kJump};
         return false;
     }
     EngineState& engine = cache.state();
@@ -233,9 +228,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
             resume_host();
             continue;
         }
-        if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
-            engine.counter -= kStopBias;
-        cpu.state.icount = limit + engine.counter + 1 - record.credit;
+        cpu.state.icount = limit + counter_at_exit() + 1 - record.credit;
         bool by_table = record.kind == ExitKind::kIndirect || record.kind == ExitKind::kDirect;
         cpu.state.rip = by_table ? engine.exit_address : record.pc;
         if (record.kind == ExitKind::kIndirect && !x86::is_canonical(cpu.state.rip)) return refuse_branch();
@@ -248,20 +241,20 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
 Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index) {
     switch (record.kind) {
         case ExitKind::kLink:
-            has_pending_chain = record.chainable && record.block->alive;
-            plain_wanted = record.plain;
-            pending_chain = index;
+            arrival = {record.plain ? Arrival::Way::kPlain : Arrival::Way::kNothing};
+            if (record.chainable && record.block->alive) arrival = {Arrival::Way::kChain, index};
             return Next::kContinue;
         case ExitKind::kIndirect:
-            pending_jump = true;
+            arrival = {Arrival::Way::kJump};
             return Next::kContinue;
         case ExitKind::kDirect:
-            pending_direct = true;
+            arrival = {Arrival::Way::kDirect};
             return Next::kContinue;
         case ExitKind::kBudget:
-            budget_short = true;
+            arrival = {Arrival::Way::kShortBudget};
             return Next::kContinue;
         default:
+            arrival = {};
             break;
     }
     if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
@@ -287,6 +280,7 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
         case ExitKind::kInterpretString:
             return interpret_string();
         case ExitKind::kFpuUnavailable:
+            make_flags_canonical();  // of the other instructions here all flags count as read
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
@@ -300,12 +294,10 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
 
 Vcpu::Impl::Next Vcpu::Impl::interpret(bool fpu) {
     ++counters.interpreted;
-    unsigned privilege = cpu.state.cpl();
     if (fpu) save_fpu();
     cpu::Exception exception;
     cpu::StepResult result = cpu::interpret(cpu, exception);
     if (fpu) load_fpu();
-    interpreted_entry = cpu.state.cpl() < privilege;
     switch (result) {
         case cpu::StepResult::kDone:
         case cpu::StepResult::kHalt:
@@ -335,6 +327,7 @@ Vcpu::Impl::Next Vcpu::Impl::interpret_string() {
 Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
     ++counters.exceptions;
     ++cpu.state.icount;
+    arrival = {};
     if (cpu::deliver_exception(cpu, exception)) return Next::kContinue;
     leave_reason = VcpuExit::kTripleFault;
     return Next::kLeave;

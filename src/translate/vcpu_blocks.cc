@@ -1,5 +1,6 @@
 // Finding, making and forgetting blocks.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "translate/block_copy.h"
@@ -21,7 +22,7 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
         return nullptr;
     }
     uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
-    BlockKey key{physical, pc, user(), fpu_enabled, plain_wanted, in_window()};
+    BlockKey key{physical, pc, user(), fpu_enabled, wants_plain(), in_window()};
     Block* block = table.find(key);
     if (block && !block->second_page) return block;
     if (block) {  // its last bytes are on a page of their own, which may be another one now
@@ -36,8 +37,8 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     if (Block* copy = copy_variant(key)) return copy;
     BlockSource source;
     source.limit = options.block_limit;
-    source.plain = plain_wanted;
-    source.checked = pending_jump;
+    source.plain = key.plain;
+    source.checked = arrival.way == Arrival::Way::kJump;
     if (!fetch(source, exception)) return nullptr;
     return translate(source);
 }
@@ -161,9 +162,22 @@ Block* Vcpu::Impl::transient_block(unsigned limit_instructions, std::span<const 
     return &builder.build(source);
 }
 
+bool Vcpu::Impl::wants_plain() {
+    return arrival.way == Arrival::Way::kPlain ||
+           (arrival.way == Arrival::Way::kChain && cache.record(arrival.record).plain);
+}
+
+void Vcpu::Impl::remember_arrival(Block& block) {
+    Arrival by = std::exchange(arrival, {});
+    if (by.way == Arrival::Way::kChain) chain(by.record, block);
+    if (by.way == Arrival::Way::kJump) remember_jump(block);
+    if (by.way == Arrival::Way::kDirect) remember_direct(block);
+}
+
 // Only where the chain stays right (kernel_chains.h).
-void Vcpu::Impl::chain_pending(Block& block) {
-    const Block& source = *cache.record(pending_chain).block;
+void Vcpu::Impl::chain(uint32_t record, Block& block) {
+    const Block& source = *cache.record(record).block;
+    if (!source.alive) return;
     if (source.fpu_enabled != block.fpu_enabled || source.window != block.window) return;
     bool same_page = (source.physical.value() ^ block.physical.value()) < kPageSize &&
                      (source.pc ^ block.pc) < kPageSize && !source.second_page && !block.second_page;
@@ -171,7 +185,7 @@ void Vcpu::Impl::chain_pending(Block& block) {
         if (source.user || block.user || !(block.pc >> 63) || apart) return;
         kernel_chains.add(block);
     }
-    table.chain(pending_chain, block);
+    table.chain(record, block);
 }
 
 void Vcpu::Impl::remember_jump(Block& block) {
@@ -209,7 +223,7 @@ void Vcpu::Impl::flush_copies() {
     targets.forget_copies();
     table.forget_copies();
     cache.clear(Shelf::kCopied);
-    has_pending_chain = false;
+    if (arrival.way == Arrival::Way::kChain) arrival = {};  // perhaps of a copy
 }
 
 void Vcpu::Impl::flush_code() {
@@ -223,7 +237,7 @@ void Vcpu::Impl::flush_code() {
     for (JumpCache& jumps : jump_caches) jumps.clear();
     jump_index.clear();
     targets.clear();
-    has_pending_chain = pending_jump = pending_direct = false;
+    arrival = {};
     uint32_t indirect = cache.add_record({.kind = ExitKind::kIndirect}, Shelf::kTranslated);
     uint32_t fault = cache.add_record({.kind = ExitKind::kHostFault}, Shelf::kTranslated);
     uint32_t direct = cache.add_record({.kind = ExitKind::kDirect}, Shelf::kTranslated);
@@ -246,18 +260,23 @@ void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
     cpu.state.rflags &= ~unpack_flags(dead);
 }
 
-// Between two instructions. What is fetched here is looked up in the page tables, not in the TLB: whether
-// that holds the page already depends on stops.
+// Between two instructions. A block that was about to be entered may have clobbered what is dead in the code
+// that the TLB knows, whatever the page tables say by now; where a fetch would walk them no block has been.
 void Vcpu::Impl::make_flags_canonical() {
     if (!cpu.state.code64()) return;
-    std::optional<GuestPhys> code = cpu.mmu.peek_fetch(GuestVirt(cpu.state.rip), user());
+    std::optional<GuestPhys> code = next_fetch(cpu.state.rip);
     if (!code || !cpu.memory.is_ram(*code)) return;
     make_flags_canonical(*code);
 }
 
 bool Vcpu::Impl::fetch_is_cached(uint64_t pc) const {
     const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(pc));
-    return entry && entry->fetched;
+    return entry && entry->fetched && entry->executable && (entry->user || !user());
+}
+
+std::optional<GuestPhys> Vcpu::Impl::next_fetch(uint64_t pc) const {
+    if (!fetch_is_cached(pc)) return cpu.mmu.peek_fetch(GuestVirt(pc), user());
+    return GuestPhys(cpu.mmu.cached(GuestVirt(pc))->page + (pc & kPageMask));
 }
 
 }  // namespace lockstep::translate

@@ -75,6 +75,15 @@ void Vcpu::Impl::enter_host() {
     cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags);
 }
 
+// Read once: the signal of a request that was heard otherwise may come here and add to it in memory.
+uint64_t Vcpu::Impl::counter_at_exit() {
+    uint64_t& place = cache.state().counter;
+    uint64_t counter = *static_cast<volatile uint64_t*>(&place);
+    if (static_cast<int64_t>(counter) > static_cast<int64_t>(kStopBias / 2)) counter -= kStopBias;
+    place = counter;
+    return counter;
+}
+
 // Empty: the page is in the shadow map now, the instruction can go on.
 std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record) {
     ++counters.memory_misses;
@@ -98,8 +107,23 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     shadow_map.fill(GuestVirt(address), entry);
     if (record.write && (!entry.writable || cpu.memory.is_code(page))) return slow_step();
     if (drops != drops_before && record.block->shares_lookups)
-        return Next::kContinue;  // perhaps a group's page
+        return finish_instruction(record);  // perhaps a group's page has gone
     return std::nullopt;
+}
+
+// By itself, with look-ups of its own. Its access has walked the page tables, which is a part of it.
+Vcpu::Impl::Next Vcpu::Impl::finish_instruction(const ExitRecord& record) {
+    GuestPhys at = record.block->physical + (record.pc - record.block->pc);
+    BlockSource source;
+    source.pc = record.pc;
+    source.physical = at;
+    source.bytes = {cpu.memory.host(at), kPageSize - (at.value() & kPageMask)};
+    source.user = user();
+    source.fpu_enabled = fpu_enabled;
+    source.transient = true;
+    source.head = Head::kNoStop;
+    enter(builder.build(source));
+    return after_exit();
 }
 
 // The checks of an access that come before any effect, and its bytes in the bounce buffer.
@@ -245,9 +269,6 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     auto* host = reinterpret_cast<const uint8_t*>(engine.fault.host_pc);
     Block* block = cache.block_at(host);
     CHECK(block, "a host fault (vector {}) outside all blocks, at {}", engine.fault.trap, fmt::ptr(host));
-    if (static_cast<int64_t>(engine.counter) > static_cast<int64_t>(kStopBias / 2))
-        engine.counter -= kStopBias;
-
     const InstructionMark* marks = cache.marks(*block);
     uint32_t offset = static_cast<uint32_t>(host - block->entry);
     const InstructionMark* after =
@@ -256,7 +277,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     CHECK(after != marks, "a host fault in the head of the block at {:#x}", block->pc);
     size_t executed = static_cast<size_t>(after - 1 - marks);
     cpu.state.rip = block->pc + after[-1].guest_offset;
-    cpu.state.icount = limit + engine.counter + 1 - (block->count - executed);
+    cpu.state.icount = limit + counter_at_exit() + 1 - (block->count - executed);
     uint64_t host_rflags = cpu.state.rflags;
     if (after[-1].flags_in_slot) cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags_slot);
 

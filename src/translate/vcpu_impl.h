@@ -18,6 +18,7 @@
 
 #include "cpu/cpu.h"
 #include "translate/accesses.h"
+#include "translate/arrival.h"
 #include "translate/block_builder.h"
 #include "translate/block_table.h"
 #include "translate/code_cache.h"
@@ -111,7 +112,11 @@ struct Vcpu::Impl : cpu::TlbListener {
                            Head head);
     /// The bytes at state.rip up to the page's end, or of the one instruction that crosses it.
     bool fetch(BlockSource& source, cpu::Exception& exception);
-    void chain_pending(Block& block);
+    /// Whether the block at state.rip is to be one without shared look-ups.
+    bool wants_plain();
+    /// `block` is the one at state.rip: the next arrival of the kind finds it by itself.
+    void remember_arrival(Block& block);
+    void chain(uint32_t record, Block& block);
     void remember_jump(Block& block);
     void remember_direct(const Block& block);
     void remember_block(const Block& block);
@@ -120,6 +125,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     void forget_block(Block& block);
     bool has_room(Shelf shelf) const;
     bool fetch_is_cached(uint64_t pc) const;
+    /// Where the next fetch at `pc` reads, without any side effect; empty: it faults.
+    std::optional<GuestPhys> next_fetch(uint64_t pc) const;
     void make_flags_canonical();
     void make_flags_canonical(GuestPhys code);
 
@@ -131,6 +138,10 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// Goes on at the host instruction that has faulted, with everything as it was.
     void resume_host();
     void enter_host();
+    /// The counter as translated code has left it, without what a stop request has added.
+    uint64_t counter_at_exit();
+    /// The rest of the way of an instruction that has begun: it mustn't be stopped before its end.
+    Next finish_instruction(const ExitRecord& record);
     std::optional<Next> memory_exit(const ExitRecord& record);
     /// Empty: what the fault was for is done, the instruction can go on.
     std::optional<Next> host_fault_exit();
@@ -179,14 +190,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     Icount limit;                   ///< of this entry
     uint64_t glance = kLongestRun;  ///< instructions between two looks for a stop request
     VcpuExit leave_reason{};        ///< with Next::kLeave
-    uint32_t pending_chain = 0;     ///< exit record of the direct branch that led to state.rip
-    bool has_pending_chain = false;
-    bool pending_jump = false;       ///< an indirect branch led to state.rip
-    bool pending_direct = false;     ///< a direct branch through an empty slot led to state.rip
-    bool plain_wanted = false;       ///< a shared look-up failed at state.rip: a plain block is to run
-    uint64_t drops = 0;              ///< what the TLB has dropped so far: pages, spaces
-    bool interpreted_entry = false;  ///< the last interpreted instruction has entered the kernel
-    bool budget_short = false;       ///< the block at state.rip is longer than the budget
+    Arrival arrival;                ///< how state.rip was reached
+    uint64_t drops = 0;             ///< what the TLB has dropped so far: pages, spaces
     bool fpu_enabled = true;
     bool in_slow_block = false;    ///< the block of a slow step runs
     bool apart = false;            ///< see part_upper_halves()

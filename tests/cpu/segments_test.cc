@@ -37,7 +37,7 @@ TEST_F(SegmentsTest, LoadsDataSegments) {
 
 TEST_F(SegmentsTest, StackSegmentRulesAndShadow) {
     load(mov_ss, kKernelSs);
-    EXPECT_EQ(state.interrupt_shadow, 1);
+    EXPECT_EQ(state.interrupt_shadow, kShadowOfMovSs);
     load(mov_ss, 0);
     EXPECT_EQ(state.cpl(), 0u);
     refused(mov_ss, kUserSs, kGp, kUserSs & ~3u);
