@@ -277,7 +277,7 @@ TEST(LifeCycle, ABackupThatAnswersTooSlowlyProtectsOnceItIsQuickEnough) {
     pair.delay_ms = 200;
     pair.run(1000);
     pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
-    pair.primary.replica.on_snapshot(pair.now, pair.icount, Bytes{1}, 0);
+    pair.primary.replica.on_snapshot(pair.now, pair.icount, 0, 0);
     pair.primary.collect();
     pair.run(1000);
     pair.backup.replica.on_loaded(pair.now, {});
