@@ -82,13 +82,6 @@ ImageFormat recognise_image(ByteSpan head, ByteSpan tail) {
     return {};
 }
 
-Result<void> check_image_rights(const std::string& path, ImageUse use) {
-    int flags = use == ImageUse::kRead ? O_RDONLY : O_RDWR;
-    FileDescriptor file(open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK));
-    if (!file) return file_error("open disk image", path, errno);
-    return {};
-}
-
 Result<void> check_image_is_raw(const std::string& path) {
     FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!file) return file_error("open disk image", path, errno);

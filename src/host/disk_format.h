@@ -17,9 +17,6 @@ struct ImageFormat {
 inline constexpr size_t kHeadBytes = 512, kTailBytes = 512;
 ImageFormat recognise_image(ByteSpan head, ByteSpan tail);
 
-/// Fails with a sentence where the image at `path` may not be opened for that.
-enum class ImageUse : uint8_t { kRead, kReadWrite };
-Result<void> check_image_rights(const std::string& path, ImageUse use);
 /// Fails with a sentence where the image at `path` is a container, whose header a guest would take for the
 /// disk's first sectors, and write to.
 Result<void> check_image_is_raw(const std::string& path);

@@ -125,6 +125,13 @@ Result<std::unique_ptr<DiskImage>> DiskImage::create(EventLoop& loop, const Disk
     return std::make_unique<DiskImage>(loop, std::move(io), size, options.mode, unit);
 }
 
+Result<void> DiskImage::check(const DiskOptions& options) {
+    FileDescriptor file = TRY(open_image(options));
+    uint64_t size = TRY(checked_size(file.get(), options.path));
+    TRY(unit_of(file.get(), size, options));
+    return {};
+}
+
 Result<uint64_t> DiskImage::size_of(const std::string& path) {
     FileDescriptor file = TRY(open_image({.path = path, .mode = DiskMode::kReadOnly}));
     return checked_size(file.get(), path);

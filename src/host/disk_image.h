@@ -74,6 +74,8 @@ class DiskImage : private BlockIo::User {
     /// empty or isn't a multiple of 512 bytes; a shared one that is written to also where its storage has no
     /// direct I/O, or where it isn't a multiple of the storage's unit.
     static Result<std::unique_ptr<DiskImage>> create(EventLoop& loop, const DiskOptions& options);
+    /// Fails with the same sentences, but for that of the lock, which isn't taken.
+    static Result<void> check(const DiskOptions& options);
     /// The size in bytes of the image at `path`, with the same checks but without a lock.
     static Result<uint64_t> size_of(const std::string& path);
 

@@ -47,6 +47,14 @@ std::string_view verb_of(host::DiskAction action) {
 
 }  // namespace
 
+host::DiskOptions image_options(const DiskSettings& disk) {
+    // Readers don't disturb each other, so an image that nobody writes is always open to others.
+    bool shared = disk.shared || disk.read_only;
+    return {.path = disk.path,
+            .sharing = shared ? host::DiskSharing::kShared : host::DiskSharing::kExclusive,
+            .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite};
+}
+
 Backends::Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks)
     : loop_(loop), settings_(settings), hooks_(std::move(hooks)) {}
 
@@ -60,14 +68,8 @@ Result<std::unique_ptr<Backends>> Backends::create(host::EventLoop& loop, const 
 }
 
 Result<void> Backends::open_disks() {
-    for (const DiskSettings& disk : settings_.disks) {
-        // Readers don't disturb each other, so an image that nobody writes is always open to others.
-        bool shared = disk.shared || disk.read_only;
-        disks_.push_back(TRY(host::DiskImage::create(
-            loop_, {.path = disk.path,
-                    .sharing = shared ? host::DiskSharing::kShared : host::DiskSharing::kExclusive,
-                    .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite})));
-    }
+    for (const DiskSettings& disk : settings_.disks)
+        disks_.push_back(TRY(host::DiskImage::create(loop_, image_options(disk))));
     for (auto& disk : disks_) disk->set_write_gate(hooks_.may_write);
     complained_ns_.resize(disks_.size());
     return {};

@@ -23,6 +23,9 @@
 
 namespace lockstep::vmm {
 
+/// How the image of a disk is opened.
+host::DiskOptions image_options(const DiskSettings& disk);
+
 class Backends {
   public:
     struct Hooks {

@@ -12,6 +12,7 @@
 #include "host/files.h"
 #include "host/limits.h"
 #include "host/tap_device.h"
+#include "vmm/backends.h"
 #include "vmm/host_list.h"
 
 namespace lockstep::vmm {
@@ -23,8 +24,7 @@ constexpr uint64_t kEngineBytes = 128 << 20;
 
 Result<void> check_disk(const DiskSettings& disk) {
     TRY(host::DiskImage::size_of(disk.path));
-    TRY(host::check_image_rights(disk.path,
-                                 disk.read_only ? host::ImageUse::kRead : host::ImageUse::kReadWrite));
+    TRY(host::DiskImage::check(image_options(disk)));
     if (disk.format == DiskFormat::kRaw) return {};
     return host::check_image_is_raw(disk.path);
 }

@@ -96,6 +96,9 @@ TEST_F(DirectIoTest, AnImageThatIsNoMultipleOfTheBlocksIsRefused) {
     ASSERT_FALSE(odd.ok());
     expect_contains(odd.error().message(), path);
     expect_contains(odd.error().message(), "truncate -s %4096");
+    auto checked = DiskImage::check({.path = path, .sharing = DiskSharing::kShared});
+    ASSERT_FALSE(checked.ok()) << "what would be refused at the start is known before";
+    EXPECT_EQ(checked.error().message(), odd.error().message());
     EXPECT_TRUE(DiskImage::create(*loop_, {.path = path}).ok()) << "an image that isn't shared may be odd";
     std::filesystem::resize_file(path, 3 * kUnit);
     auto whole = open(path);
