@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/ethtool.h>
-#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -16,48 +14,19 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 
 #include "base/check.h"
 #include "base/log.h"
+#include "host/network_device.h"
 
 namespace lockstep::host {
 
 namespace {
 
-constexpr uint16_t kEtherTypeArp = 0x0806;
-constexpr uint16_t kEtherTypeReverseArp = 0x8035;
-constexpr uint16_t kArpRequest = 1;
-constexpr uint16_t kReverseArpRequest = 3;
 constexpr unsigned long kAllOffloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-constexpr size_t kShortestFrame = 60;  // IEEE 802.3, without the checksum
-constexpr size_t kBuffersField = 10;   // in the virtio header: num_buffers
+constexpr size_t kBuffersField = 10;  // in the virtio header: num_buffers
 constexpr uint64_t kFirstPauseNs = 50 * kNsPerMs;
 constexpr uint64_t kPauseGrowthNs = 100 * kNsPerMs;
-
-void put16(Bytes& out, uint16_t value) {
-    out.push_back(static_cast<uint8_t>(value >> 8));
-    out.push_back(static_cast<uint8_t>(value));
-}
-
-/// An ARP frame (RFC 826) to everybody, in which both sides are the one that announces itself.
-Bytes arp_frame(uint16_t ether_type, uint16_t operation, const MacAddress& mac,
-                const std::array<uint8_t, 4>& ip, const MacAddress& target) {
-    Bytes frame(6, 0xff);
-    frame.insert(frame.end(), mac.begin(), mac.end());
-    put16(frame, ether_type);
-    put16(frame, 1);       // Ethernet
-    put16(frame, 0x0800);  // IPv4
-    frame.push_back(6);
-    frame.push_back(4);
-    put16(frame, operation);
-    frame.insert(frame.end(), mac.begin(), mac.end());
-    frame.insert(frame.end(), ip.begin(), ip.end());
-    frame.insert(frame.end(), target.begin(), target.end());
-    frame.insert(frame.end(), ip.begin(), ip.end());
-    frame.resize(kShortestFrame);
-    return frame;
-}
 
 Result<FileDescriptor> open_tun(const std::string& name) {
     FileDescriptor tap(open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
@@ -138,16 +107,9 @@ Result<void> bring_up(int control, const std::string& name) {
                  std::strerror(errno), name);
 }
 
-/// Asked in the oldest way, which needs no right and sees this network namespace.
-bool is_port_of(int control, const std::string& bridge, int index) {
-    int ports[1024] = {};
-    unsigned long request[4] = {BRCTL_GET_PORT_LIST, reinterpret_cast<unsigned long>(ports), std::size(ports),
-                                0};
-    ifreq interface {};
-    bridge.copy(interface.ifr_name, IFNAMSIZ - 1);
-    interface.ifr_data = reinterpret_cast<char*>(request);
-    if (ioctl(control, SIOCDEVPRIVATE, &interface) < 0) return false;
-    return std::find(std::begin(ports), std::end(ports), index) != std::end(ports);
+bool is_port_of(const std::string& bridge, int index) {
+    std::vector<int> ports = ports_of(bridge);
+    return std::ranges::find(ports, index) != ports.end();
 }
 
 Result<void> join_bridge(int control, const std::string& name, const std::string& bridge) {
@@ -157,7 +119,7 @@ Result<void> join_bridge(int control, const std::string& name, const std::string
     request.ifr_ifindex = static_cast<int>(if_nametoindex(name.c_str()));
     if (ioctl(control, SIOCBRADDIF, &request) == 0) return {};
     int why = errno;
-    if (is_port_of(control, bridge, request.ifr_ifindex)) return {};
+    if (is_port_of(bridge, request.ifr_ifindex)) return {};
     if (why == EBUSY)
         return error(
             "network {}: it is a port of another bridge than {}; take it out with 'ip link set {} nomaster', "
@@ -166,17 +128,6 @@ Result<void> join_bridge(int control, const std::string& name, const std::string
     if (why == EOPNOTSUPP) return is_no_bridge(name, bridge);
     return error("network {}: can't become a port of bridge {} ({}); do it with 'ip link set {} master {}'",
                  name, bridge, std::strerror(why), name, bridge);
-}
-
-/// The driver of a device, as "tun" or "bridge"; empty: there is no such device.
-std::string driver_of(int control, const std::string& device) {
-    ethtool_drvinfo info{};
-    info.cmd = ETHTOOL_GDRVINFO;
-    ifreq request{};
-    device.copy(request.ifr_name, IFNAMSIZ - 1);
-    request.ifr_data = reinterpret_cast<char*>(&info);
-    if (ioctl(control, SIOCETHTOOL, &request) < 0) return "";
-    return {info.driver, strnlen(info.driver, sizeof info.driver)};
 }
 
 /// Whether this process may make devices and join them to bridges.
@@ -192,15 +143,13 @@ bool may_administer() {
 Result<void> check_tap(const TapOptions& options) {
     TRY(check_device_name(options.name, "TAP device"));
     TRY(open_tun(options.name));
-    FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     bool exists = if_nametoindex(options.name.c_str()) != 0;
-    if (exists && driver_of(control.get(), options.name) != "tun") return no_tap(options.name);
+    if (exists && driver_of(options.name) != "tun") return no_tap(options.name);
     if (!exists && !may_administer()) return no_right_to_tap(options.name);
     if (options.bridge.empty()) return {};
     TRY(check_device_name(options.bridge, "bridge"));
     if (if_nametoindex(options.bridge.c_str()) == 0) return no_such_bridge(options.name, options.bridge);
-    if (driver_of(control.get(), options.bridge) != "bridge")
-        return is_no_bridge(options.name, options.bridge);
+    if (driver_of(options.bridge) != "bridge") return is_no_bridge(options.name, options.bridge);
     return {};
 }
 
@@ -227,14 +176,6 @@ Result<MacAddress> parse_mac(const std::string& text) {
 std::string mac_text(const MacAddress& mac) {
     return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4],
                        mac[5]);
-}
-
-Bytes reverse_arp_announcement(const MacAddress& mac) {
-    return arp_frame(kEtherTypeReverseArp, kReverseArpRequest, mac, {}, mac);
-}
-
-Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_t, 4>& address) {
-    return arp_frame(kEtherTypeArp, kArpRequest, mac, address, {});
 }
 
 Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapOptions& options) {
@@ -318,18 +259,21 @@ void TapDevice::send_packet(ByteSpan packet) {
     counters_.bytes_out += packet.size() - kHeader;
 }
 
-void TapDevice::announce(const MacAddress& mac, unsigned repeats) {
-    Bytes packet(kHeader);  // nothing is left to be done
-    Bytes frame = reverse_arp_announcement(mac);
-    packet.insert(packet.end(), frame.begin(), frame.end());
-    announce_again(std::move(packet), repeats, kFirstPauseNs);
+void TapDevice::announce(const std::vector<Bytes>& frames, unsigned repeats) {
+    auto packets = std::make_shared<std::vector<Bytes>>();
+    for (const Bytes& frame : frames) {
+        Bytes& packet = packets->emplace_back(kHeader);  // nothing is left to be done
+        packet.insert(packet.end(), frame.begin(), frame.end());
+    }
+    announce_again(std::move(packets), repeats, kFirstPauseNs);
 }
 
-void TapDevice::announce_again(Bytes packet, unsigned repeats, uint64_t pause_ns) {
-    send_packet(packet);
+void TapDevice::announce_again(std::shared_ptr<const std::vector<Bytes>> packets, unsigned repeats,
+                               uint64_t pause_ns) {
+    for (const Bytes& packet : *packets) send_packet(packet);
     if (repeats == 0) return;
-    announcement_ = loop_.call_after(pause_ns, [this, packet = std::move(packet), repeats, pause_ns] {
-        announce_again(packet, repeats - 1, pause_ns + kPauseGrowthNs);
+    announcement_ = loop_.call_after(pause_ns, [this, packets = std::move(packets), repeats, pause_ns] {
+        announce_again(packets, repeats - 1, pause_ns + kPauseGrowthNs);
     });
 }
 

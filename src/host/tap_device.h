@@ -1,4 +1,4 @@
-// The network backend: a TAP device of the host, and the announcement of a guest's MAC address.
+// The network backend: a TAP device of the host.
 //
 // Every packet, either way, has a virtio header before its Ethernet frame (struct virtio_net_hdr_v1, 12
 // bytes): it says which checksum is still to be completed, and into what segments a large TCP packet is to be
@@ -29,12 +29,6 @@ Result<void> check_device_name(const std::string& name, const char* what);
 /// "52:54:00:12:34:56" and back. Addresses of groups, and of nobody, are refused.
 Result<MacAddress> parse_mac(const std::string& text);
 std::string mac_text(const MacAddress& mac);
-
-/// A broadcast reverse-ARP frame (RFC 903) from `mac`: every switch on the way learns the port behind which
-/// `mac` now is. It needs no knowledge of the guest's IP addresses.
-Bytes reverse_arp_announcement(const MacAddress& mac);
-/// A gratuitous ARP frame (RFC 5227) for an IPv4 address in network byte order.
-Bytes gratuitous_arp_announcement(const MacAddress& mac, const std::array<uint8_t, 4>& address);
 
 struct TapOptions {
     std::string name;  ///< at most 15 characters; attached to where it exists, otherwise created
@@ -78,9 +72,9 @@ class TapDevice {
     /// Sends packets in order. What the kernel doesn't take (a header that makes no sense, say) is dropped
     /// and counted, as on a wire.
     void send(std::span<const ByteSpan> packets);
-    /// Sends the reverse-ARP announcement of `mac` now and `repeats` times more, with growing pauses
-    /// (50, 150, 250 ... ms), since a switch may miss the first.
-    void announce(const MacAddress& mac, unsigned repeats = 4);
+    /// Sends Ethernet frames that announce the guest's addresses (source_addresses.h) now and `repeats` times
+    /// more, with growing pauses (50, 150, 250 ... ms), since a switch may miss the first.
+    void announce(const std::vector<Bytes>& frames, unsigned repeats = 4);
 
     struct Counters {
         uint64_t frames_in = 0, frames_out = 0, bytes_in = 0, bytes_out = 0, dropped_out = 0;
@@ -91,7 +85,8 @@ class TapDevice {
     TapDevice(EventLoop& loop, FileDescriptor tap, std::string name);
     void receive();
     void send_packet(ByteSpan packet);
-    void announce_again(Bytes packet, unsigned repeats, uint64_t pause_ns);
+    void announce_again(std::shared_ptr<const std::vector<Bytes>> packets, unsigned repeats,
+                        uint64_t pause_ns);
 
     EventLoop& loop_;
     FileDescriptor tap_;

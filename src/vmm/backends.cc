@@ -1,9 +1,12 @@
 #include "vmm/backends.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "devices/virtio/block/request.h"
 #include "devices/virtio/net/net.h"
 #include "devices/virtio/rng/rng.h"
+#include "host/network_device.h"
 #include "host/random.h"
 #include "machine/machine.h"
 #include "record/packets.h"
@@ -86,6 +89,8 @@ Result<void> Backends::open_networks() {
         });
         networks_.push_back(std::move(tap));
     }
+    sources_.resize(networks_.size());
+    link_faults_.resize(networks_.size());
     return {};
 }
 
@@ -115,7 +120,8 @@ Result<void> Backends::open_console(const Places& places) {
 
 void Backends::go_live() {
     live_ = true;
-    for (size_t i = 0; i < networks_.size(); ++i) networks_[i]->announce(settings_.networks[i].mac);
+    for (size_t i = 0; i < networks_.size(); ++i)
+        networks_[i]->announce(sources_[i].announcements(settings_.networks[i].mac, loop_.now_ns()));
 }
 
 void Backends::submit(const bus::Output& output, LogPos entry) {
@@ -135,6 +141,7 @@ void Backends::submit(const bus::Output& output, LogPos entry) {
 }
 
 void Backends::show(const bus::Output& output) {
+    if (output.kind == OutputKind::kPackets) return learn_sources(output);
     bool serial = settings_.console.port == ConsolePort::kSerial;
     uint16_t device = serial ? machine::kSerialDevice : machine::kConsoleDevice;
     if (console_ && output.kind == OutputKind::kConsoleBytes && output.device == device)
@@ -147,9 +154,38 @@ host::TapDevice* Backends::network_of(const bus::Output& output) {
     return known ? networks_[index].get() : nullptr;
 }
 
+void Backends::learn_sources(const bus::Output& output) {
+    size_t index = static_cast<size_t>(output.device - machine::kFirstNetwork);
+    auto packets = record::packet_views(output.payload);
+    if (output.device < machine::kFirstNetwork || index >= sources_.size() || !packets) return;
+    for (ByteSpan packet : packets.value())
+        if (packet.size() > host::TapDevice::kHeader)
+            sources_[index].sent(packet.subspan(host::TapDevice::kHeader), loop_.now_ns());
+}
+
+void Backends::look_at_links() {
+    for (size_t i = 0; i < networks_.size(); ++i) {
+        const NetworkSettings& network = settings_.networks[i];
+        std::string fault = host::guest_link_fault(network.tap, network.bridge);
+        if (fault == link_faults_[i]) continue;
+        if (fault.empty())
+            log_info("VM {}: the network of {} is well again", settings_.name, network.tap);
+        else
+            log_warning("VM {}: the guest can't be reached by {} here: {}", settings_.name, network.tap,
+                        fault);
+        link_faults_[i] = fault;
+    }
+}
+
+size_t Backends::links_lost() const {
+    return static_cast<size_t>(
+        std::ranges::count_if(link_faults_, [](const std::string& fault) { return !fault.empty(); }));
+}
+
 void Backends::submit_packets(const bus::Output& output) {
     host::TapDevice* network = network_of(output);
     if (!network) return;
+    learn_sources(output);
     auto packets = record::packet_views(output.payload);
     if (!packets) return log_error("network {}: {}", network->name(), packets.error().message());
     network->send(packets.value());

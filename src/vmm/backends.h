@@ -17,6 +17,7 @@
 #include "host/console.h"
 #include "host/disk_image.h"
 #include "host/event_loop.h"
+#include "host/source_addresses.h"
 #include "host/tap_device.h"
 #include "vmm/live_driver.h"
 #include "vmm/settings.h"
@@ -44,7 +45,7 @@ class Backends {
     static Result<std::unique_ptr<Backends>> create(host::EventLoop& loop, const VmSettings& settings,
                                                     const Places& places, Hooks hooks);
 
-    /// From now on inputs are let in; the guest's MAC addresses are announced.
+    /// From now on inputs are let in; the addresses that the guest has sent from are announced.
     void go_live();
     /// Announces nothing: for a guest that starts here.
     void let_inputs_in() { live_ = true; }
@@ -53,7 +54,7 @@ class Backends {
     void submit(const bus::Output& output, LogPos entry);
     /// Hooks::may_write may say yes again: writes that it has kept are asked for once more.
     void issue_kept();
-    /// A backup's output that is to be seen here.
+    /// A backup's output: what is to be seen here is shown, and what it tells of the guest is remembered.
     void show(const bus::Output& output);
     /// Back-pressure: while paused, packets and typed bytes wait in the kernel.
     void pause_inputs();
@@ -72,6 +73,12 @@ class Backends {
     /// The fence: nothing more is let out.
     void stop();
 
+    /// Sees whether the guest's networks lead beyond this host, and says so in the log where that changes.
+    void look_at_links();
+    /// What was found, of each network; empty: nothing is known against it.
+    const std::vector<std::string>& link_faults() const { return link_faults_; }
+    size_t links_lost() const;
+
     std::string console_place() const;
     struct Traffic {
         uint64_t packets_in = 0, packets_out = 0, disk_reads = 0, disk_writes = 0, disk_errors = 0;
@@ -86,6 +93,7 @@ class Backends {
     void submit_disk(const bus::Output& output, LogPos entry);
     host::TapDevice* network_of(const bus::Output& output);
     void submit_packets(const bus::Output& output);
+    void learn_sources(const bus::Output& output);
     void submit_offloads(const bus::Output& output);
     void submit_random(const bus::Output& output);
     void check_drained();
@@ -102,6 +110,8 @@ class Backends {
     std::vector<std::unique_ptr<host::DiskImage>> disks_;
     std::vector<uint64_t> complained_ns_;  ///< of each disk, when last; 0: never
     std::vector<std::unique_ptr<host::TapDevice>> networks_;
+    std::vector<host::SourceAddresses> sources_;  ///< of each network
+    std::vector<std::string> link_faults_;        ///< of each network
     std::unique_ptr<host::Console> console_;
     std::vector<std::function<void()>> drain_callbacks_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
