@@ -17,6 +17,7 @@ struct VmOptions {
     std::string vm;
     std::string runtime;
     bool json = false;
+    control::Counters counters = control::Counters::kLeftOut;
     std::vector<std::string> arguments;
 };
 
@@ -36,7 +37,7 @@ void print_status(const VmOptions& options) {
         if (options.json)
             fmt::print("{}\n", status.dump());
         else
-            fmt::print("{}", control::status_text(status));
+            fmt::print("{}", control::status_text(status, options.counters));
     }
 }
 
@@ -85,6 +86,9 @@ void add_vm_commands(CLI::App& program) {
     CLI::App* status = program.add_subcommand("status", "Show the VMs of this host, or one of them");
     status->add_option("vm", status_options->vm, "the VM's name; without it, all that run here");
     status->add_flag("--json", status_options->json, "for programs: a JSON object a line");
+    status->add_flag_callback(
+        "--counters", [status_options] { status_options->counters = control::Counters::kShown; },
+        "also figures of the log and the engine");
     add_runtime_option(*status, status_options->runtime);
     status->callback([status_options] { print_status(*status_options); });
 

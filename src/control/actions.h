@@ -50,7 +50,8 @@ Json answer_request(vmm::VmProcess& vm, const Json& request);
 
 /// The status of a VM as JSON, for programs; docs/operation.md lists the fields.
 Json status_json(const vmm::VmStatus& status);
-/// The same as lines for people.
-std::string status_text(const Json& status);
+/// The same as lines for people: first what an operator needs; the counters of log and engine if wanted.
+enum class Counters : uint8_t { kLeftOut, kShown };
+std::string status_text(const Json& status, Counters counters = Counters::kLeftOut);
 
 }  // namespace lockstep::control

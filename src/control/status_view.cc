@@ -1,5 +1,6 @@
 // The status of a VM, for programs and for people.
 #include "control/actions.h"
+#include "host/tap_device.h"
 
 namespace lockstep::control {
 
@@ -10,6 +11,7 @@ std::string role_of(const vmm::VmStatus& status) {
     replica::State state = status.replica.state;
     if (replica::is_over(state)) return "stopped";
     if (replica::is_backup(state)) return "backup";
+    if (!status.replica.may_act) return "waiting";
     return state == replica::State::kSolo ? "solo" : "primary";
 }
 
@@ -38,6 +40,87 @@ std::string latency_text(const Json& wait) {
         wait["link_round_trip_us"].get<double>());
 }
 
+Json optional_json(const std::optional<uint64_t>& value) { return value ? Json(*value) : Json(nullptr); }
+
+Json guest_view(const vmm::VmStatus::Guest& guest) {
+    return {{"busy_permille", guest.busy_permille},
+            {"last_output_ms", optional_json(guest.last_output_ms)},
+            {"resets", guest.resets},
+            {"panics", guest.panics},
+            {"last_panic", guest.last_panic},
+            {"last_panic_ms", optional_json(guest.last_panic_ms)}};
+}
+
+/// What the VM is made of.
+void add_parts(Json& json, const vmm::VmStatus& status) {
+    json["disks"] = json["networks"] = Json::array();
+    if (!status.settings) return;
+    const vmm::VmSettings& settings = *status.settings;
+    json["memory_bytes"] = settings.memory_bytes;
+    for (const vmm::DiskSettings& disk : settings.disks)
+        json["disks"].push_back(
+            {{"path", disk.path}, {"shared", disk.shared}, {"read_only", disk.read_only}});
+    for (size_t i = 0; i < settings.networks.size(); ++i) {
+        const vmm::NetworkSettings& network = settings.networks[i];
+        std::string fault = i < status.link_faults.size() ? status.link_faults[i] : "";
+        json["networks"].push_back({{"tap", network.tap},
+                                    {"bridge", network.bridge},
+                                    {"mac", host::mac_text(network.mac)},
+                                    {"fault", fault}});
+    }
+}
+
+/// Why the state is what it is, and what is amiss besides.
+std::string why_of(const vmm::VmStatus& status) {
+    std::string why = status.replica.why;
+    for (const std::string& fault : status.link_faults)
+        if (!fault.empty()) why += fmt::format("; the guest can't be reached here: {}", fault);
+    return why;
+}
+
+/// "3 s", "5 min", "2 h": for people.
+std::string duration_text(uint64_t ms) {
+    uint64_t seconds = ms / 1000;
+    if (ms < 1000) return fmt::format("{} ms", ms);
+    if (seconds < 120) return fmt::format("{} s", seconds);
+    if (seconds < 7200) return fmt::format("{} min", seconds / 60);
+    return fmt::format("{} h", seconds / 3600);
+}
+
+std::string guest_text(const Json& guest) {
+    constexpr uint64_t kBusyPermille = 50;
+    if (!guest.is_object()) return "";
+    uint64_t busy = guest.value("busy_permille", uint64_t{0});
+    uint64_t resets = guest.value("resets", uint64_t{0}), panics = guest.value("panics", uint64_t{0});
+    std::string text = fmt::format("  guest {}, {} % of a processor", busy >= kBusyPermille ? "busy" : "idle",
+                                   (busy + 5) / 10);
+    const Json& output = guest["last_output_ms"];
+    text += output.is_number() ? fmt::format("; last output {} ago", duration_text(output.get<uint64_t>()))
+                               : "; no output yet";
+    if (resets) text += fmt::format("; {} reset{}", resets, resets == 1 ? "" : "s");
+    if (panics)
+        text += fmt::format("; {} kernel panic{}, the last {} ago: {}", panics, panics == 1 ? "" : "s",
+                            duration_text(guest["last_panic_ms"].get<uint64_t>()),
+                            guest["last_panic"].get<std::string>());
+    return text + "\n";
+}
+
+std::string parts_text(const Json& status) {
+    std::string text = fmt::format("  memory {} MiB\n", status.value("memory_bytes", uint64_t{0}) >> 20);
+    for (const Json& disk : status.value("disks", Json::array()))
+        text += fmt::format("  disk {}{}{}\n", disk["path"].get<std::string>(),
+                            disk["shared"].get<bool>() ? ", shared" : "",
+                            disk["read_only"].get<bool>() ? ", read only" : "");
+    for (const Json& network : status.value("networks", Json::array())) {
+        std::string bridge = network["bridge"].get<std::string>(),
+                    fault = network["fault"].get<std::string>();
+        text += fmt::format("  network {}{}, {}{}\n", network["tap"].get<std::string>(),
+                            bridge.empty() ? "" : " of " + bridge, network["mac"].get<std::string>(),
+                            fault.empty() ? "" : "; the guest can't be reached here: " + fault);
+    }
+    return text;
+}
+
 /// Some figures of the engine on each line, in the order of figures().
 std::string engine_text(const Json& engine) {
     constexpr size_t kOnALine = 4;
@@ -60,7 +143,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"role", role_of(status)},
                  {"state", status.started ? replica::name_of(replica.state) : "Starting"},
                  {"protected", status.started && replica.state == replica::State::kProtected},
-                 {"why", replica.why},
+                 {"why", why_of(status)},
                  {"no_backup_why", status.no_backup_why},
                  {"term", replica.term.value()},
                  {"peer", status.peer},
@@ -80,6 +163,8 @@ Json status_json(const vmm::VmStatus& status) {
                  {"recording", status.recording},
                  {"uptime_ms", status.uptime_ms},
                  {"live_ms", status.live_ms}};
+    json["guest"] = guest_view(status.guest);
+    add_parts(json, status);
     json["output_wait"] = wait_view(status.waits.all);
     json["output_wait"]["beyond_link"] = wait_view(status.waits.beyond_link);
     json["output_wait"]["link_round_trip_us"] = microseconds(status.link_round_trip_ns);
@@ -96,33 +181,53 @@ Json status_json(const vmm::VmStatus& status) {
     return json;
 }
 
-std::string status_text(const Json& status) {
+namespace {
+
+/// How it is protected, or why it isn't.
+std::string protection_text(const Json& status) {
     auto text = [&](const char* key) { return status.value(key, std::string()); };
     auto number = [&](const char* key) { return status.value(key, uint64_t{0}); };
-    std::string lines = fmt::format("VM {}: {} (state {}, term {})\n", text("name"), text("role"),
-                                    text("state"), number("term"));
+    std::string lines;
     bool is_protected = status.value("protected", false);
-    bool is_backup = text("role") == "backup";
-    if (is_protected)
-        lines += fmt::format("  protected by {}\n", text("peer"));
-    else if (is_backup)
-        lines += fmt::format("  backup of {}\n", text("peer"));
+    if (text("role") == "backup")
+        lines = fmt::format("  backup of {}\n", text("peer"));
+    else if (text("role") == "waiting")
+        lines = fmt::format("  nothing leaves here now: {}\n", text("why"));
+    else if (is_protected)
+        lines = fmt::format("  protected by {}\n", text("peer"));
     else
-        lines += fmt::format("  not protected: {}\n", text("why"));
+        lines = fmt::format("  not protected: {}\n", text("why"));
     if (!text("no_backup_why").empty()) lines += fmt::format("  {}\n", text("no_backup_why"));
-    if (is_protected) {
-        lines += fmt::format("  execution lag {} ms, {} instructions; speed {} of 1000\n", number("lag_ms"),
-                             number("lag_instructions"), number("speed_permille"));
-        lines += fmt::format("  log {}, {} bytes in all; {} outputs wait\n",
-                             bits_text(status.value("log_bits_per_second", 0.0)), number("log_bytes"),
-                             number("held_outputs"));
+    if (!is_protected) return lines;
+    return lines + fmt::format("  execution lag {} ms; speed {} of 1000; log {}; {} outputs wait\n",
+                               number("lag_ms"), number("speed_permille"),
+                               bits_text(status.value("log_bits_per_second", 0.0)), number("held_outputs"));
+}
+
+std::string counters_text(const Json& status) {
+    auto number = [&](const char* key) { return status.value(key, uint64_t{0}); };
+    std::string lines = fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
+                                    number("log_position"), number("state_hashes"));
+    if (status.value("protected", false)) {
+        lines += fmt::format("  execution lag {} instructions; log {} bytes in all\n",
+                             number("lag_instructions"), number("log_bytes"));
         lines += latency_text(status.value("output_wait", Json::object()));
     }
-    lines += fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
-                         number("log_position"), number("state_hashes"));
-    lines += engine_text(status.value("engine", Json::object()));
+    return lines + engine_text(status.value("engine", Json::object()));
+}
+
+}  // namespace
+
+std::string status_text(const Json& status, Counters counters) {
+    auto text = [&](const char* key) { return status.value(key, std::string()); };
+    std::string lines = fmt::format("VM {}: {} (state {}, term {})\n", text("name"), text("role"),
+                                    text("state"), status.value("term", uint64_t{0}));
+    lines += guest_text(status.value("guest", Json()));
+    lines += protection_text(status);
+    lines += parts_text(status);
     if (!text("console").empty()) lines += fmt::format("  console at {}\n", text("console"));
     if (!text("recording").empty()) lines += fmt::format("  recorded to {}\n", text("recording"));
+    if (counters == Counters::kShown) lines += counters_text(status);
     return lines;
 }
 

@@ -1,6 +1,8 @@
 // The host's clocks. Nothing below this room may read them.
 #pragma once
 
+#include <pthread.h>
+
 #include <cstdint>
 
 namespace lockstep::host {
@@ -14,5 +16,8 @@ uint64_t monotonic_ns();
 
 /// Nanoseconds since 1970 (UTC), for the guest's real-time clock at power-on.
 uint64_t wall_clock_ns();
+
+/// The processor's time that a running thread of this process has used.
+uint64_t thread_cpu_ns(pthread_t thread);
 
 }  // namespace lockstep::host

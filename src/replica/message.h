@@ -71,7 +71,7 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
     LOCKSTEP_MESSAGE(PrimaryBeat, 10, kToBackup, kDatagram, "the primary lives",                                \
         FIELD(LogPos, appended) FIELD(Icount, icount) FIELD(LogPos, left_before))                                                          \
     LOCKSTEP_MESSAGE(BackupBeat, 11, kToPrimary, kDatagram, "the backup lives; also an acknowledgement",        \
-        FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount))                                  \
+        FIELD(LogPos, received) FIELD(LogPos, replayed) FIELD(Icount, icount) FIELD(uint8_t, links_lost))       \
     LOCKSTEP_MESSAGE(Diverged, 12, kToPrimary, kChannel, "the backup's state differs; it has halted itself",    \
         FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint8_t, parts))                                    \
     LOCKSTEP_MESSAGE(HandOver, 13, kToBackup, kChannel, "the primary has stopped for good at this position: take over", \

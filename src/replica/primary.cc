@@ -218,6 +218,7 @@ void Replica::on_left(LogPos position) { primary_.left_before = std::max(primary
 
 void Replica::handle(const Ack& message) { acknowledged(message.received, message.replayed, message.icount); }
 void Replica::handle(const BackupBeat& message) {
+    peer_.links_lost = message.links_lost;
     acknowledged(message.received, message.replayed, message.icount);
 }
 

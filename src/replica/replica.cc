@@ -19,7 +19,8 @@ Replica Replica::solo(Config config, Term term, LogPos position, Hooks* hooks) {
     replica.state_ = State::kSolo;
     replica.term_ = term;
     replica.primary_.appended = position;
-    replica.why_ = "started";
+    replica.why_ = replica.config_.policy == Policy::kProtect ? "it has started, and a backup is being sought"
+                                                              : "it was started without a backup";
     return replica;
 }
 
@@ -127,7 +128,7 @@ void Replica::send_beat() {
     if (is_owner(state_))
         send(PrimaryBeat{primary_.appended, primary_.complete, primary_.left_before});
     else
-        send(BackupBeat{backup_.received, backup_.replayed, backup_.icount});
+        send(BackupBeat{backup_.received, backup_.replayed, backup_.icount, links_lost_});
 }
 
 void Replica::on_channel_message(uint64_t now_ms, ByteSpan bytes) {
@@ -339,6 +340,9 @@ Status Replica::status(uint64_t now_ms) const {
     s.term = term_;
     s.peer = peer_.id;
     s.why = why_;
+    s.peer_links_lost = peer_.links_lost;
+    bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
+    s.may_act = alone || (paired() && lease_holds(now_ms) && !primary_.vm_stopped);
     if (is_owner(state_)) {
         s.appended = primary_.appended;
         s.acknowledged = primary_.acknowledged;

@@ -104,6 +104,9 @@ enum class OutputFate : uint8_t {
     kDrop,     ///< a backup's: nothing leaves. Remember a disk request until its completion is replayed.
 };
 
+/// No word has come yet of how the guest's networks are on the other side.
+inline constexpr uint8_t kLinksUnknown = 255;
+
 /// Figures for people and metrics.
 struct Status {
     State state{};
@@ -118,6 +121,9 @@ struct Status {
     uint64_t buffered_bytes = 0;  ///< log that the backup hasn't executed
     uint32_t speed_permille = 1000;
     std::string why;  ///< a sentence: why the state is what it is
+    /// Owner: outputs may leave here at this very moment (or wait for the backup alone).
+    bool may_act = false;
+    uint8_t peer_links_lost = kLinksUnknown;  ///< of the guest's networks, on the backup's host
 };
 
 class Replica {
@@ -173,6 +179,9 @@ class Replica {
     /// A state hash differed at the entry `position`; `parts`: of DivergedParts.
     void on_divergence(uint64_t now_ms, LogPos position, Icount icount, uint8_t parts);
 
+    /// So many of the guest's networks lead nowhere on this host.
+    void set_links_lost(uint8_t count) { links_lost_ = count; }
+
     // --- The operator ---
 
     /// Planned fail-over: the backup takes over at the instruction at which this side stops.
@@ -209,6 +218,7 @@ class Replica {
             0;                  ///< primary: own clock up to which outputs could leave, for all that is known
         uint64_t lease_ms = 0;  ///< backup: the lease that the primary works by
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
+        uint8_t links_lost = kLinksUnknown;
     };
     /// An owner's side of a pair.
     struct Primary {
@@ -329,6 +339,7 @@ class Replica {
     uint64_t claim_at_ms_ = 0;  ///< while claiming: when to ask again; 0: an answer is awaited
     HaltReason leave_as_ = HaltReason::kDismissed;
     std::string why_;
+    uint8_t links_lost_ = 0;
     std::vector<Action> actions_;
     Peer peer_;
     LagControl lag_;

@@ -122,7 +122,10 @@ Stop LiveDriver::run(Icount until) {
     Stop stop = machine_.run(until);
     halted_ = stop == Stop::kHalted;
     may_deliver_ = halted_ || machine_.icount() > from;
-    if (stop == Stop::kReset) machine_.reset();
+    if (stop == Stop::kReset) {
+        machine_.reset();
+        ++counts_.resets;
+    }
     if (stop == Stop::kPowerOff) {
         off_ = true;
         if (options_.hash_period_ns) checkpoint(true);

@@ -35,6 +35,7 @@ ReplayResult Replayer::run_to(Icount icount) {
                 break;
             case Stop::kReset:
                 machine_.reset();
+                ++counts_.resets;
                 break;
             case Stop::kPowerOff:
                 off_ = true;

@@ -316,9 +316,12 @@ void VcpuThread::replayed() {
 
 void VcpuThread::publish_engine_report() {
     translate::EngineReport report = machine_->engine_report();
+    resets_ = live_ ? live_->counts().resets : replayer_ ? replayer_->counts().resets : counts_.resets;
     std::lock_guard lock(engine_mutex_);
     engine_report_ = report;
 }
+
+uint64_t VcpuThread::cpu_ns() { return host::thread_cpu_ns(thread_.native_handle()); }
 
 translate::EngineReport VcpuThread::engine_report() const {
     std::lock_guard lock(engine_mutex_);

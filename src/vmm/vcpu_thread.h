@@ -146,6 +146,10 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     Batch take();
     /// What the engine did up to the last progress.
     translate::EngineReport engine_report() const;
+    /// Resets of the guest up to the last progress, since the machine was made here.
+    uint64_t resets() const { return resets_; }
+    /// The processor's time that the thread has used.
+    uint64_t cpu_ns();
 
   private:
     enum class Mode : uint8_t { kIdle, kLive, kReplaying, kOff };
@@ -204,6 +208,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<uint64_t> waiting_typed_ = 0;
+    std::atomic<uint64_t> resets_ = 0;
     std::atomic<EntriesWanted> entries_wanted_ = EntriesWanted::kAtHalt;
     std::atomic<int> processor_ = -1;
     std::atomic<uint64_t> idle_since_ns_ = kNotIdle;

@@ -24,6 +24,9 @@ constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
 /// A backup that goes live sends so many of its last packets (again), unless they are known to have left: the
 /// primary may have died before, and the guest would only send them again after a time-out.
 constexpr size_t kRecentPackets = 16;
+/// How often the guest's networks are looked at, and how long they must lead nowhere before the guest is
+/// handed over for it: a switch that starts again, or a cable put elsewhere, is no reason.
+constexpr uint64_t kLinkLookNs = 200 * host::kNsPerMs, kLinkLossNs = 2 * host::kNsPerSecond;
 
 }  // namespace
 
@@ -97,6 +100,7 @@ void VmProcess::take(EntryMade& made) {
 
 void VmProcess::take(OutputMade& made) {
     bool packets = made.output.kind == bus::OutputKind::kPackets;
+    note_output(made.output);
     if (made.live) {
         if (packets || made.output.kind == bus::OutputKind::kDiskRequest) cpu_latency_.traffic();
         gate_->made(made.position, made.made_ns, std::move(made.output));
@@ -105,6 +109,16 @@ void VmProcess::take(OutputMade& made) {
     }
     backends_->show(made.output);
     if (packets) remember_packets(made);
+}
+
+/// What an operator is told of a guest that may have gone silent.
+void VmProcess::note_output(const bus::Output& output) {
+    using enum bus::OutputKind;
+    bool seen_outside =
+        output.kind == kPackets || output.kind == kDiskRequest || output.kind == kConsoleBytes;
+    if (!seen_outside) return;
+    last_output_ns_ = loop_.now_ns();
+    if (output.kind == kConsoleBytes) console_watch_.printed(output.device, output.payload, last_output_ns_);
 }
 
 void VmProcess::remember_packets(OutputMade& made) {
@@ -175,6 +189,7 @@ void VmProcess::on_timer() {
     replica_->on_time(now_ms());
     act();
     update_meters();
+    mind_links();
     if (ending_) return;
     start_loop_timer();
 }
@@ -184,17 +199,54 @@ void VmProcess::update_meters() {
     log_rate_.set(loop_.now_ns(), sent);
     if (link_ && gate_) gate_->set_round_trip(link_->round_trip_ns());
     if (recording_ && recording_->has_begun()) recording_->flush();
+    cpu_rate_.set(loop_.now_ns(), vcpu_->cpu_ns());
+}
+
+/// Looks at the guest's networks, and hands it over where they lead nowhere here but do on the other side.
+void VmProcess::mind_links() {
+    uint64_t now_ns = loop_.now_ns();
+    if (now_ns < look_at_links_ns_) return;
+    look_at_links_ns_ = now_ns + kLinkLookNs;
+    backends_->look_at_links();
+    auto lost = static_cast<uint8_t>(backends_->links_lost());
+    replica_->set_links_lost(lost);
+    if (lost == 0) links_lost_ns_ = 0;
+    if (lost == 0 || !settings_.protection.hand_over_on_link_loss) return;
+    if (links_lost_ns_ == 0) links_lost_ns_ = now_ns;
+    replica::Status status = replica_->status(now_ms());
+    bool better_there = status.state == replica::State::kProtected && status.peer_links_lost < lost;
+    if (!better_there || now_ns - links_lost_ns_ < kLinkLossNs) return;
+    links_lost_ns_ = now_ns;
+    log_warning("VM {}: it is handed over, because its networks are better on the other side",
+                settings_.name);
+    if (Result<void> done = hand_over(); !done) log_warning("{}", done.error().message());
 }
 
 bool VmProcess::keeps_hashes() const { return recording_ || replica_->wants_log(); }
 
 // --- The operator ---
 
+VmStatus::Guest VmProcess::guest_status() const {
+    uint64_t now_ns = loop_.now_ns();
+    VmStatus::Guest guest;
+    guest.busy_permille = static_cast<uint64_t>(cpu_rate_.per_second(now_ns) / 1e6);
+    if (last_output_ns_) guest.last_output_ms = (now_ns - last_output_ns_) / host::kNsPerMs;
+    guest.resets = vcpu_->resets();
+    guest.panics = console_watch_.panics();
+    guest.last_panic = console_watch_.last_panic();
+    if (guest.panics) guest.last_panic_ms = (now_ns - console_watch_.last_panic_ns()) / host::kNsPerMs;
+    return guest;
+}
+
 VmStatus VmProcess::status() const {
     VmStatus status;
     status.name = settings_.name;
     status.started = replica_.has_value();
     if (replica_) status.replica = replica_->status(now_ms());
+    if (!arbiter_) status.replica.why = "its configuration has no section [protection]";
+    status.guest = guest_status();
+    status.settings = &settings_;
+    status.link_faults = backends_->link_faults();
     status.peer = link_ ? link_->peer() : "";
     if (seeker_ && live_ && !link_) status.no_backup_why = seeker_->failure();
     status.icount = complete_.value();

@@ -32,6 +32,7 @@
 #include "vmm/answer_poll.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
+#include "vmm/console_watch.h"
 #include "vmm/file_recording.h"
 #include "vmm/input_moderation.h"
 #include "vmm/log_meter.h"
@@ -138,6 +139,7 @@ class VmProcess {
     void take(Divergence& made);
     void take(GuestOff& made);
     void take(Report& made) { made.run(); }
+    void note_output(const bus::Output& output);
     void remember_packets(OutputMade& made);
     void add_input(Input input);
     void expect_answer();
@@ -145,6 +147,8 @@ class VmProcess {
     uint64_t rest_ns() const;
     void on_timer();
     void update_meters();
+    void mind_links();
+    VmStatus::Guest guest_status() const;
     bool keeps_hashes() const;
     Result<void> open_recording(const std::string& path);
     void recording_failed(const Error& why);
@@ -217,6 +221,11 @@ class VmProcess {
     bool snapshot_leaves_ = false;
     std::deque<OutputMade> recent_packets_;  ///< of a backup: those that may not have left go again
     uint64_t last_log_ns_ = 0;               ///< backup: when the log last came
+    ConsoleWatch console_watch_;
+    uint64_t last_output_ns_ = 0;    ///< 0: none yet
+    uint64_t look_at_links_ns_ = 0;  ///< when to do so again
+    uint64_t links_lost_ns_ = 0;     ///< since when, or since it was handed over in vain; 0: they aren't
+    RateMeter cpu_rate_;             ///< of the vCPU's thread, ns a second
     LogMeter log_meter_;
     RateMeter log_rate_;
     uint64_t earlier_links_bytes_ = 0;

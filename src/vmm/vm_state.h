@@ -11,6 +11,7 @@ namespace lockstep::vmm {
 struct DriverCounts {
     uint64_t outputs = 0;           ///< made since power-on
     uint64_t rate = bus::kRateOne;  ///< of guest time, as the last kTimeRate says
+    uint64_t resets = 0;            ///< since this process has the machine; for people, not saved
 };
 
 /// The counts, then the machine's state. `expected_bytes`: room that is made for it at the start.

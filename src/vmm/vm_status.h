@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "vmm/backends.h"
 #include "vmm/log_meter.h"
 #include "vmm/output_gate.h"
+#include "vmm/settings.h"
 
 namespace lockstep::vmm {
 
@@ -19,6 +21,17 @@ struct VmStatus {
     replica::Status replica;    ///< state, term, lag, ...
     std::string peer;           ///< address of the other side; empty: none
     std::string no_backup_why;  ///< why the search for a backup brings none; empty: none is sought
+    /// What an operator wants to know first.
+    struct Guest {
+        uint64_t busy_permille = 0;              ///< of a processor, that the guest takes here
+        std::optional<uint64_t> last_output_ms;  ///< ago: a packet, disk request or text; none: not yet here
+        uint64_t resets = 0, panics = 0;         ///< seen by this process
+        std::string last_panic;                  ///< its line on the console
+        std::optional<uint64_t> last_panic_ms;   ///< ago
+    };
+    Guest guest;
+    const VmSettings* settings = nullptr;  ///< of the process: memory, disks, networks
+    std::vector<std::string> link_faults;  ///< of each network; empty: nothing is known against it
     uint64_t icount = 0;
     double log_bits_per_second = 0;  ///< sent to the backup over the last seconds, with heartbeats
     uint64_t log_bytes = 0;          ///< sent to backups in all

@@ -156,6 +156,30 @@ TEST(LifeCycle, ABackupHoldsNoMoreLogThanAPrimaryMayLeaveThere) {
     EXPECT_TRUE(pair.backup.said("more log than this backup can hold"));
 }
 
+TEST(LifeCycle, ThePrimaryKnowsHowTheNetworksOfTheOtherSideAre) {
+    Pair pair;
+    EXPECT_EQ(pair.primary.replica.status(pair.now).peer_links_lost, kLinksUnknown);
+    pair.protect(1);
+    EXPECT_EQ(pair.primary.replica.status(pair.now).peer_links_lost, 0);
+    pair.backup.replica.set_links_lost(2);
+    pair.run(200);
+    EXPECT_EQ(pair.primary.replica.status(pair.now).peer_links_lost, 2);
+}
+
+TEST(LifeCycle, AnOwnerThatMayLetNothingOutIsKnownAsSuch) {
+    Pair pair;
+    auto may_act = [&pair] { return pair.primary.replica.status(pair.now).may_act; };
+    EXPECT_TRUE(may_act()) << "alone";
+    pair.protect(1);
+    EXPECT_TRUE(may_act());
+    EXPECT_FALSE(pair.backup.replica.status(pair.now).may_act);
+    uint64_t lease_over = pair.now + config_of(kPrimaryId).timing.lease_ms + 1;
+    EXPECT_FALSE(pair.primary.replica.status(lease_over).may_act) << "nothing was heard for a lease";
+    ASSERT_TRUE(pair.primary.replica.hand_over(pair.now).ok());
+    pair.primary.replica.on_vm_stopped(pair.now, pair.icount);
+    EXPECT_FALSE(may_act()) << "it waits for the other side to go on";
+}
+
 TEST(LifeCycle, TheGuestRunsWhileItsBackupLoads) {
     Pair pair;
     connect(pair);

@@ -27,7 +27,7 @@ std::vector<Message> samples() {
             Log{LogPos(8), 2, Icount(99), 1, Pieces(kBytes)},
             Ack{LogPos(9), LogPos(8), Icount(98)},
             PrimaryBeat{LogPos(10), Icount(120), LogPos(9)},
-            BackupBeat{LogPos(9), LogPos(8), Icount(98)},
+            BackupBeat{LogPos(9), LogPos(8), Icount(98), 2},
             Diverged{LogPos(9), Icount(98), 5},
             HandOver{LogPos(12), LogPos(11)},
             Live{LogPos(12)},

@@ -148,8 +148,21 @@ TEST(Pair, WithoutTheArbiterNobodyGoesLive) {
     pair.wait_for_state("b", "BackupClaiming");
     sleep_ms(1500);
     EXPECT_EQ(pair.state("b"), "BackupClaiming");
+    EXPECT_EQ(pair.status("b")["role"], "backup");
     std::filesystem::rename(pair.shared + "/away", pair.shared + "/arbiter");
     expect_goes_on(pair, "b", before);
+}
+
+TEST(Pair, APrimaryThatMayLetNothingOutIsNotCalledOne) {
+    Pair pair;
+    pair.start();
+    EXPECT_EQ(pair.status("a")["role"], "primary");
+    std::filesystem::rename(pair.shared + "/arbiter", pair.shared + "/away");
+    pair.signal("b", SIGKILL);
+    pair.wait_for_state("a", "PrimaryClaiming");
+    EXPECT_EQ(pair.status("a")["role"], "waiting");
+    std::filesystem::rename(pair.shared + "/away", pair.shared + "/arbiter");
+    pair.wait_for("a may act again", [&] { return pair.status("a")["role"] == "solo"; });
 }
 
 TEST(Pair, APlannedFailOverLosesNothing) {

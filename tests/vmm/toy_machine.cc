@@ -22,6 +22,7 @@ namespace {
 constexpr uint64_t kSector = 512;
 constexpr uint64_t kSectors = 64;
 constexpr uint64_t kTickNs = 10'000'000;
+constexpr uint64_t kLinesUntilQuiet = 500;
 constexpr uint64_t kNever = ~uint64_t{0};
 
 uint64_t mix(uint64_t x) {
@@ -101,10 +102,14 @@ void ToyMachine::step() {
 void ToyMachine::act(uint64_t choice) {
     if (choice < 16) {
         state_.value ^= guest_time_ns();
-    } else if (choice < 20 && config_.network) {
+    } else if (choice < 20 && config_.network && !(config_.quiet && state_.lines > kLinesUntilQuiet)) {
+        // From 10:10:10:10:10:10, or in VLAN 7 from 12:12:12:12:12:12, or from nobody; to everybody.
         Bytes packet(kNetHeaderSize + 60, static_cast<uint8_t>(choice));
         std::fill_n(packet.begin(), kNetHeaderSize, uint8_t{0});
-        std::memcpy(packet.data() + kNetHeaderSize + 14, &state_.value, 8);
+        std::fill_n(packet.begin() + kNetHeaderSize, 6, uint8_t{0xff});
+        const Bytes tag = {0x81, 0, 0, 7};
+        if (choice == 18) std::copy(tag.begin(), tag.end(), packet.begin() + kNetHeaderSize + 12);
+        std::memcpy(packet.data() + kNetHeaderSize + 18, &state_.value, 8);
         sink_.output({OutputKind::kPackets, machine::kFirstNetwork,
                       record::encode(record::NetworkReceive{.packets = {packet}})});
     } else if (choice < 22) {
@@ -255,6 +260,7 @@ Result<Bytes> ToyFactory::configure(const VmSettings& settings) {
     if (!settings.disks.empty()) config.disk_bytes = TRY(host::DiskImage::size_of(settings.disks[0].path));
     if (!settings.initrd.empty()) config.ballast = TRY(host::read_file(settings.initrd));
     config.network = !settings.networks.empty();
+    config.quiet = settings.command_line.find("quiet") != std::string::npos;
     config.halts = settings.command_line.find("busy") == std::string::npos;
     return record::encode_fields(config);
 }

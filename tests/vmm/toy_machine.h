@@ -23,11 +23,12 @@ struct ToyConfig {
     uint64_t disk_bytes = 0;  ///< 0: no disk
     bool network = false;
     bool halts = true;   ///< false: computes without a pause
+    bool quiet = false;  ///< sends nothing to the network once it has printed kLinesUntilQuiet lines
     Bytes ballast = {};  ///< the initial RAM disk, which it doesn't use
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(seed, ram_bytes, disk_bytes, network, halts, ballast);
+        codec(seed, ram_bytes, disk_bytes, network, halts, quiet, ballast);
     }
 };
 
