@@ -1,8 +1,10 @@
 #include "rules.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <regex>
 #include <sstream>
@@ -97,7 +99,7 @@ constexpr BannedCall kBannedCalls[] = {
 #undef FREE_CALL
 
 std::optional<size_t> level_of(std::string_view room) {
-    const auto* found = std::ranges::find(kRooms, room);
+    const auto* found = std::ranges::find(kRooms, room, &Room::name);
     if (found == std::end(kRooms)) return std::nullopt;
     return static_cast<size_t>(found - std::begin(kRooms));
 }
@@ -183,28 +185,55 @@ std::string without_comments_and_strings(std::string_view text) {
     return result;
 }
 
+/// The words of a text that blanks and ends of line part.
+std::vector<std::string> words_of(std::string_view text) {
+    std::istringstream in{std::string(text)};
+    return {std::istream_iterator<std::string>(in), {}};
+}
+
 std::vector<std::string> layer_breaches(const SourceFile& file) {
     std::vector<std::string> breaches;
     std::string room = room_of(file.path);
     if (room.empty()) return breaches;
     std::optional<size_t> level = level_of(room);
     if (!level) return {fmt::format("{}: src/{} is not one of the rooms; see kRooms", file.path, room)};
+    std::vector<std::string> known = words_of(kRooms[*level].knows);
     for (const Include& include : includes_of(file.text)) {
         std::string other = first_part(include.header);
-        std::optional<size_t> other_level = level_of(other);
-        if (!other_level || include.header.find('/') == std::string::npos) continue;
-        if (*other_level > *level) {
-            breaches.push_back(fmt::format("{}:{}: {}/ includes {}/, which is above it", file.path,
-                                           include.line, room, other));
-        }
-        for (const Stranger& stranger : kStrangers) {
-            if (stranger.room == room && stranger.other == other) {
-                breaches.push_back(fmt::format("{}:{}: {}/ must not know {}/: {}", file.path, include.line,
-                                               room, other, stranger.why));
-            }
-        }
+        if (!level_of(other) || include.header.find('/') == std::string::npos) continue;
+        if (other == room || std::ranges::count(known, other) > 0) continue;
+        breaches.push_back(fmt::format("{}:{}: {}/ includes {}/, which it doesn't know; see kRooms",
+                                       file.path, include.line, room, other));
     }
     return breaches;
+}
+
+std::vector<std::string> link_breaches(const SourceFile& file) {
+    static constexpr std::string_view kPrefix = "lockstep_";
+    std::string room = room_of(file.path);
+    std::optional<size_t> level = level_of(room);
+    if (!level || !file.path.ends_with("/CMakeLists.txt")) return {};
+    std::vector<std::string> known = words_of(kRooms[*level].knows), linked;
+    static const std::regex kRoomLine(R"(lockstep_room\(([^)]*)\))");
+    std::smatch line;
+    if (!std::regex_search(file.text, line, kRoomLine))
+        return {fmt::format("{}: no lockstep_room()", file.path)};
+    for (const std::string& word : words_of(line[1].str())) {
+        std::string name = word.starts_with(kPrefix) ? word.substr(kPrefix.size()) : "";
+        if (level_of(name)) linked.push_back(name);
+    }
+    std::ranges::sort(known);
+    std::ranges::sort(linked);
+    if (known == linked) return {};
+    return {fmt::format("{}: {}/ links {}, and knows {}; see kRooms", file.path, room, fmt::join(linked, " "),
+                        fmt::join(known, " "))};
+}
+
+std::vector<std::string> licence_breaches(const SourceFile& file) {
+    static constexpr std::string_view kLine = "SPDX-License-Identifier: Apache-2.0";
+    std::string_view head = std::string_view(file.text).substr(0, 200);
+    if (head.find(kLine) != std::string_view::npos) return {};
+    return {fmt::format("{}: no line \"{}\"; tools/add_licence_lines adds it", file.path, kLine)};
 }
 
 /// Whether any pattern can match: each has a word of these in it. Regular expressions are slow, most lines have none.

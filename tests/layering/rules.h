@@ -1,7 +1,8 @@
 // The rules that the shape of the tree must keep, as functions over the text of one file:
 //
-//   layers     a room includes only itself and rooms below it; some pairs of rooms don't know each other at all
+//   layers     a room includes and links only the rooms that it knows, which are below it
 //   the wall   nothing below host/ observes the host: banned headers and calls, each with what to use instead
+//   licence    each source says under which licence it is
 //   length     a file has at most kMostLines lines; the few that are longer are listed, and may only shrink
 #pragma once
 
@@ -11,24 +12,30 @@
 
 namespace lockstep::layering {
 
-/// From the ground up.
-inline constexpr std::string_view kRooms[] = {"base",      "x86", "memory",  "record",  "cpu",
-                                              "translate", "bus", "devices", "machine", "disk", "replica",
-                                              "host",      "vmm", "sim",     "control"};
-
-/// A room that must not include another, though that one is below it.
-struct Stranger {
-    std::string_view room;
-    std::string_view other;
-    std::string_view why;
+/// A room, and the rooms that it knows: what its files may include, and what its CMake line links.
+struct Room {
+    std::string_view name;
+    std::string_view knows;  ///< names with a blank between; each stands above in the table
 };
-inline constexpr Stranger kStrangers[] = {
-    {"replica", "machine", "vmm/ joins them for real and sim/ in simulation"},
-    {"replica", "devices", "a replica sees a VM through its own small interface"},
-    {"replica", "bus", "a replica sees a VM through its own small interface"},
-    {"replica", "translate", "a replica sees a VM through its own small interface"},
-    {"replica", "cpu", "a replica sees a VM through its own small interface"},
-    {"sim", "host", "a simulation has a clock, channel and storage of its own"},
+
+/// From the ground up. A replica sees a VM through its own small interface (replica/hooks.h, action.h): vmm/ joins it to
+/// machines for real, sim/ in simulation, which has a clock, channel and storage of its own.
+inline constexpr Room kRooms[] = {
+    {"base", ""},
+    {"x86", ""},
+    {"memory", "base"},
+    {"record", "base"},
+    {"cpu", "base x86 memory"},
+    {"translate", "base x86 memory cpu"},
+    {"bus", "base record"},
+    {"devices", "base memory record bus"},
+    {"machine", "base memory record cpu translate bus devices"},
+    {"disk", "base"},
+    {"replica", "base record"},
+    {"host", "base record disk"},
+    {"vmm", "base record translate bus devices machine replica host"},
+    {"sim", "base record disk replica"},
+    {"control", "base replica host vmm"},
 };
 
 /// Rooms that must not observe the host: all below it, and the simulation, which runs from a seed alone.
@@ -56,7 +63,12 @@ std::string without_comments_and_strings(std::string_view text);
 
 /// One sentence for each breach: "src/cpu/mmu.cc:12: ...".
 std::vector<std::string> layer_breaches(const SourceFile& file);
+/// The same of src/ROOM/CMakeLists.txt, whose line links exactly the rooms that the table says.
+std::vector<std::string> link_breaches(const SourceFile& file);
 std::vector<std::string> wall_breaches(const SourceFile& file);
 std::vector<std::string> length_breaches(const SourceFile& file, const std::vector<LongFile>& allowances);
+
+/// Whether the file says its licence in its first lines (its second one after a "#!").
+std::vector<std::string> licence_breaches(const SourceFile& file);
 
 }  // namespace lockstep::layering
