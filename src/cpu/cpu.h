@@ -1,6 +1,7 @@
 // The vCPU as the interpreter sees it: its state, its MMU, and the platform around it.
 #pragma once
 
+#include "cpu/breakpoints.h"
 #include "cpu/cpu_state.h"
 #include "cpu/instruction.h"
 #include "cpu/mmu.h"
@@ -18,6 +19,7 @@ struct Cpu {
     Platform& platform;
     Mmu mmu;
     DecodeCache decode_cache;
+    Breakpoints breakpoints;        ///< derived from the state
     uint64_t handlers_entered = 0;  ///< by exceptions, interrupts and INT, so far; no part of the state
 };
 

@@ -164,8 +164,8 @@ bool deliver_interrupt(Cpu& cpu, uint8_t vector) {
     return enter_handler(cpu, event, exception) || deliver_exception(cpu, exception);
 }
 
-Exception single_step_exception(CpuState& state) {
-    state.dr[6] |= kDr6Bs;
+Exception debug_exception(CpuState& state, uint64_t causes) {
+    state.dr[6] = (state.dr[6] & ~kDr6Breakpoints) | causes;
     return Exception{kDb, false, 0, 0};
 }
 

@@ -23,7 +23,7 @@ struct Event {
 /// Pushes the frame and goes to the handler. False: `exception` was raised on the way, nothing was changed.
 [[nodiscard]] bool enter_handler(Cpu& cpu, const Event& event, Exception& exception);
 
-/// The debug exception of TF after an instruction; records its cause in DR6.
-Exception single_step_exception(CpuState& state);
+/// The debug exception of breakpoints and of TF; its causes are the bits for DR6.
+Exception debug_exception(CpuState& state, uint64_t causes);
 
 }  // namespace lockstep::cpu

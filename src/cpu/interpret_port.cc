@@ -44,6 +44,7 @@ Outcome in_instruction(Cpu& cpu, const Instruction& instruction, Exception& exce
     uint16_t port = port_of(cpu, instruction, 1);
     if (!may_use_port(cpu, port, size, exception)) return Outcome::kFault;
     write_register(cpu.state, kRax, size, cpu.platform.read_port(port, size));
+    cpu.breakpoints.note_port(port, size);
     return Outcome::kNext;
 }
 
@@ -53,6 +54,7 @@ Outcome out_instruction(Cpu& cpu, const Instruction& instruction, Exception& exc
     if (!may_use_port(cpu, port, size, exception)) return Outcome::kFault;
     auto value = static_cast<uint32_t>(cpu.state.gpr[kRax] & mask_of_size(size));
     cpu.platform.write_port(port, size, value);
+    cpu.breakpoints.note_port(port, size);
     return Outcome::kNext;
 }
 
@@ -62,12 +64,13 @@ Outcome ins_instruction(Cpu& cpu, const Instruction& instruction, Exception& exc
     if (!may_use_port(cpu, port, size, exception)) return Outcome::kFault;
     StringRegisters registers(cpu.state, instruction, size);
     uint64_t left = registers.piece(kPortElements);
-    for (; left > 0; --left) {
+    for (; left > 0 && !cpu.breakpoints.met(); --left) {
         uint64_t at = registers.destination();
         if (!check_writable(cpu, at, size, exception))
             return Outcome::kFault;  // before the port's side effects
         uint32_t value = cpu.platform.read_port(port, size);
         if (!write_virtual(cpu, at, &value, size, exception)) return Outcome::kFault;
+        cpu.breakpoints.note_port(port, size);
         registers.advance_destination(1);
         registers.count_down(1);
     }
@@ -80,10 +83,11 @@ Outcome outs_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     if (!may_use_port(cpu, port, size, exception)) return Outcome::kFault;
     StringRegisters registers(cpu.state, instruction, size);
     uint64_t left = registers.piece(kPortElements);
-    for (; left > 0; --left) {
+    for (; left > 0 && !cpu.breakpoints.met(); --left) {
         uint32_t value = 0;
         if (!read_virtual(cpu, registers.source(), &value, size, exception)) return Outcome::kFault;
         cpu.platform.write_port(port, size, value);
+        cpu.breakpoints.note_port(port, size);
         registers.advance_source(1);
         registers.count_down(1);
     }

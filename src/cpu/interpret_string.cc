@@ -2,7 +2,8 @@
 //
 // A REP instruction counts as one instruction when it runs to its end. One that is longer than kPieceBytes is
 // done in pieces: each piece counts as one instruction and leaves rip where it is, so that interrupts and
-// stops come in between. Under TF each element is a piece. Both rules look at the guest's registers alone.
+// stops come in between. Under TF each element is a piece, and a breakpoint that is met ends one. These rules
+// look at the guest's registers alone.
 //
 // Forward steps go page by page through the host's memory functions; the registers are brought up to date
 // after every chunk, so that a fault midway finds them at its element. A fault in CMPS or SCAS leaves the
@@ -18,7 +19,7 @@ namespace {
 
 constexpr uint64_t kPieceBytes = 256 << 10;
 
-/// A range of one page as host memory, or null where it isn't plain RAM.
+/// A range of one page as host memory, or null where it isn't plain RAM or has a breakpoint.
 struct HostRange {
     uint8_t* bytes = nullptr;
 };
@@ -26,7 +27,8 @@ struct HostRange {
 template <Access kAccess>
 bool map_range(Cpu& cpu, uint64_t linear, HostRange& out, Exception& exception) {
     Privilege privilege = current_privilege(cpu);
-    out.bytes = host_range<kAccess>(cpu, privilege, linear, 1);
+    bool watched = cpu.breakpoints.has_data_on_page(linear);
+    out.bytes = watched ? nullptr : host_range<kAccess>(cpu, privilege, linear, 1);
     if (out.bytes) return true;
     auto result = cpu.mmu.translate(GuestVirt(linear), kAccess, privilege == Privilege::kUser);
     if (auto* fault = std::get_if<Exception>(&result)) {
@@ -35,7 +37,7 @@ bool map_range(Cpu& cpu, uint64_t linear, HostRange& out, Exception& exception) 
     }
     const TlbEntry& entry = *std::get<const TlbEntry*>(result);
     GuestPhys page(entry.page);
-    bool plain = entry.ram && !(kAccess == Access::kWrite && cpu.memory.is_code(page));
+    bool plain = entry.ram && !watched && !(kAccess == Access::kWrite && cpu.memory.is_code(page));
     out.bytes = plain ? cpu.memory.host(page) + (linear & kPageMask) : nullptr;
     return true;
 }
@@ -197,7 +199,7 @@ Outcome compare(Cpu& cpu, const Instruction& instruction, Left left, Exception& 
     uint64_t remaining = registers.piece(kPieceBytes / size);
     if (remaining == 0) return Outcome::kNext;
     Comparison last;
-    while (remaining > 0 && !last.ended) {
+    while (remaining > 0 && !last.ended && !cpu.breakpoints.met()) {
         uint64_t done =
             compare_some(cpu, registers, left, remaining, size, instruction.repeat, last, exception);
         if (done == 0) return Outcome::kFault;
@@ -262,7 +264,7 @@ Outcome movs_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     if (move_short(cpu, instruction)) return Outcome::kNext;
     unsigned size = instruction.operand_size;
     StringRegisters registers(cpu.state, instruction, size);
-    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0 && !cpu.breakpoints.met();) {
         uint64_t done = move_some(cpu, registers, remaining, size, exception);
         if (done == 0) return Outcome::kFault;
         registers.advance_source(done);
@@ -277,7 +279,7 @@ Outcome stos_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     if (store_short(cpu, instruction)) return Outcome::kNext;
     unsigned size = instruction.operand_size;
     StringRegisters registers(cpu.state, instruction, size);
-    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0;) {
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0 && !cpu.breakpoints.met();) {
         uint64_t done = store_some(cpu, registers, remaining, size, exception);
         if (done == 0) return Outcome::kFault;
         registers.advance_destination(done);
@@ -290,7 +292,8 @@ Outcome stos_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
 Outcome lods_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     unsigned size = instruction.operand_size;
     StringRegisters registers(cpu.state, instruction, size);
-    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0; --remaining) {
+    for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0 && !cpu.breakpoints.met();
+         --remaining) {
         uint64_t value = 0;
         if (!read_virtual(cpu, registers.source(), &value, size, exception)) return Outcome::kFault;
         write_register(cpu.state, kRax, size, value);

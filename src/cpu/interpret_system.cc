@@ -55,6 +55,7 @@ bool write_cr4(Cpu& cpu, uint64_t value, Exception& exception) {
         return general_protection(exception);
     uint64_t before = state.cr4;
     state.cr4 = value;
+    cpu.breakpoints.load(state);
     if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pcide)) cpu.mmu.flush();
     return true;
 }
@@ -116,13 +117,14 @@ bool debug_register(Cpu& cpu, unsigned& number, Exception& exception) {
     return true;
 }
 
-bool write_debug(CpuState& state, unsigned number, uint64_t value, Exception& exception) {
+bool write_debug(Cpu& cpu, unsigned number, uint64_t value, Exception& exception) {
     if (number >= 6 && value >> 32) return general_protection(exception);
     if (number == 6)
         value = (value & kDr6Writable) | kDr6Fixed;
     else if (number == 7)
         value = (value & kDr7Writable) | kDr7Fixed;
-    state.dr[number] = value;
+    cpu.state.dr[number] = value;
+    cpu.breakpoints.load(cpu.state);
     return true;
 }
 
@@ -193,7 +195,7 @@ Outcome mov_debug_instruction(Cpu& cpu, const Instruction& instruction, Exceptio
     bool writes = to.kind == OperandKind::kDebug;
     unsigned number = writes ? to.number : from.number;
     if (!debug_register(cpu, number, exception)) return Outcome::kFault;
-    if (writes) return next_if(write_debug(cpu.state, number, cpu.state.gpr[from.number], exception));
+    if (writes) return next_if(write_debug(cpu, number, cpu.state.gpr[from.number], exception));
     cpu.state.gpr[to.number] = cpu.state.dr[number];
     return Outcome::kNext;
 }

@@ -35,11 +35,13 @@ bool software_interrupt(Cpu& cpu, const Instruction& instruction, uint8_t vector
     return enter_handler(cpu, event, exception);
 }
 
-/// The RFLAGS that IRET takes from the stack.
-uint64_t iret_flags(const CpuState& state, uint64_t image, unsigned size) {
+/// The RFLAGS that IRET takes from the stack. RF is of use to instruction breakpoints alone.
+uint64_t iret_flags(const Cpu& cpu, uint64_t image, unsigned size) {
+    const CpuState& state = cpu.state;
     uint64_t changeable = kArithmeticFlags | kFlagTf | kFlagDf | kFlagNt | kFlagAc | kFlagId;
     if (state.cpl() == 0) changeable |= kFlagIopl;
     if (state.cpl() <= (state.rflags >> 12 & 3)) changeable |= kFlagIf;
+    if (cpu.breakpoints.any_code()) changeable |= kFlagRf;
     if (size == 2) changeable &= 0xffff;
     return (state.rflags & ~(changeable | kFlagRf)) | (image & changeable);
 }
@@ -125,7 +127,7 @@ Outcome iret_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
         return Outcome::kFault;
 
     bool outward = target.cpl > state.cpl();
-    state.rflags = iret_flags(state, frame[2], size);
+    state.rflags = iret_flags(cpu, frame[2], size);
     state.segments[kCs] = target.segment;
     state.segments[kSs] = stack;
     state.rip = frame[0];

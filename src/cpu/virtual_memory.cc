@@ -129,11 +129,15 @@ bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) 
 }
 
 bool read_virtual(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {
-    return read_as(cpu, current_privilege(cpu), at, out, size, exception);
+    if (!read_as(cpu, current_privilege(cpu), at, out, size, exception)) return false;
+    cpu.breakpoints.note_read(at, size);
+    return true;
 }
 
 bool write_virtual(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception) {
-    return write_as(cpu, current_privilege(cpu), at, in, size, exception);
+    if (!write_as(cpu, current_privilege(cpu), at, in, size, exception)) return false;
+    cpu.breakpoints.note_write(at, size);
+    return true;
 }
 
 bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {

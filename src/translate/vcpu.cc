@@ -115,8 +115,10 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         leave_reason = VcpuExit::kTripleFault;
         return Next::kLeave;
     }
-    if (state.rflags & cpu::kFlagTf) return single_step();
-    return dispatch(state.interrupt_shadow ? 1 : 0);
+    if (cpu.breakpoints.version() != breakpoints_seen) guard_breakpoints();
+    Next next = state.rflags & cpu::kFlagTf ? single_step() : dispatch(state.interrupt_shadow ? 1 : 0);
+    if (next == Next::kLeave || !cpu.breakpoints.met()) return next;
+    return deliver_debug(cpu.breakpoints.take_met());
 }
 
 // With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an
@@ -130,7 +132,7 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
     bool completed = next == Next::kContinue && state.icount != before && cpu.handlers_entered == handlers;
     bool by_syscall = state.cpl() < privilege && !(state.rflags & cpu::kFlagTf);
     if (!completed || by_syscall || state.interrupt_shadow == cpu::kShadowOfMovSs) return next;
-    return deliver(cpu::single_step_exception(state));
+    return deliver_debug(x86::kDr6Bs | cpu.breakpoints.take_met());
 }
 
 // Runs the block at state.rip; `single`: one instruction. Blocks know nothing of alignment checks, so with
@@ -138,8 +140,10 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
+    if (cpu.breakpoints.has_code_on_page(cpu.state.rip)) return guarded_step();
     bool checks = cpu::checks_alignment(cpu.state);
-    if (checks) single = 1;
+    bool resumes = cpu.state.rflags & cpu::kFlagRf;
+    if (checks || resumes) single = 1;
     bool direct = !single && arrival.way == Arrival::Way::kNothing && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
@@ -151,6 +155,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         return deliver(exception);
     }
     remember_arrival(*block);
+    cpu.state.rflags &= ~cpu::kFlagRf;
     if (block->interpret_only) return without_block(block->first_exit);
     // A fetch that walks the page tables changes them and the TLB. It belongs to the instruction, so no stop
     // may come in between.
@@ -177,7 +182,10 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         enter(*block, head);
         next = after_exit();
     }
-    if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
+    if (cpu.state.icount == before) {
+        cpu.state.interrupt_shadow = shadow;
+        if (resumes) cpu.state.rflags |= cpu::kFlagRf;
+    }
     return next;
 }
 
@@ -257,7 +265,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit(const ExitRecord& record, uint32_t index
             arrival = {};
             break;
     }
-    if (cpu.state.icount >= limit || faults.stop_requested()) return Next::kContinue;
+    if (cpu.state.icount >= limit) return Next::kContinue;
     return without_block(record.kind);
 }
 
@@ -318,8 +326,8 @@ Vcpu::Impl::Next Vcpu::Impl::interpret_string() {
     Next next = interpret(false);
     for (uint64_t address : {source, destination}) {
         const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(address));
-        if (entry && entry->ram && entry->accessed && (entry->user || !user()))
-            shadow_map.fill(GuestVirt(address), *entry);
+        bool known = entry && entry->ram && entry->accessed && (entry->user || !user());
+        if (known && !cpu.breakpoints.has_data_on_page(address)) shadow_map.fill(GuestVirt(address), *entry);
     }
     return next;
 }
@@ -328,9 +336,16 @@ Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
     ++counters.exceptions;
     ++cpu.state.icount;
     arrival = {};
+    cpu.breakpoints.take_met();  // of an instruction that has faulted
     if (cpu::deliver_exception(cpu, exception)) return Next::kContinue;
     leave_reason = VcpuExit::kTripleFault;
     return Next::kLeave;
+}
+
+// A trap comes between two instructions, of which a block may have clobbered dead flags.
+Vcpu::Impl::Next Vcpu::Impl::deliver_debug(uint64_t causes) {
+    make_flags_canonical();
+    return deliver(cpu::debug_exception(cpu.state, causes));
 }
 
 // An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the
@@ -472,6 +487,8 @@ void Vcpu::Impl::forget_everything() {
     forget_upper_half(cpu::kEverySpace);
     join_upper_halves();
     space_entered(cpu.mmu.space());
+    cpu.breakpoints.load(cpu.state);
+    breakpoints_seen = cpu.breakpoints.version();  // nothing is known of their pages
 }
 
 Vcpu::Vcpu(cpu::Cpu& cpu, const EngineOptions& options) : impl_(std::make_unique<Impl>(cpu, options)) {}

@@ -103,7 +103,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     }
     const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
     GuestPhys page(entry.page);
-    if (!cpu.memory.is_ram(page, kPageSize)) return slow_step();
+    if (!cpu.memory.is_ram(page, kPageSize) || cpu.breakpoints.has_data_on_page(address)) return slow_step();
     shadow_map.fill(GuestVirt(address), entry);
     if (record.write && (!entry.writable || cpu.memory.is_code(page))) return slow_step();
     if (drops != drops_before && record.block->shares_lookups)

@@ -64,6 +64,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// Afterwards the maps know its pages.
     Next interpret_string();
     Next deliver(const cpu::Exception& exception);
+    /// #DB with the causes as DR6 has them.
+    Next deliver_debug(uint64_t causes);
     Next deliver_precise(const cpu::Exception& exception, GuestPhys code);
     bool x87_exception_waits(GuestPhys code) const;
     void load_fpu();
@@ -154,6 +156,11 @@ struct Vcpu::Impl : cpu::TlbListener {
     std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
     std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
 
+    // vcpu_breakpoints.cc
+    void guard_breakpoints();
+    /// One instruction of a page with an instruction breakpoint.
+    Next guarded_step();
+
     // vcpu_window.cc
     /// Whether code of the present mode and space runs in the window.
     bool in_window() const { return user() && has_window && cpu.mmu.space() == window_space; }
@@ -190,6 +197,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     Icount limit;                   ///< of this entry
     uint64_t glance = kLongestRun;  ///< instructions between two looks for a stop request
     VcpuExit leave_reason{};        ///< with Next::kLeave
+    uint64_t breakpoints_seen = 0;  ///< which version of them is guarded
     Arrival arrival;                ///< how state.rip was reached
     uint64_t drops = 0;             ///< what the TLB has dropped so far: pages, spaces
     bool fpu_enabled = true;

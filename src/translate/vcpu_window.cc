@@ -80,7 +80,7 @@ void Vcpu::Impl::watch_programs() {
 std::vector<HostWindow::Run> Vcpu::Impl::known_runs() const {
     std::vector<HostWindow::Run> pages, runs;
     cpu.mmu.for_each_cached([&](GuestVirt page, const cpu::TlbEntry& entry) {
-        if (entry.ram && entry.user && entry.accessed)
+        if (entry.ram && entry.user && entry.accessed && !cpu.breakpoints.has_data_on_page(page.value()))
             pages.push_back({.first = page.value() / kPageSize,
                              .physical = entry.page,
                              .writable = writable_in_window(entry)});
@@ -130,9 +130,9 @@ HostWindow::Run Vcpu::Impl::run_around(uint64_t at, const cpu::TlbEntry& entry) 
     auto joins = [&](uint64_t page) {
         const cpu::TlbEntry* other = cpu.mmu.cached(GuestVirt(page));
         uint64_t physical = entry.page + (page - at);
-        return other && other->present && other->ram && other->user && other->accessed &&
-               other->page == physical && writable_in_window(*other) == writable &&
-               !window.holds(page / kPageSize, physical, writable);
+        return !cpu.breakpoints.has_data_on_page(page) && other && other->present && other->ram &&
+               other->user && other->accessed && other->page == physical &&
+               writable_in_window(*other) == writable && !window.holds(page / kPageSize, physical, writable);
     };
     uint64_t start = at, end = at + kPageSize;
     while (start % HostWindow::kLongestRun != 0 && joins(start - kPageSize)) start -= kPageSize;
@@ -195,7 +195,8 @@ Vcpu::Impl::WindowFault Vcpu::Impl::make_sure_of_accesses(const GuestInstruction
             }
             const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
             bool writes_code = access.write && cpu.memory.is_code(GuestPhys(entry.page));
-            if (!entry.ram || writes_code || !window.map(run_around(page, entry)))
+            if (!entry.ram || writes_code || cpu.breakpoints.has_data_on_page(page) ||
+                !window.map(run_around(page, entry)))
                 return WindowFault::kNotForWindow;
         }
     }

@@ -160,9 +160,11 @@ TEST_F(ExceptionsTest, AFaultMidwayThroughASoftwareInterruptChangesNothing) {
     EXPECT_EQ(state.gpr[kRsp], kUserStack);
 }
 
-TEST_F(ExceptionsTest, SingleStepIsNotedInDr6) {
-    EXPECT_EQ(single_step_exception(state).vector, kDb);
-    EXPECT_TRUE(state.dr[6] & kDr6Bs);
+TEST_F(ExceptionsTest, CausesOfDebugExceptionsAreNotedInDr6) {
+    EXPECT_EQ(debug_exception(state, kDr6Bs | 2).vector, kDb);
+    EXPECT_EQ(state.dr[6], kDr6Fixed | kDr6Bs | 2);
+    debug_exception(state, 1);
+    EXPECT_EQ(state.dr[6], kDr6Fixed | kDr6Bs | 1) << "only breakpoints are those of the last one";
 }
 
 }  // namespace

@@ -90,6 +90,17 @@ class StopStormTest : public GuestTest {
             into.platform.schedule_interrupt(Icount(at), kVector);
     }
 
+    /// The same with breakpoints on what the guest writes and on its stack.
+    static void prepare_breakpoints(GuestMachine& into) {
+        prepare_storm(into);
+        constexpr uint64_t kWrites = 0x1'0000, kTouchesEight = 0xb0'0000, kBothEnabled = 5;
+        cpu::CpuState& state = into.cpu->state;
+        state.dr[0] = kPhysicalMap + kDataArea + 1;
+        state.dr[1] = kPhysicalMap + kStackTop - 16;
+        state.dr[7] |= kWrites | kTouchesEight | kBothEnabled;
+        into.vcpu->state_replaced();
+    }
+
     static void prepare_stale(GuestMachine& into) {
         GuestCode code = LOCKSTEP_GUEST_CODE(stale);
         into.load(code);
@@ -124,6 +135,8 @@ class StopStormTest : public GuestTest {
 };
 
 TEST_P(StopStormTest, Deliveries) { storm(prepare_storm); }
+
+TEST_P(StopStormTest, Breakpoints) { storm(prepare_breakpoints); }
 
 TEST_P(StopStormTest, CodeThatOnlyTheTlbKnows) { storm(prepare_stale); }
 

@@ -1,0 +1,231 @@
+// Breakpoints of the debug registers: where each traps, in kernel mode, in user mode, and on the bare CPU, whose
+// answers are the right ones wherever the host lets a program set its own.
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "kit/guest_test.h"
+#include "x86/control.h"
+
+LOCKSTEP_GUEST(breakpoints);
+LOCKSTEP_GUEST_LABEL(breakpoints_body);
+LOCKSTEP_GUEST_LABEL(breakpoints_target);
+LOCKSTEP_GUEST_LABEL(breakpoints_last);
+LOCKSTEP_GUEST_LABEL(breakpoints_strings);
+LOCKSTEP_GUEST_LABEL(breakpoints_end);
+LOCKSTEP_GUEST_LABEL(breakpoints_user);
+LOCKSTEP_GUEST_LABEL(breakpoints_trap);
+LOCKSTEP_GUEST(debug_registers);
+LOCKSTEP_GUEST_LABEL(registers_written);
+LOCKSTEP_GUEST_LABEL(registers_detected);
+LOCKSTEP_GUEST_LABEL(registers_port);
+
+namespace lockstep::guests {
+namespace {
+
+constexpr uint64_t kUserCode = 0x400000, kUserData = 0x600000;
+constexpr uint64_t kTrapLog = kLogArea + 0x1000;
+constexpr uint64_t kRounds = 3, kBitsOfCauses = 15 | x86::kDr6Bs;
+
+/// Where a trap was, from the code's start; DR6's bits; RCX.
+struct Trap {
+    uint64_t offset, causes, rcx;
+    bool operator==(const Trap&) const = default;
+};
+std::ostream& operator<<(std::ostream& out, const Trap& trap) {
+    return out << std::hex << "{+" << trap.offset << " " << trap.causes << " rcx " << trap.rcx << "}";
+}
+
+/// Two debug registers and DR7. Addresses from the start of data or of code.
+struct Setting {
+    const char* name;
+    std::array<uint64_t, 2> at;
+    uint64_t control;
+    bool code = false;
+    uint64_t bits_of_code() const { return code ? 3 : 0; }
+};
+
+constexpr uint64_t kFirst = 1, kSecond = 4;  // L0, L1
+constexpr uint64_t field(unsigned number, uint64_t kind, uint64_t size) {
+    return (kind | (size == 8 ? 2 : size - 1) << 2) << (16 + 4 * number);
+}
+
+uint64_t offset_of(const uint8_t* label) { return static_cast<uint64_t>(label - guest_breakpoints); }
+
+std::vector<Setting> settings() {
+    return {
+        {"a word written", {16, 0}, kFirst | field(0, 1, 4)},
+        {"a word touched", {16, 0}, kFirst | field(0, 3, 4)},
+        {"eight bytes touched", {16, 0}, kFirst | field(0, 3, 8)},
+        {"two neighbours", {18, 20}, kFirst | kSecond | field(0, 3, 2) | field(1, 1, 1)},
+        {"the other page's first byte", {4096, 0}, kFirst | field(0, 3, 1)},
+        {"the other page and this one", {4096, 12}, kFirst | kSecond | field(0, 1, 4) | field(1, 3, 4)},
+        {"nothing enabled", {16, 16}, field(0, 3, 4) | field(1, 1, 4)},
+        {"code", {offset_of(breakpoints_body), offset_of(breakpoints_target)}, kFirst | kSecond, true},
+        {"code in a row",
+         {offset_of(breakpoints_last), offset_of(breakpoints_last) + 1},
+         kFirst | kSecond,
+         true},
+        {"a string instruction", {offset_of(breakpoints_strings) - 3, 0}, kFirst, true},
+    };
+}
+
+/// The guest as a program of the host. Empty: this host lets no program have breakpoints.
+class NativeRun {
+  public:
+    std::optional<std::vector<Trap>> run(const Setting& setting) {
+        size_t size = LOCKSTEP_GUEST_CODE(breakpoints).size();
+        code_ =
+            mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        data_ = mmap(nullptr, 4 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        std::memcpy(code_, guest_breakpoints, size);
+        child_ = fork();
+        if (child_ == 0) {
+            ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+            raise(SIGSTOP);
+            _exit(0);
+        }
+        std::optional<std::vector<Trap>> traps = trace(setting);
+        kill(child_, SIGKILL);
+        waitpid(child_, nullptr, 0);
+        munmap(code_, kPageSize);
+        munmap(data_, 4 * kPageSize);
+        return traps;
+    }
+
+  private:
+    bool set_debug(unsigned number, uint64_t value) {
+        return ptrace(PTRACE_POKEUSER, child_, offsetof(user, u_debugreg) + number * sizeof(uint64_t),
+                      value) == 0;
+    }
+    user_regs_struct registers() {
+        user_regs_struct found{};
+        ptrace(PTRACE_GETREGS, child_, nullptr, &found);
+        return found;
+    }
+    std::optional<std::vector<Trap>> trace(const Setting& setting) {
+        int status = 0;
+        waitpid(child_, &status, 0);
+        auto code = reinterpret_cast<uint64_t>(code_), data = reinterpret_cast<uint64_t>(data_);
+        user_regs_struct start = registers();
+        start.rip = code;
+        start.rbx = data;
+        start.rsp = data + 4 * kPageSize;
+        start.r12 = kRounds;
+        start.rax = start.rcx = 0;
+        start.eflags = 2;
+        ptrace(PTRACE_SETREGS, child_, nullptr, &start);
+        for (unsigned number = 0; number < setting.at.size(); ++number)
+            if (!set_debug(number, setting.at[number] + (setting.code ? code : data))) return std::nullopt;
+        if (!set_debug(7, setting.control)) return std::nullopt;
+        std::vector<Trap> traps;
+        while (true) {
+            ptrace(PTRACE_CONT, child_, nullptr, nullptr);
+            waitpid(child_, &status, 0);
+            if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) return traps;
+            user_regs_struct now = registers();
+            auto causes = static_cast<uint64_t>(
+                ptrace(PTRACE_PEEKUSER, child_, offsetof(user, u_debugreg) + 6 * sizeof(uint64_t), nullptr));
+            set_debug(6, 0);
+            traps.push_back({now.rip - code, causes & kBitsOfCauses, now.rcx});
+        }
+    }
+
+    void* code_ = nullptr;
+    void* data_ = nullptr;
+    pid_t child_ = 0;
+};
+
+/// What the bare CPU does, once for all configurations.
+const std::optional<std::vector<Trap>>& native_traps(const Setting& setting) {
+    static std::map<std::string, std::optional<std::vector<Trap>>> known;
+    auto [place, fresh] = known.try_emplace(setting.name);
+    if (fresh) place->second = NativeRun().run(setting);
+    return place->second;
+}
+
+enum class Mode : uint8_t { kKernel, kUser };
+
+class BreakpointsTest : public GuestTest {
+  protected:
+    std::vector<Trap> run(const Setting& setting, Mode mode) {
+        load(LOCKSTEP_GUEST_CODE(breakpoints));
+        LongMode& tables = *machine.long_mode;
+        tables.map(kUserCode, kCodeArea, kPresent | kUser);
+        for (uint64_t page = 0; page < 4 * kPageSize; page += kPageSize)
+            tables.map(kUserData + page, kDataArea + page, kPresent | kWritable | kUser);
+        tables.set_gate(cpu::kDb, at(breakpoints_trap), 0);
+        bool user = mode == Mode::kUser;
+        uint64_t code = user ? kUserCode : machine.address(0);
+        uint64_t data = user ? kUserData : kPhysicalMap + kDataArea;
+        cpu::CpuState& state = machine.cpu->state;
+        if (user) state.rip = at(breakpoints_user);
+        for (size_t number = 0; number < setting.at.size(); ++number)
+            state.dr[number] = setting.at[number] + (setting.code ? code : data);
+        state.dr[7] |= setting.control;
+        machine.vcpu->state_replaced();
+        machine.set_reg(cpu::kRbx, data);
+        machine.set_reg(cpu::kRdx, kUserCode);
+        machine.set_reg(cpu::kR8, kPhysicalMap + kTrapLog);
+        machine.set_reg(cpu::kR10, setting.bits_of_code());
+        machine.set_reg(cpu::kR12, kRounds);
+        EXPECT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+        EXPECT_EQ(machine.events().size(), 1u) << "INT 0xff";
+        EXPECT_EQ(machine.reg(cpu::kR12), 0u);
+        std::vector<Trap> traps;
+        std::vector<uint64_t> flags;
+        for (uint64_t log = kTrapLog; machine.read(log); log += 32) {
+            flags.push_back(machine.read(log + 24));
+            traps.push_back(
+                {machine.read(log) - code, machine.read(log + 8) & kBitsOfCauses, machine.read(log + 16)});
+        }
+        expect_same_flags(setting, mode, flags);
+        return traps;
+    }
+    /// Dead flags read as zero, by a rule that knows of no block, page or window.
+    void expect_same_flags(const Setting& setting, Mode mode, const std::vector<uint64_t>& flags) {
+        static std::map<std::tuple<std::string, Mode, bool>, std::vector<uint64_t>> known;
+        auto [place, fresh] =
+            known.try_emplace({setting.name, mode, machine.configuration.options.dead_flags}, flags);
+        EXPECT_EQ(flags, place->second) << "RFLAGS in the traps' frames";
+    }
+    void compare(Mode mode) {
+        for (const Setting& setting : settings()) {
+            SCOPED_TRACE(setting.name);
+            const std::optional<std::vector<Trap>>& wanted = native_traps(setting);
+            if (!wanted) GTEST_SKIP() << "this host lets no program have breakpoints";
+            EXPECT_EQ(run(setting, mode), *wanted);
+        }
+    }
+};
+
+TEST_P(BreakpointsTest, KernelCodeTrapsAsOnTheBareCpu) { compare(Mode::kKernel); }
+
+TEST_P(BreakpointsTest, UserCodeTrapsAsOnTheBareCpu) { compare(Mode::kUser); }
+
+TEST_P(BreakpointsTest, SetByInstructions) {
+    load(LOCKSTEP_GUEST_CODE(debug_registers));
+    machine.set_reg(cpu::kRbx, kPhysicalMap + kDataArea);
+    ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+    std::vector<Event> events = machine.events();
+    ASSERT_EQ(events.size(), 3u);
+    expect_event(events[0], cpu::kDb, 0, registers_written, "a write by DR1");
+    expect_event(events[1], cpu::kDb, 0, registers_detected, "general detect");
+    expect_event(events[2], cpu::kDb, 0, registers_port, "a port, once CR4.DE is set");
+    EXPECT_EQ(machine.cpu->state.dr[6] & 0xffff, 0x0ff0u | 1 | x86::kDr6Bd);
+    EXPECT_EQ(machine.reg(cpu::kR12) & x86::kDr7Gd, 0u) << "the trap's delivery clears it";
+}
+
+LOCKSTEP_IN_EVERY_CONFIGURATION(BreakpointsTest);
+
+}  // namespace
+}  // namespace lockstep::guests
