@@ -22,6 +22,20 @@ static_assert(kFirstDisk + kMaxDisks <= kFirstNetwork);
 constexpr uint32_t kPciWindow = 0xc0000000, kPciWindowStep = 0x10000;
 constexpr unsigned kPciPin = 16;
 
+/// One line to two controllers.
+class SplitLine : public bus::InterruptLine {
+  public:
+    SplitLine(bus::InterruptLine& one, bus::InterruptLine& other) : one_(one), other_(other) {}
+    void set_level(bool asserted) override {
+        one_.set_level(asserted);
+        other_.set_level(asserted);
+    }
+
+  private:
+    bus::InterruptLine& one_;
+    bus::InterruptLine& other_;
+};
+
 }  // namespace
 
 Result<void> Board::check(const MachineConfig& config) {
@@ -47,11 +61,11 @@ Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus
       lapic_(timers_),
       ioapic_(lapic_) {
     using namespace devices;
-    pit_ = std::make_unique<Pit>(ioapic_.line(kPitPin), timers_);
-    rtc_ = std::make_unique<Rtc>(config.start_time_ns, ioapic_.line(kRtcPin), timers_);
-    power_ = std::make_unique<Power>(ioapic_.line(kSciPin), timers_);
+    pit_ = std::make_unique<Pit>(isa_line(0, kPitPin), timers_);
+    rtc_ = std::make_unique<Rtc>(config.start_time_ns, isa_line(kRtcPin, kRtcPin), timers_);
+    power_ = std::make_unique<Power>(isa_line(kSciPin, kSciPin), timers_);
     rtc_->set_alarm_listener([this] { power_->rtc_alarm(); });
-    uart_ = std::make_unique<Uart>(kSerialDevice, ioapic_.line(kUartPin), timers_, sink_);
+    uart_ = std::make_unique<Uart>(kSerialDevice, isa_line(kUartPin, kUartPin), timers_, sink_);
     devices_ = {&pci_, &lapic_, &ioapic_, &pic_, pit_.get(), rtc_.get(), power_.get(), uart_.get()};
     by_number_[kSerialDevice] = uart_.get();
 
@@ -95,6 +109,7 @@ void Board::connect() {
     CHECK(mmio_.claim(GuestPhys(kIoapicAddress), kIoapicSize, ioapic_));
     ports_.claim(kPicPorts[0], kPicPortCount, pic_.chip(0));
     ports_.claim(kPicPorts[1], kPicPortCount, pic_.chip(1));
+    ports_.claim(kPicLevelPort, 2, pic_.level_ports());
     ports_.claim(kPitPort, kPitPorts, *pit_);
     ports_.claim(kPitControlPort, 1, pit_->control_port());
     ports_.claim(kKeyboardPort, 1, power_->keyboard_port());
@@ -105,6 +120,11 @@ void Board::connect() {
     ports_.claim(bus::kPciAddressPort, 1, pci_.address_port());
     ports_.claim(kResetPort, 1, power_->reset_port());
     ports_.claim(bus::kPciDataPort, 4, pci_.data_port());
+}
+
+bus::InterruptLine& Board::isa_line(unsigned input, unsigned pin) {
+    isa_lines_.push_back(std::make_unique<SplitLine>(ioapic_.line(pin), pic_.line(input)));
+    return *isa_lines_.back();
 }
 
 void Board::reset() {

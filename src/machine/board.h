@@ -70,8 +70,10 @@ class Board : public cpu::Platform {
     void write_port(uint16_t port, unsigned size, uint32_t value) override {
         ports_.write(port, size, value);
     }
-    bool interrupt_pending() const override { return lapic_.interrupt_pending(); }
-    uint8_t acknowledge_interrupt() override { return lapic_.acknowledge_interrupt(); }
+    bool interrupt_pending() const override { return lapic_.interrupt_pending() || pic_asks(); }
+    uint8_t acknowledge_interrupt() override {
+        return pic_asks() ? pic_.acknowledge_interrupt() : lapic_.acknowledge_interrupt();
+    }
     std::optional<uint64_t> read_msr(uint32_t number) override { return lapic_.read_msr(number); }
     bool write_msr(uint32_t number, uint64_t value) override { return lapic_.write_msr(number, value); }
     uint64_t task_priority() const override { return lapic_.task_priority(); }
@@ -88,6 +90,9 @@ class Board : public cpu::Platform {
     template <typename Model, typename... Args>
     void add_virtio(uint16_t number, unsigned pci_device, Args&&... args);
     void connect();
+    bool pic_asks() const { return pic_.interrupt_pending() && lapic_.takes_external_interrupts(); }
+    /// A line to an input of the 8259s and to a pin of the I/O APIC.
+    bus::InterruptLine& isa_line(unsigned input, unsigned pin);
     void control(const record::Entry& entry);
 
     memory::GuestMemory& memory_;
@@ -103,6 +108,7 @@ class Board : public cpu::Platform {
     devices::Ioapic ioapic_;
     devices::HostBridge host_bridge_;
     devices::Pic pic_;
+    std::vector<std::unique_ptr<bus::InterruptLine>> isa_lines_;
     std::unique_ptr<devices::Pit> pit_;
     std::unique_ptr<devices::Rtc> rtc_;
     std::unique_ptr<devices::Power> power_;

@@ -96,7 +96,10 @@ struct IoapicSpecimen : Specimen {
 struct PicSpecimen : Specimen {
     bus::Device& device() override { return pic; }
     std::vector<std::pair<bus::RegisterHandler*, uint64_t>> registers() override {
-        return {{&pic.chip(0), 2}, {&pic.chip(1), 2}};
+        return {{&pic.chip(0), 2}, {&pic.chip(1), 2}, {&pic.level_ports(), 2}};
+    }
+    void disturb(std::mt19937_64& random) override {
+        pic.line(random() % kPicInputs).set_level(random() % 2);
     }
     Pic pic;
 };

@@ -61,6 +61,12 @@ class Lapic : public StateDevice<LapicState>, public bus::RegisterHandler, publi
     /// Called with the vector when a level-triggered interrupt ends: for the I/O APIC.
     void set_eoi_listener(std::function<void(uint8_t)> listener) { eoi_listener_ = std::move(listener); }
 
+    /// Whether the 8259s reach the processor: by LINT0 as "external interrupt", or past an APIC that is off.
+    bool takes_external_interrupts() const {
+        constexpr uint32_t kDeliveryMode = 7 << 8, kMasked = 1 << 16;  // external interrupts are mode 7
+        uint32_t lint0 = state_.lvt[kLvtLint0];
+        return !enabled() || ((lint0 & kDeliveryMode) == kDeliveryMode && !(lint0 & kMasked));
+    }
     bool interrupt_pending() const { return pending_vector_ != 0; }
     /// Takes the waiting interrupt; the spurious vector where none waits.
     uint8_t acknowledge_interrupt();
