@@ -18,20 +18,13 @@ namespace lockstep {
 
 // LOCKSTEP_FLIGHT_EVENT(name, "what happened", "first number", "second number"); numbers are shown in hex.
 // clang-format off
-#define LOCKSTEP_FLIGHT_EVENTS(LOCKSTEP_FLIGHT_EVENT)                                        \
-    LOCKSTEP_FLIGHT_EVENT(kRun,         "the vCPU runs",           "until",    "rip")        \
-    LOCKSTEP_FLIGHT_EVENT(kStop,        "the vCPU stopped",        "reason",   "rip")        \
-    LOCKSTEP_FLIGHT_EVENT(kException,   "exception delivered",     "vector",   "error code") \
-    LOCKSTEP_FLIGHT_EVENT(kInterrupt,   "interrupt delivered",     "vector",   "rip")        \
-    LOCKSTEP_FLIGHT_EVENT(kPageTables,  "page tables changed",     "cr3",      "rip")        \
-    LOCKSTEP_FLIGHT_EVENT(kTranslate,   "block translated",        "address",  "bytes")      \
-    LOCKSTEP_FLIGHT_EVENT(kInvalidate,  "code page written",       "address",  "blocks")     \
-    LOCKSTEP_FLIGHT_EVENT(kCacheFlush,  "code cache flushed",      "blocks",   "bytes")      \
-    LOCKSTEP_FLIGHT_EVENT(kRegister,    "device register written", "address",  "value")      \
-    LOCKSTEP_FLIGHT_EVENT(kInput,       "input delivered",         "kind",     "device")     \
-    LOCKSTEP_FLIGHT_EVENT(kOutput,      "output made",             "kind",     "device")     \
-    LOCKSTEP_FLIGHT_EVENT(kRole,        "role changed",            "role",     "term")       \
-    LOCKSTEP_FLIGHT_EVENT(kMark,        "mark for a debugger",     "number",   "number")
+#define LOCKSTEP_FLIGHT_EVENTS(LOCKSTEP_FLIGHT_EVENT)                                         \
+    LOCKSTEP_FLIGHT_EVENT(kLive,        "the guest runs here",      "position", "outputs")    \
+    LOCKSTEP_FLIGHT_EVENT(kReplay,      "a replay begins",          "position", "outputs")    \
+    LOCKSTEP_FLIGHT_EVENT(kReplayed,    "entries replayed",         "position", "hashes")     \
+    LOCKSTEP_FLIGHT_EVENT(kEntry,       "log entry made",           "kind",     "device")     \
+    LOCKSTEP_FLIGHT_EVENT(kOutput,      "output made",              "kind",     "device")     \
+    LOCKSTEP_FLIGHT_EVENT(kMark,        "mark for a debugger",      "number",   "number")
 // clang-format on
 
 enum class FlightEvent : uint8_t {

@@ -122,6 +122,7 @@ void VcpuThread::go_live(LogPos position, uint64_t hash_period_ns, uint64_t behi
             *machine_, LiveOptions{.ram_bytes = ram_bytes_, .hash_period_ns = hash_period_ns}, position,
             counts_, listener, host::monotonic_ns(), behind_ns);
         mode_ = Mode::kLive;
+        flight_.record(FlightEvent::kLive, machine_->icount(), position.value(), counts_.outputs);
     });
 }
 
@@ -130,6 +131,7 @@ void VcpuThread::start_replay(LogPos position) {
         CHECK(machine_ && mode_ == Mode::kIdle);
         replayer_ = std::make_unique<Replayer>(*machine_, ram_bytes_, position, counts_, stopping_);
         mode_ = Mode::kReplaying;
+        flight_.record(FlightEvent::kReplay, machine_->icount(), position.value(), counts_.outputs);
     });
 }
 
@@ -271,6 +273,7 @@ void VcpuThread::output(bus::Output output) {
 
 void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry> entry) {
     bool from_outside = is_from_outside(entry->kind);
+    flight_.record(FlightEvent::kEntry, entry->icount, static_cast<uint64_t>(entry->kind), entry->device);
     if (from_outside) waiting(entry->kind) -= entry->payload.size();
     // What wakes up the guest after a long sleep mostly has an answer. By then the backup has the input and
     // is awake, and what is done for the answer's entry is warm in the caches: it comes back 60 us sooner.
@@ -281,6 +284,8 @@ void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry
 
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
+    flight_.record(FlightEvent::kOutput, machine_->icount(), static_cast<uint64_t>(output.kind),
+                   output.device);
     if (output.kind == bus::OutputKind::kPackets) groups_.add();
     bool for_outside = changes_outside(output);
     Urgency urgency = Urgency::kAtOnce;
@@ -304,6 +309,8 @@ void VcpuThread::progress(Icount icount) {
 
 void VcpuThread::replayed() {
     uint64_t now_ns = host::monotonic_ns();
+    flight_.record(FlightEvent::kReplayed, machine_->icount(), replayer_->position().value(),
+                   replayer_->checkpoints());
     bool due = now_ns >= replayed_ns_ + kReplayedNs;
     if (due) {
         replayed_ns_ = now_ns;
@@ -331,6 +338,7 @@ translate::EngineReport VcpuThread::engine_report() const {
 // --- The thread ---
 
 void VcpuThread::main() {
+    flight_.dump_on_failed_check();
     while (run_work()) {
         processor_ = host::current_processor();
         switch (mode_) {

@@ -35,6 +35,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/flight_recorder.h"
 #include "bus/device.h"
 #include "record/entry.h"
 #include "vmm/live_driver.h"
@@ -188,6 +189,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     Hooks hooks_;
 
     // Of the vCPU thread alone.
+    FlightRecorder flight_;  ///< printed by a failed check, whatever thread it fails on
     std::unique_ptr<machine::Machine> machine_;
     uint64_t ram_bytes_ = 0;
     DriverCounts counts_;

@@ -12,14 +12,14 @@ namespace {
 TEST(FlightRecorder, ShowsEventsInOrderWithTheirNumbers) {
     FlightRecorder recorder;
     EXPECT_EQ(recorder.text(), "");
-    recorder.record(FlightEvent::kRun, Icount(100), 200, 0x401000);
-    recorder.record(FlightEvent::kInterrupt, Icount(150), 0x20, 0x401234);
+    recorder.record(FlightEvent::kLive, Icount(100), 200, 0);
+    recorder.record(FlightEvent::kEntry, Icount(150), 0x20, 0x41);
     std::string text = recorder.text();
-    size_t run = text.find("icount 100"), interrupt = text.find("icount 150");
-    ASSERT_NE(run, std::string::npos) << text;
-    ASSERT_NE(interrupt, std::string::npos) << text;
-    EXPECT_LT(run, interrupt);
-    EXPECT_NE(text.find("vector 0x20, rip 0x401234"), std::string::npos) << text;
+    size_t live = text.find("icount 100"), entry = text.find("icount 150");
+    ASSERT_NE(live, std::string::npos) << text;
+    ASSERT_NE(entry, std::string::npos) << text;
+    EXPECT_LT(live, entry);
+    EXPECT_NE(text.find("kind 0x20, device 0x41"), std::string::npos) << text;
     EXPECT_EQ(std::ranges::count(recorder.text(1), '\n'), 1);
     EXPECT_NE(recorder.text(1).find("icount 150"), std::string::npos);
 }
@@ -37,10 +37,9 @@ TEST(FlightRecorder, KeepsTheLastEvents) {
 
 TEST(FlightRecorderDeathTest, IsPrintedByAFailedCheck) {
     FlightRecorder recorder;
-    recorder.record(FlightEvent::kException, Icount(77), 14, 2);
+    recorder.record(FlightEvent::kOutput, Icount(77), 14, 2);
     recorder.dump_on_failed_check();
-    EXPECT_DEATH(CHECK(false, "planted"),
-                 "planted(.|\n)*the last of 1 events(.|\n)*icount 77 .*exception delivered");
+    EXPECT_DEATH(CHECK(false, "planted"), "planted(.|\n)*the last of 1 events(.|\n)*icount 77 .*output made");
 }
 
 TEST(FlightRecorderDeathTest, AGoneRecorderIsNotPrinted) {
@@ -49,7 +48,7 @@ TEST(FlightRecorderDeathTest, AGoneRecorderIsNotPrinted) {
 }
 
 TEST(FlightRecorder, EventsHaveNames) {
-    EXPECT_EQ(flight_event_name(FlightEvent::kRun), "Run");
+    EXPECT_EQ(flight_event_name(FlightEvent::kLive), "Live");
     EXPECT_EQ(flight_event_name(static_cast<FlightEvent>(255)), "unknown");
 }
 

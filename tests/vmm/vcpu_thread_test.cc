@@ -6,6 +6,7 @@
 #include <chrono>
 #include <semaphore>
 
+#include "base/check.h"
 #include "devices/virtio/block/request.h"
 #include "record/entry_table.h"
 #include "record/payloads.h"
@@ -130,6 +131,15 @@ TEST(VcpuThread, OutputsOfABusyGuestAreHandedOverInGroups) {
             EXPECT_LT(without_log, pieces / 4 + 3);  // single ones, after a pause of the thread
         }
     }
+}
+
+TEST(VcpuThreadDeathTest, AFailedCheckShowsWhatTheGuestDidLast) {
+    auto fail = [] {
+        SendingGuest guest(EntriesWanted::kSoon, a_packet());
+        guest.hand_overs_of(1);
+        CHECK(false, "planted");
+    };
+    EXPECT_DEATH(fail(), "planted(.|\n)*the guest runs here(.|\n)*log entry made(.|\n)*output made");
 }
 
 }  // namespace
