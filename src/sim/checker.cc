@@ -4,7 +4,6 @@
 
 namespace lockstep::sim {
 
-using record::EntryKind;
 
 void Checker::fail(std::string checker, std::string what) {
     if (failure_.empty()) failure_ = fmt::format("{}: {}", checker, what);
