@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/decoder_corrections.h"
 #include "cpu/handlers.h"
 #include "cpu/interpret_table.h"
 
@@ -147,6 +148,7 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &from, operands))) return false;
     const TableRow* row = find_row(from.mnemonic);
     if (!row) return false;
+    correct_operands(from, operands);
 
     out = Instruction{};
     out.length = from.length;

@@ -1,6 +1,7 @@
 #include "translate/guest_instruction.h"
 
 #include "cpu/cpu_state.h"
+#include "cpu/decoder_corrections.h"
 #include "translate/hint_encodings.h"
 
 namespace lockstep::translate {
@@ -432,6 +433,7 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out) 
         out.flags_read = kAllFlags;
         return true;
     }
+    cpu::correct_operands(out.decoded, out.operands);
     out.length = out.decoded.length;
     out.kind = classify(out);
     out.uses_fpu = uses_fpu(out.decoded.meta.isa_ext);

@@ -17,6 +17,7 @@ using InstructionBytes = std::array<uint8_t, kLongestInstruction>;
 ///
 /// * Opcodes 0F 18 to 0F 1F are hints where their extension (MPX, CET, CLDEMOTE) is absent, with any prefix
 ///   and any operand: they become the NOP 0F 1F. PREFETCHNTA to PREFETCHT2 stay.
+/// * The last of F2 and F3 before LOOPNE or LOOPE says which of the two it is, whatever the opcode.
 /// * F3 90 is PAUSE, but with REX.B it is XCHG with r8: F3 becomes a prefix that means nothing.
 std::span<const uint8_t> as_executed(std::span<const uint8_t> bytes, InstructionBytes& room);
 

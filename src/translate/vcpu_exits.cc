@@ -296,6 +296,8 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
                 return slow_step();
         }
     }
+    // A pending x87 exception comes before the look at the page, which a block for the map has had by then.
+    if (block->window && engine.fault.trap == cpu::kMf) return slow_step();
     // Some CPUs refuse a misaligned operand (SHA) before they look for its page.
     if (block->window && engine.fault.trap == cpu::kGp &&
         make_sure_of_accesses(instruction, exception) == WindowFault::kException)
@@ -319,14 +321,12 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
             return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
         if (!x86::is_canonical(access.address) || !x86::is_canonical(access.address + access.size - 1))
             return cpu::Exception{.vector = access.stack ? cpu::kSs_ : cpu::kGp, .has_error_code = true};
-        if (access.size == 16 && access.address % 16)
-            return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
+        if (access.address >> 63 && user()) return std::nullopt;  // before what comes behind it
     }
-    bool other_half = false;
-    for (size_t i = 0; i < list.count; ++i) other_half |= list.items[i].address >> 63 && user();
-    if (other_half) return std::nullopt;
     // A register that was looked at need not be an address itself.
     if (in_window_block && fault.trap == cpu::kGp) return std::nullopt;
+    if (instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_SHA)  // misaligned, where the host's CPU minds
+        return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     NOT_REACHED("host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",

@@ -70,11 +70,14 @@ uint64_t kept_undefined_flags(const ZydisDecodedInstruction& instruction) {
     }
 }
 
-/// A near branch with the prefix 66, a far pointer with REX.W.
+/// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory.
 bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
     bool far_pointer = instruction.mnemonic == ZYDIS_MNEMONIC_LSS ||
                        instruction.mnemonic == ZYDIS_MNEMONIC_LFS ||
                        instruction.mnemonic == ZYDIS_MNEMONIC_LGS;
+    if (instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && instruction.opcode == 0x0d &&
+        instruction.raw.modrm.mod == 3)
+        return true;
     bool memory = instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM;
     switch (instruction.meta.branch_type) {
         case ZYDIS_BRANCH_TYPE_NONE:
@@ -116,6 +119,7 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
     out.extension = ZydisISAExtGetString(instruction.meta.isa_ext);
     out.string = instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
     out.narrow = instruction.address_width == 32;
+    out.segment_base = instruction.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
     out.depends_on_the_maker = depends_on_the_maker(instruction);
     fill_operands(instruction, operands, at, out);
     if (instruction.cpu_flags) {

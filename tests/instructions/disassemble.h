@@ -18,7 +18,8 @@ struct Disassembly {
     bool uses_mmx = false;              ///< has an MMX register
     bool string = false;                ///< a string instruction
     bool narrow = false;                ///< has 32-bit addresses
-    bool depends_on_the_maker = false;  ///< AMD's CPUs and Intel's read its operand size otherwise
+    bool depends_on_the_maker = false;  ///< AMD's CPUs and Intel's read it otherwise
+    bool segment_base = false;          ///< by FS or GS
     uint32_t explicit_writes = 0;       ///< general registers written through operands, a bit each
     uint32_t hidden_writes = 0;         ///< and implicitly
     uint64_t flags_read = 0;            ///< arithmetic flags

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "forms.h"
+#include "random.h"
 #include "sandbox.h"
 
 namespace lockstep::instructions {
@@ -23,7 +24,15 @@ Case generate_sequence_case(uint64_t seed);
 /// Cases that an engine once got wrong.
 std::vector<Case> generate_known_cases();
 
-/// The case with this name ("form:<number>:<seed>", "sequence:<seed>", "known:<name>").
+/// Some instructions of random bytes, or of a form with some bits changed: what an attacker would try.
+Bytes random_code(Random& random);
+/// A case of such code; see generate_random.cc.
+Case generate_random_case(uint64_t seed);
+/// Whether the bare CPU may run a random case, and its outcome says what the engine's must be.
+bool can_be_judged(const Case& test_case);
+
+/// The case with this name ("form:<number>:<seed>", "sequence:<seed>", "random:<seed>",
+/// "known:<name>").
 Result<Case> generate_named_case(std::string_view name);
 
 }  // namespace lockstep::instructions

@@ -61,6 +61,8 @@ void prefixes_at_the_end(Case& test_case, unsigned count) {
     test_case.code_size = count;
 }
 
+void no_flags(Case& test_case) { test_case.state.rflags &= ~kArithmeticFlags; }
+
 /// Of accesses by RCX.
 void check_alignment(Case& test_case, uint64_t address) {
     rcx(test_case) = address;
@@ -268,10 +270,25 @@ constexpr KnownCase kKnownCases[] = {
     {"incssp", "\xf3\x0f\xae\xe9"},
     {"rdssp", "\xf3\x0f\x1e\xc8"},
     {"endbr", "\xf3\x0f\x1e\xfa"},
-    {"f2_before_loope", "\xf2\xe1\x02\x90\xf9\x90"},
-    {"f3_before_loope", "\xf3\xe1\x02\x90\xf9\x90"},
-    {"f2_before_loopne", "\xf2\xe0\x02\x90\xf9\x90"},
-    {"f3_before_loopne", "\xf3\xe0\x02\x90\xf9\x90"},
+    {"f2_before_loope", "\xf2\xe1\x02\xb0\x07\x90"},
+    {"f3_before_loope", "\xf3\xe1\x02\xb0\x07\x90"},
+    {"f2_before_loopne", "\xf2\xe0\x02\xb0\x07\x90"},
+    {"f3_before_loopne", "\xf3\xe0\x02\xb0\x07\x90"},
+    {"f2_before_loope_without_zf", "\xf2\xe1\x02\xb0\x07\x90", no_flags},  // mov al, 7
+    {"f3_before_loope_without_zf", "\xf3\xe1\x02\xb0\x07\x90", no_flags},
+    {"f2_before_loopne_without_zf", "\xf2\xe0\x02\xb0\x07\x90", no_flags},
+    {"f3_before_loopne_without_zf", "\xf3\xe0\x02\xb0\x07\x90", no_flags},
+    {"f2_before_f3_before_loopne", "\xf2\xf3\xe0\x02\xb0\x07\x90"},
+    {"f3_before_f2_before_loope", "\xf3\xf2\xe1\x02\xb0\x07\x90"},
+    // Behind REX.B and 67 an operand without a base is still none by R13.
+    {"narrow_displacement_with_rex_b", std::string_view("\x67\x41\x8b\x04\x25\x10\x00\x00\x20", 9)},
+    {"narrow_index_with_rex_b", std::string_view("\x67\x41\x8b\x04\x8d\x10\x00\x00\x20", 9),
+     [](Case& c) { rcx(c) = 7; }},
+    {"narrow_fnstenv_with_rex_b", std::string_view("\x67\x41\xd9\x34\x25\x10\x00\x00\x20", 9)},
+    // In the window a misaligned operand of the kernel's half is a page fault as any other.
+    {"movups_of_the_kernel", "\x0f\x10\x01", [](Case& c) { rcx(c) = ~uint64_t{0x7ffe}; }},
+    {"push_from_the_kernel_to_nowhere", "\xff\x31",  // the first access counts
+     [](Case& c) { rcx(c) = ~uint64_t{0x7fff}, c.state.gpr[kRsp] = uint64_t{1} << 62; }},
     {"f3_before_loop", "\xf3\xe2\x02\x90\xf9\x90"},
     {"f3_before_jrcxz", "\xf3\xe3\x02\x90\xf9\x90"},
     {"f2_before_jz", "\xf2\x74\x02\x90\xf9\x90"},
