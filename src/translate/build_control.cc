@@ -39,6 +39,8 @@ void BlockBuilder::emit_call(const GuestInstruction& instruction) {
 
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
+    // They are in the slot at the end anyway. All that may fault here must find them in one place.
+    if (!source_.window) free_flags();
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
         group_in_r13_.reset();  // a miss of the second access comes back to the first
         Address address = emit_address(operand, true, next_plan().sharing);

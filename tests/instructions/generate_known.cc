@@ -289,6 +289,10 @@ constexpr KnownCase kKnownCases[] = {
     {"movups_of_the_kernel", "\x0f\x10\x01", [](Case& c) { rcx(c) = ~uint64_t{0x7ffe}; }},
     {"push_from_the_kernel_to_nowhere", "\xff\x31",  // the first access counts
      [](Case& c) { rcx(c) = ~uint64_t{0x7fff}, c.state.gpr[kRsp] = uint64_t{1} << 62; }},
+    {"refused_call_with_live_flags", "\x20\x11\xff\xd6",  // and [rcx], dl ; call rsi
+     [](Case& c) {
+         rcx(c) = kData + 0x100, c.state.gpr[kRdx] = 0x55, c.state.gpr[kRsi] = uint64_t{1} << 62;
+     }},
     {"f3_before_loop", "\xf3\xe2\x02\x90\xf9\x90"},
     {"f3_before_jrcxz", "\xf3\xe3\x02\x90\xf9\x90"},
     {"f2_before_jz", "\xf2\x74\x02\x90\xf9\x90"},
