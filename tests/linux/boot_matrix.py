@@ -32,7 +32,7 @@ MATRIX = {
     "pti=on": LINE_IN_LOG.format("page tables isolation: enabled"),
     "pti=on nopcid": LINE_IN_LOG.format("page tables isolation: enabled") + " && ! grep -qw pcid /proc/cpuinfo",
     "nopcid": "! grep -qw pcid /proc/cpuinfo",
-    "clearcpuid=smap,smep": "! grep -qwE 'smap|smep' /proc/cpuinfo",
+    "clearcpuid=smap": "! grep -qw smap /proc/cpuinfo",
     "nox2apic": "! grep -q x2apic_phys /proc/interrupts",
     "noapic": INTERRUPT.format("4:.*XT-PIC.*ttyS0"),
     "tsc=unstable": "! grep -q tsc /sys/devices/system/clocksource/clocksource0/current_clocksource",
