@@ -41,7 +41,6 @@ MATRIX = {
     "nr_cpus=1": "grep -qx 0 /sys/devices/system/cpu/possible",
     "mitigations=off": "grep -q Vulnerable /sys/devices/system/cpu/vulnerabilities/spectre_v2",
     "mitigations=auto": "true",
-    "nokaslr": "grep -q '^ffffffff81000000 T _text' /proc/kallsyms",
     "nohz=off highres=off": "! grep -q 'hres_active *: 1' /proc/timer_list",
     "idle=poll": LINE_IN_LOG.format("using polling idle threads"),
     "hugepages=16": "grep -q 'HugePages_Total: *16' /proc/meminfo",
