@@ -159,6 +159,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"icount", status.icount},
                  {"state_hashes", status.checkpoints},
                  {"held_outputs", status.held_outputs},
+                 {"careful", status.careful},
                  {"console", status.console},
                  {"recording", status.recording},
                  {"uptime_ms", status.uptime_ms},
@@ -224,6 +225,8 @@ std::string status_text(const Json& status, Counters counters) {
                                     text("state"), status.value("term", uint64_t{0}));
     lines += guest_text(status.value("guest", Json()));
     lines += protection_text(status);
+    if (status.value("careful", false))
+        lines += "  the engine does without its optimisations: a fault of its own has ended the primary\n";
     lines += parts_text(status);
     if (!text("console").empty()) lines += fmt::format("  console at {}\n", text("console"));
     if (!text("recording").empty()) lines += fmt::format("  recorded to {}\n", text("recording"));

@@ -107,6 +107,8 @@ class Machine {
     virtual std::vector<bus::Output> unanswered() const = 0;
     /// Registers and devices as text, for dumps.
     virtual std::string describe() const = 0;
+    /// See translate::Vcpu::set_optimisations(). Between two runs.
+    virtual void set_optimisations(translate::Optimisations wanted) = 0;
     /// What the engine did for this machine. It depends on the host's timing, too.
     virtual translate::EngineReport engine_report() const = 0;
     /// For an idle moment: takes a piece of the memory that the engine will need from the host, which lasts

@@ -84,6 +84,10 @@ struct GoLive {
     LogPos position;
     LogPos left_before;
 };
+/// Backup: a fault of its own has ended the primary's process, and what is left of the log, or the guest's next
+/// instructions, may bring it about here, too. Until the guest has been live for a while the engine is to do
+/// without all that isn't needed.
+struct BeCareful {};
 /// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until
 /// then.
 struct AskForBackup {};
@@ -108,8 +112,8 @@ struct Say {
     std::string sentence;
 };
 
-using Action =
-    std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm, SetSpeed,
-                 TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, GoLive, AskForBackup, Halt, Say>;
+using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm,
+                            SetSpeed, TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, BeCareful, GoLive,
+                            AskForBackup, Halt, Say>;
 
 }  // namespace lockstep::replica

@@ -194,6 +194,15 @@ void Replica::handle(const HandOver& message) {
     trigger(Trigger::kOffered);
 }
 
+// The channel's end tells the rest, and decides.
+void Replica::handle(const Crashed&) {
+    bool armed =
+        state_ == State::kReplaying || state_ == State::kBackupClaiming || state_ == State::kGoingLive;
+    if (!armed || std::exchange(backup_.careful, true)) return;
+    say(LogLevel::kWarning, "a signal of its own ends the primary's process: this side goes on carefully");
+    actions_.push_back(BeCareful{});
+}
+
 void Replica::handle(const StandDown& message) {
     leave_as_ = HaltReason::kDismissed;
     trigger(Trigger::kDismissed, message.sentence);

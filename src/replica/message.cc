@@ -88,14 +88,14 @@ struct Describer {
 };
 
 #define LOCKSTEP_VISIT_FIELD(type, name) visitor(#name, message.name);
-#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields)        \
-    template <typename Visitor>                                                 \
-    void visit_fields([[maybe_unused]] Name& message, Visitor& visitor) {       \
-        fields                                                                  \
-    }                                                                           \
-    template <typename Visitor>                                                 \
-    void visit_fields([[maybe_unused]] const Name& message, Visitor& visitor) { \
-        fields                                                                  \
+#define LOCKSTEP_MESSAGE(Name, number, direction, carrier, text, fields)                         \
+    template <typename Visitor>                                                                  \
+    void visit_fields([[maybe_unused]] Name& message, [[maybe_unused]] Visitor& visitor) {       \
+        fields                                                                                   \
+    }                                                                                            \
+    template <typename Visitor>                                                                  \
+    void visit_fields([[maybe_unused]] const Name& message, [[maybe_unused]] Visitor& visitor) { \
+        fields                                                                                   \
     }
 LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, LOCKSTEP_VISIT_FIELD)
 #undef LOCKSTEP_MESSAGE

@@ -81,7 +81,8 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
     LOCKSTEP_MESSAGE(StandDown, 15, kToBackup, kChannel, "the backup is dismissed, and why",                    \
         FIELD(std::string, sentence))                                                                           \
     LOCKSTEP_MESSAGE(Gone, 16, kToPrimary, kChannel, "the backup has stopped and will never take over, and why", \
-        FIELD(std::string, sentence))
+        FIELD(std::string, sentence))                                                                           \
+    LOCKSTEP_MESSAGE(Crashed, 17, kToBackup, kDatagram, "a signal of its own ends the primary's process",)
 // clang-format on
 
 #define LOCKSTEP_FIELD(type, name) type name{};
@@ -109,7 +110,7 @@ struct MessageInfo {
 };
 
 using Message = std::variant<Hello, Welcome, Refuse, SnapshotStart, SnapshotPart, Loaded, Protect, Log, Ack,
-                             PrimaryBeat, BackupBeat, Diverged, HandOver, Live, StandDown, Gone>;
+                             PrimaryBeat, BackupBeat, Diverged, HandOver, Live, StandDown, Gone, Crashed>;
 
 /// All rows, in the order of the table (and of the alternatives of Message).
 std::span<const MessageInfo> message_table();

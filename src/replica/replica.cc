@@ -106,7 +106,7 @@ void Replica::watch_lease() {
 
 // --- Messages ---
 
-void Replica::send(Message message) {
+Header Replica::next_header() const {
     Header header;
     header.vm = config_.vm;
     header.term = term_;
@@ -114,6 +114,16 @@ void Replica::send(Message message) {
     header.receiver = peer_.id;
     header.sent_ms = now_ms_;
     header.echo_ms = peer_.newest_stamp;
+    return header;
+}
+
+std::optional<Bytes> Replica::last_words() const {
+    if (!paired()) return std::nullopt;
+    return encode(next_header(), Crashed{});
+}
+
+void Replica::send(Message message) {
+    Header header = next_header();
     Carrier carrier = info_of(message).carrier;
     Pieces pieces = encode_in_pieces(header, std::move(message));
     if (carrier == Carrier::kDatagram)

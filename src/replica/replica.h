@@ -199,6 +199,9 @@ class Replica {
     std::optional<uint64_t> log_due_ms() const;
     /// Whether entries must be reported (an owner alone need not encode them, only count).
     bool wants_log() const;
+    /// A datagram for the moment at which a signal of its own ends this process: made ahead, since nothing can
+    /// be made then. Empty: nobody is to be told.
+    std::optional<Bytes> last_words() const;
     State state() const { return state_; }
     Term term() const { return term_; }
     Status status(uint64_t now_ms) const;
@@ -255,6 +258,7 @@ class Replica {
         bool ack_due = false;
         std::deque<std::pair<LogPos, uint64_t>> waiting;  ///< log not executed: up to where, bytes
         uint64_t waiting_bytes = 0;
+        bool careful = false;           ///< BeCareful was given
         uint64_t unreported_bytes = 0;  ///< log received since the primary heard that all is executed
         uint64_t reported_ms = 0;       ///< when an acknowledgement was last sent
         uint64_t live_from_ms = 0;      ///< once claimed: no going live before
@@ -272,6 +276,7 @@ class Replica {
     void watch_peer();
     bool admits(const Header& header, const Message& message);
     void receive(const Header& header, Message message);
+    Header next_header() const;
     void send(Message message);
     void send_beat();
     void say(LogLevel level, std::string sentence);
@@ -329,6 +334,7 @@ class Replica {
     void handle(const PrimaryBeat& message);
     void handle(const HandOver& message);
     void handle(const StandDown& message);
+    void handle(const Crashed& message);
 
     Config config_;
     Hooks* hooks_;

@@ -98,6 +98,7 @@ class Process {
     void act(replica::StoreSnapshot& action);
     void act(replica::LoadSnapshot& action);
     void act(replica::ReplayLog& action);
+    void act(replica::BeCareful&) {}
     void act(replica::GoLive& action);
     void act(replica::AskForBackup&);
     void act(replica::Halt& action);

@@ -24,4 +24,18 @@ struct EngineOptions {
     bool perf_map = false;  ///< whoever makes the machine lists its code for profilers (vmm/perf_map.h)
 };
 
+/// The same with everything switched off that only makes code faster.
+inline EngineOptions without_optimisations(EngineOptions options) {
+    options.chaining = options.jump_cache = options.jump_index = options.dead_flags = false;
+    options.copied_blocks = options.copied_chains = options.superblocks = options.shared_lookups = false;
+    options.inline_system = options.inline_strings = options.window = false;
+    return options;
+}
+
+/// Whether the engine uses what it has to make code faster.
+enum class Optimisations : uint8_t {
+    kAsWanted,  ///< as the options have it
+    kNone,      ///< none at all: without_optimisations()
+};
+
 }  // namespace lockstep::translate

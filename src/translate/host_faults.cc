@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 
 #include "base/check.h"
@@ -45,6 +47,17 @@ struct SignalStack {
     }
 };
 
+/// Who had these signals before, and has what isn't the guest's.
+struct sigaction former_actions[std::size(kFaultSignals)];
+
+// The instruction faults again; what was sent must be sent again.
+void pass_on(int signal, bool sent) {
+    size_t index = static_cast<size_t>(std::find(std::begin(kFaultSignals), std::end(kFaultSignals), signal) -
+                                       std::begin(kFaultSignals));
+    sigaction(signal, &former_actions[index], nullptr);
+    if (sent) raise(signal);
+}
+
 }  // namespace
 
 bool HostFaults::is_failed_return(const long long* registers) {
@@ -75,12 +88,8 @@ void handle_fault(int signal, void* info, void* context) {
     auto* pc = reinterpret_cast<uint8_t*>(registers[REG_RIP]);
     if (current && current->cache_.contains(pc) && current->is_failed_return(registers))
         return current->return_by_trampoline(registers);
-    if (!current || !current->cache_.in_blocks(pc)) {
-        struct sigaction standard {};
-        standard.sa_handler = SIG_DFL;
-        sigaction(signal, &standard, nullptr);  // the instruction faults again, and the process dies of it
-        return;
-    }
+    bool sent = details->si_code <= 0;  // by somebody, not by the CPU
+    if (sent || !current || !current->cache_.in_blocks(pc)) return pass_on(signal, sent);
     EngineState& state = current->cache_.state();
     state.fault = {static_cast<int>(registers[REG_TRAPNO]), static_cast<uint64_t>(registers[REG_RIP]),
                    reinterpret_cast<uint64_t>(details->si_addr), static_cast<uint64_t>(registers[REG_R12]),
@@ -119,7 +128,8 @@ void install_handlers() {
     action.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
         handle_fault(signal, info, context);
     };
-    for (int signal : kFaultSignals) CHECK(sigaction(signal, &action, nullptr) == 0);
+    for (size_t i = 0; i < std::size(kFaultSignals); ++i)
+        CHECK(sigaction(kFaultSignals[i], &action, &former_actions[i]) == 0);
     action.sa_mask = {};
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     action.sa_sigaction = [](int, siginfo_t*, void* context) { handle_stop(context); };

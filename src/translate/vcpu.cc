@@ -25,6 +25,11 @@ constexpr uint64_t kCodeBytesOfATarget = 512;
 /// itself from programs does, has done so this often soon.
 constexpr unsigned kOwnHalvesGone = 64;
 
+EngineOptions with_possible_limit(EngineOptions options) {
+    options.block_limit = std::clamp(options.block_limit, 1u, 120u);
+    return options;
+}
+
 template <size_t... Ways>
 std::array<JumpCache, sizeof...(Ways)> make_jump_caches(const Exits& exits, std::index_sequence<Ways...>) {
     return {JumpCache(Ways == kWindowWays   ? exits.window_jump_miss
@@ -36,7 +41,8 @@ std::array<JumpCache, sizeof...(Ways)> make_jump_caches(const Exits& exits, std:
 
 Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
     : cpu(the_cpu),
-      options(engine_options),
+      given_options(with_possible_limit(engine_options)),
+      options(given_options),
       shadow_map(the_cpu.memory),
       window(the_cpu.memory),
       cache(engine_options.code_cache_bytes),
@@ -51,7 +57,6 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
           [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
       jump_caches(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())) {
-    options.block_limit = std::clamp(options.block_limit, 1u, 120u);
     flush_code();
     cpu.mmu.set_listener(this);
     cpu.memory.set_code_listener([this](GuestPhys page) {
@@ -499,6 +504,11 @@ void Vcpu::set_glance(uint64_t instructions) {
     impl_->glance = std::clamp<uint64_t>(instructions, 1, kLongestRun);
 }
 Icount Vcpu::icount() const { return impl_->cpu.state.icount; }
+void Vcpu::set_optimisations(Optimisations wanted) {
+    const EngineOptions& given = impl_->given_options;
+    impl_->options = wanted == Optimisations::kNone ? without_optimisations(given) : given;
+    impl_->forget_everything();
+}
 void Vcpu::state_replaced() { impl_->forget_everything(); }
 
 EngineReport Vcpu::report() const {

@@ -37,6 +37,9 @@ class Vcpu {
     /// The exact icount now; valid inside Platform calls too.
     Icount icount() const;
 
+    /// From now on; throws all translated code away. Not visible in the guest.
+    void set_optimisations(Optimisations wanted);
+
     /// After the state in `cpu` was replaced (reset, restore): forgets everything derived from it.
     void state_replaced();
 

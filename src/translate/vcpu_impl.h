@@ -179,7 +179,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     std::optional<Next> retry_accesses();
 
     cpu::Cpu& cpu;
-    EngineOptions options;
+    const EngineOptions given_options;
+    EngineOptions options;  ///< in force; see set_optimisations()
     ShadowMap shadow_map;
     HostWindow window;
     CodeCache cache;

@@ -36,6 +36,8 @@ class PairLink {
     /// The same, in parts.
     void send(std::span<const ByteSpan> parts) { channel_->send(parts); }
     void send_datagram(ByteSpan datagram);
+    /// Where they go; null where that isn't known yet.
+    const host::SocketAddress* datagrams_to() const { return peer_known_ ? &peer_ : nullptr; }
     /// Sends what is queued, closes, then calls `done`.
     void close(std::function<void()> done);
 

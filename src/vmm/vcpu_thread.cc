@@ -123,7 +123,22 @@ void VcpuThread::go_live(LogPos position, uint64_t hash_period_ns, uint64_t behi
             counts_, listener, host::monotonic_ns(), behind_ns);
         mode_ = Mode::kLive;
         flight_.record(FlightEvent::kLive, machine_->icount(), position.value(), counts_.outputs);
+        careful_until_ns_ = host::monotonic_ns() + kCarefulNs;
     });
+}
+
+void VcpuThread::be_careful(std::function<void()> over) {
+    post([this, over] {
+        CHECK(machine_ && mode_ != Mode::kLive);
+        careful_over_ = over;
+        machine_->set_optimisations(translate::Optimisations::kNone);
+    });
+}
+
+void VcpuThread::end_care(uint64_t now_ns) {
+    if (!careful_over_ || now_ns < careful_until_ns_) return;
+    machine_->set_optimisations(translate::Optimisations::kAsWanted);
+    report(std::exchange(careful_over_, nullptr));
 }
 
 void VcpuThread::start_replay(LogPos position) {
@@ -408,6 +423,7 @@ void VcpuThread::live_step() {
         return;
     }
     uint64_t before = host::monotonic_ns(), group_ns = groups_.gathering_ns();
+    end_care(before);
     LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
                                         watchful_ && group_ns ? group_ns : LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();

@@ -113,6 +113,11 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void start_replay(LogPos position);
     void replay(ReplayChunk chunk);
 
+    /// The engine does without its optimisations from now on, and for kCarefulNs after going live; `over` is
+    /// reported then. To be called before go_live().
+    void be_careful(std::function<void()> over);
+    static constexpr uint64_t kCarefulNs = 1'000'000'000;
+
     void add_input(Input input);
     /// Bytes of inputs that were not delivered yet; of what was typed on the console by itself, for which the
     /// guest may have no room as long as it likes.
@@ -166,6 +171,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void live_step();
     void replay_step();
     void rest(uint64_t ran_ns);
+    void end_care(uint64_t now_ns);
     enum class Urgency : uint8_t { kCanWait, kAtOnce, kAtOnceWithLog };
     void produce(Produced produced, Urgency urgency);
     void hand_over_entries(uint64_t now_ns, bool stands);
@@ -199,6 +205,8 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     std::unique_ptr<Replayer> replayer_;
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
+    std::function<void()> careful_over_;  ///< of be_careful(); empty: the engine has its optimisations
+    uint64_t careful_until_ns_ = ~uint64_t{0};
     uint32_t permille_ = 1000;
     OutputGroups groups_;
     uint64_t last_input_ns_ = 0;

@@ -42,6 +42,7 @@ void VmProcess::act() {
         std::visit([this](auto& one) { carry_out(one); }, action);
     }
     acting_ = false;
+    prepare_last_words();
     backends_->issue_kept();  // a new state, or a lease renewed
     set_wanted();
 }
@@ -239,6 +240,16 @@ void VmProcess::carry_out(replica::ReplayLog& action) {
         if (is_traffic(entry.kind)) cpu_latency_.traffic();
     }
     vcpu_->replay({entries.take(), action.complete});
+}
+
+void VmProcess::carry_out(replica::BeCareful&) {
+    careful_ = true;
+    log_warning("VM {}: from here on without the engine's optimisations, and for a second once it is live",
+                settings_.name);
+    vcpu_->be_careful([this] {
+        careful_ = false;
+        log_info("VM {}: the engine has its optimisations again", settings_.name);
+    });
 }
 
 void VmProcess::carry_out(replica::GoLive& action) {

@@ -222,6 +222,18 @@ void VmProcess::mind_links() {
     if (Result<void> done = hand_over(); !done) log_warning("{}", done.error().message());
 }
 
+/// What they are depends on term and peer, and a state follows each.
+void VmProcess::prepare_last_words() {
+    std::pair now{replica_->state(), replica_->term()};
+    if (std::exchange(words_are_for_, now) == now) return;
+    const host::SocketAddress* to = link_ ? link_->datagrams_to() : nullptr;
+    std::optional<Bytes> words = to ? replica_->last_words() : std::nullopt;
+    if (words)
+        last_words_.prepare(*to, *words);
+    else
+        last_words_.forget();
+}
+
 bool VmProcess::keeps_hashes() const { return recording_ || replica_->wants_log(); }
 
 // --- The operator ---
@@ -265,6 +277,7 @@ VmStatus VmProcess::status() const {
     status.checkpoints = checkpoints_;
     status.traffic = backends_->traffic();
     status.engine = vcpu_->engine_report();
+    status.careful = careful_;
     status.console = backends_->console_place();
     status.recording = recording_ && recording_->has_begun() ? recording_->path() : "";
     status.uptime_ms = (loop_.now_ns() - started_ns_) / host::kNsPerMs;

@@ -26,6 +26,7 @@
 #include "host/arbiter.h"
 #include "host/cpu_latency.h"
 #include "host/event_loop.h"
+#include "host/last_words.h"
 #include "host/runtime_folder.h"
 #include "host/thread_placement.h"
 #include "replica/replica.h"
@@ -149,6 +150,7 @@ class VmProcess {
     void update_meters();
     void mind_links();
     VmStatus::Guest guest_status() const;
+    void prepare_last_words();
     bool keeps_hashes() const;
     Result<void> open_recording(const std::string& path);
     void recording_failed(const Error& why);
@@ -167,6 +169,7 @@ class VmProcess {
     void carry_out(replica::StoreSnapshot& action);
     void carry_out(replica::LoadSnapshot& action);
     void carry_out(replica::ReplayLog& action);
+    void carry_out(replica::BeCareful& action);
     void carry_out(replica::GoLive& action);
     void carry_out(replica::AskForBackup& action);
     void carry_out(replica::Halt& action);
@@ -201,6 +204,8 @@ class VmProcess {
     std::unique_ptr<host::Arbiter> arbiter_;
     std::optional<replica::Replica> replica_;
     std::unique_ptr<OutputGate> gate_;
+    host::LastWords last_words_;
+    std::optional<std::pair<replica::State, Term>> words_are_for_;
     std::unique_ptr<PairLink> link_;
     std::unique_ptr<BackupSeeker> seeker_;
     std::unique_ptr<Greeting> greeting_;
@@ -213,6 +218,7 @@ class VmProcess {
 
     bool live_ = false;  ///< the guest runs here
     bool ending_ = false;
+    bool careful_ = false;  ///< the engine does without its optimisations
     bool acting_ = false;
     uint64_t stop_ = 0;  ///< number of the StopVm that waits for a quiet guest
     Icount complete_;

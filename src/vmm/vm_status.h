@@ -47,6 +47,7 @@ struct VmStatus {
     uint64_t checkpoints = 0;         ///< state hashes made (owner) or found equal (backup)
     Backends::Traffic traffic;
     translate::EngineReport engine;
+    bool careful = false;    ///< for a while the engine does without its optimisations
     std::string console;     ///< where to attach
     std::string recording;   ///< path; empty: none
     uint64_t uptime_ms = 0;  ///< of this process

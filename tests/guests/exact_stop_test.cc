@@ -68,6 +68,24 @@ TEST_P(ExactStopTest, AnyIcountIsReachedAsBySingleSteps) {
     }
 }
 
+// As a backup does that is careful for a while.
+TEST_P(ExactStopTest, OptimisationsMayGoAndComeAtAnyStop) {
+    const std::vector<TracePoint>& expected = reference(GetParam().options.dead_flags);
+    for (uint64_t stride : {2, 7, 64}) {
+        prepare(machine);
+        auto wanted = translate::Optimisations::kNone;
+        for (uint64_t stop = stride; stop < expected.size(); stop += stride) {
+            machine.vcpu->set_optimisations(wanted);
+            ASSERT_EQ(machine.run(Icount(stop)), translate::VcpuExit::kReached);
+            ASSERT_EQ(compare(expected[stop], trace_point(machine)), "")
+                << "stop at " << stop << " with stride " << stride;
+            wanted = wanted == translate::Optimisations::kNone ? translate::Optimisations::kAsWanted
+                                                               : translate::Optimisations::kNone;
+        }
+        machine.vcpu->set_optimisations(translate::Optimisations::kAsWanted);
+    }
+}
+
 TEST_P(ExactStopTest, ManyStopsInOneRun) {
     const std::vector<TracePoint>& expected = reference(GetParam().options.dead_flags);
     for (uint64_t stride : {2, 3, 5, 7, 11, 64}) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "pair.h"
+#include "replica/message.h"
 
 namespace lockstep::replica {
 namespace {
@@ -61,6 +62,59 @@ TEST(FailOver, WhatHasLeftIsNotSentAgain) {
     ASSERT_NE(pair.backup.last<GoLive>(), nullptr);
     EXPECT_EQ(pair.backup.last<GoLive>()->left_before, last_known + 1);
     EXPECT_LE(pair.backup.last<GoLive>()->left_before, unknown);
+}
+
+TEST(FailOver, TheBackupOfAPrimaryThatASignalEndedIsCareful) {
+    Pair pair;
+    EXPECT_FALSE(pair.primary.replica.last_words()) << "nobody is to be told";
+    pair.protect();
+    pair.output();
+    pair.carry();
+    std::optional<Bytes> words = pair.primary.replica.last_words();
+    ASSERT_TRUE(words);
+    pair.primary_stopped = true;
+    for (int i = 0; i < 3; ++i) pair.backup.replica.on_datagram(pair.now, *words);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.count<BeCareful>(), 1u) << "what is left of the log is replayed with care, too";
+    EXPECT_EQ(pair.backup.state(), State::kReplaying) << "words alone decide nothing";
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    pair.replay_all();
+    pair.run(kFailure);
+    EXPECT_NE(pair.backup.last<GoLive>(), nullptr);
+    EXPECT_EQ(pair.backup.count<BeCareful>(), 1u);
+}
+
+TEST(FailOver, LastWordsOfAnotherProcessOrTermAreNotHeard) {
+    Pair pair, other;
+    pair.protect();
+    other.protect();
+    std::optional<Bytes> words = other.primary.replica.last_words();
+    ASSERT_TRUE(words);
+    Envelope envelope = decode(*words).take();
+    for (auto change : {+[](Header& header) { ++header.vm; }, +[](Header& header) { ++header.sender; },
+                        +[](Header& header) { header.term = Term(0); }}) {
+        Header header = envelope.header;
+        change(header);
+        pair.backup.replica.on_datagram(pair.now, encode(header, Crashed{}));
+        pair.backup.collect();
+        EXPECT_EQ(pair.backup.count<BeCareful>(), 0u);
+    }
+}
+
+// Their word may come when the backup has claimed already.
+TEST(FailOver, LastWordsAreHeardWhileClaiming) {
+    Pair pair;
+    pair.protect();
+    std::optional<Bytes> words = pair.primary.replica.last_words();
+    pair.primary_stopped = true;
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    pair.backup.replica.on_datagram(pair.now, *words);
+    pair.backup.collect();
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+    EXPECT_EQ(pair.backup.count<BeCareful>(), 1u);
 }
 
 TEST(FailOver, ADeadHostIsNoticedBySilence) {

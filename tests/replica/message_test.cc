@@ -32,7 +32,8 @@ std::vector<Message> samples() {
             HandOver{LogPos(12), LogPos(11)},
             Live{LogPos(12)},
             StandDown{"not wanted"},
-            Gone{"as you wish"}};
+            Gone{"as you wish"},
+            Crashed{}};
 }
 
 Header header() {

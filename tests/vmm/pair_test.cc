@@ -34,6 +34,7 @@ TEST(Pair, TheSurvivorGoesOnAndIsProtectedAgain) {
     int before = pair.checked_lines("a");
     pair.signal("a", SIGKILL);
     expect_goes_on(pair, "b", before);
+    EXPECT_FALSE(pair.status("b").value("careful", true)) << "nothing is known of a fault";
     pair.wait_for_state("b", "Protected");
     EXPECT_EQ(pair.status("b")["term"], 2);
     EXPECT_EQ(pair.vm().wait(), -1);
@@ -47,6 +48,27 @@ TEST(Pair, TheSurvivorGoesOnAndIsProtectedAgain) {
     pair.act("a", {{"action", "poweroff"}});
     pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
     pair.check_disk();
+}
+
+// The fault may be one of the engine's optimisations, and meet the backup at the same instruction.
+TEST(Pair, AfterAFaultOfThePrimaryTheBackupDoesWithoutOptimisationsForASecond) {
+    for (int signal : {SIGSEGV, SIGABRT}) {
+        Pair pair;
+        pair.start();
+        int before = pair.checked_lines("a");
+        EXPECT_FALSE(pair.status("b").value("careful", true));
+        pair.signal("a", signal);
+        pair.wait_for("b is live, and careful", [&] {
+            Json status = pair.status("b");
+            return status.value("state", "") == "Solo" && status.value("careful", false);
+        });
+        expect_goes_on(pair, "b", before);
+        pair.wait_for("b has its optimisations again",
+                      [&] { return !pair.status("b").value("careful", true); });
+        uint64_t live_ms = pair.status("b").value("live_ms", uint64_t{0});
+        EXPECT_GE(live_ms, 1000u);
+        pair.wait_for_state("b", "Protected");
+    }
 }
 
 TEST(Pair, ManyKillsInARow) {

@@ -54,6 +54,7 @@ class ToyMachine : public machine::Machine {
     machine::StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override;
     std::string describe() const override;
+    void set_optimisations(translate::Optimisations) override {}
     bool take_memory_ahead() override { return false; }
     /// It interprets all there is.
     translate::EngineReport engine_report() const override {
