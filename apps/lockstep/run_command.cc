@@ -24,6 +24,7 @@ struct RunOptions {
     std::string record_path;
     uint64_t hash_ms = 0;  ///< 0: as the configuration says
     bool background = false;
+    bool force = false;           ///< no proof that nobody owns the VM
     bool perf_map = false;        ///< whatever the configuration says
     bool ends_on_signal = false;  ///< of `record`: a signal ends the recording and the VM
 };
@@ -97,6 +98,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
     environment.this_host = options.host;
     environment.terminal = !options.background && ::isatty(STDIN_FILENO);
     environment.record_path = options.record_path;
+    if (options.force) environment.caution = replica::Caution::kForce;
     if (background)
         environment.started = [&] { background->started(options.runtime + "/" + settings.name + ".log"); };
     if (environment.terminal && settings.console.kind == vmm::ConsoleKind::kTerminal)
@@ -137,6 +139,10 @@ void add_common_options(CLI::App& command, RunOptions& options) {
                        "this host's entry in protection.hosts (else found by its address)");
     command.add_flag("--perf-map", options.perf_map,
                      "list translated code in /tmp/perf-PID.map for profiles");
+    command.add_flag(
+        "--force", options.force,
+        "don't wait for proof at the arbiter that no other host owns the VM; if one does, the disks "
+        "are destroyed");
     add_runtime_option(command, options.runtime);
 }
 

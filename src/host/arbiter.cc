@@ -187,22 +187,41 @@ class StorageThread {
 class FolderArbiter final : public Arbiter {
   public:
     FolderArbiter(EventLoop& loop, FolderArbiterOptions options)
-        : loop_(loop), options_(std::move(options)), thread_(loop) {}
+        : loop_(loop), options_(std::move(options)), claims_(loop), renewals_(loop) {}
 
     void claim(const std::string& vm, Term term, std::function<void(const ClaimAnswer&)> answer) override {
         ask<ClaimAnswer>(
+            claims_,
             [folder = options_.folder, vm, term, claimant = options_.claimant] {
                 return claim_in_folder(folder, vm, term, claimant);
             },
             {Verdict::kUnreachable, timeout_sentence()}, std::move(answer));
     }
 
-    void latest_term(const std::string& vm, std::function<void(const TermAnswer&)> answer) override {
-        ask<TermAnswer>([folder = options_.folder, vm] { return latest_term_in_folder(folder, vm); },
-                        {false, {}, timeout_sentence()}, std::move(answer));
+    void look(const std::string& vm, Term term, std::function<void(const TermLook&)> answer) override {
+        ask<TermLook>(
+            claims_, [folder = options_.folder, vm, term] { return look_in_folder(folder, vm, term); },
+            {.detail = timeout_sentence()}, std::move(answer));
+    }
+
+    void renew(const std::string& vm, Term term, std::function<void(const RenewAnswer&)> answer) override {
+        write(vm, term, {false, ++count_, options_.claimant, options_.host}, std::move(answer));
+    }
+
+    void set_free(const std::string& vm, Term term, std::function<void()> done) override {
+        write(vm, term, {true, ++count_, options_.claimant, options_.host},
+              [done = std::move(done)](const RenewAnswer&) { done(); });
     }
 
   private:
+    void write(const std::string& vm, Term term, const LeaseText& text,
+               std::function<void(const RenewAnswer&)> answer) {
+        ask<RenewAnswer>(
+            renewals_,
+            [folder = options_.folder, vm, term, text] { return renew_in_folder(folder, vm, term, text); },
+            {RenewAnswer::Outcome::kUnreachable, timeout_sentence()}, std::move(answer));
+    }
+
     std::string timeout_sentence() const {
         return fmt::format(
             "the arbiter's folder {} doesn't answer within {} ms; check the storage and the way to it",
@@ -211,7 +230,8 @@ class FolderArbiter final : public Arbiter {
 
     /// One answer reaches the asker: that of the storage or that of the timer, whichever is first.
     template <typename Answer>
-    void ask(std::function<Answer()> question, Answer when_late, std::function<void(const Answer&)> answer) {
+    void ask(StorageThread& thread, std::function<Answer()> question, Answer when_late,
+             std::function<void(const Answer&)> answer) {
         uint64_t id = next_id_++;
         auto cancelled = std::make_shared<std::atomic<bool>>(false);
         timers_[id] = loop_.call_after(options_.timeout_ns, [this, id, cancelled, when_late, answer] {
@@ -222,9 +242,9 @@ class FolderArbiter final : public Arbiter {
         auto report = [this, id, answer, alive = std::weak_ptr<bool>(alive_)](const Answer& given) {
             if (!alive.expired() && timers_.erase(id) > 0) answer(given);
         };
-        thread_.run([question = std::move(question),
-                     report]() -> Callback { return [report, given = question()] { report(given); }; },
-                    cancelled);
+        thread.run([question = std::move(question),
+                    report]() -> Callback { return [report, given = question()] { report(given); }; },
+                   cancelled);
     }
 
     EventLoop& loop_;
@@ -232,7 +252,8 @@ class FolderArbiter final : public Arbiter {
     uint64_t next_id_ = 0;
     std::map<uint64_t, Timer> timers_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-    StorageThread thread_;
+    uint64_t count_ = 0;  ///< of renewals
+    StorageThread claims_, renewals_;
 };
 
 }  // namespace

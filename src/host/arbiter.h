@@ -8,7 +8,7 @@
 // made by link() from a unique temporary file, an operation that is atomic on NFS too; where the reply was
 // lost, the link count of the temporary file and the content of the term file tell the truth. Every access to
 // the storage happens on a thread of its own: a storage that hangs makes claims "unreachable" after the
-// time-out and never blocks the loop.
+// time-out and never blocks the loop. Renewals (term_lease.h) have a second thread, so that no claim waits for one.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include "base/result.h"
 #include "base/strong.h"
 #include "host/event_loop.h"
+#include "host/term_lease.h"
 
 namespace lockstep::host {
 
@@ -41,13 +42,18 @@ class Arbiter {
     virtual ~Arbiter() = default;
     /// Asks for `term` of `vm`. The answer comes on the loop's thread, never from within this call.
     virtual void claim(const std::string& vm, Term term, std::function<void(const ClaimAnswer&)> answer) = 0;
-    /// Where a new life of `vm` starts: it claims the term after this one.
-    virtual void latest_term(const std::string& vm, std::function<void(const TermAnswer&)> answer) = 0;
+    /// What there is to see of the latest term of `vm`, and of the lease of `term` (0: of the latest).
+    virtual void look(const std::string& vm, Term term, std::function<void(const TermLook&)> answer) = 0;
+    /// Renews the lease of a term that this side owns.
+    virtual void renew(const std::string& vm, Term term, std::function<void(const RenewAnswer&)> answer) = 0;
+    /// Says that this side is done with the VM: nobody need wait for the end of the lease. `done` comes in any case.
+    virtual void set_free(const std::string& vm, Term term, std::function<void()> done) = 0;
 };
 
 struct FolderArbiterOptions {
     std::string folder;    ///< on storage that both hosts share
     std::string claimant;  ///< this side's name, unlike any other's; kept for the life of the process
+    std::string host{};    ///< for people, in the lease
     uint64_t timeout_ns = kNsPerSecond;
 };
 

@@ -1,5 +1,7 @@
 #include "host/sockets.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -34,6 +36,12 @@ SocketAddress peer_address(int socket) {
     address.length = sizeof address.storage;
     getpeername(socket, address.get(), &address.length);
     return address;
+}
+
+std::string own_name() {
+    char name[256] = "";
+    ::gethostname(name, sizeof name - 1);
+    return name;
 }
 
 }  // namespace lockstep::host

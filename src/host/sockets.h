@@ -13,4 +13,7 @@ Error socket_error(const char* protocol, const SocketAddress& at, int error_numb
 SocketAddress local_address(int socket);
 SocketAddress peer_address(int socket);
 
+/// The host's name, for people.
+std::string own_name();
+
 }  // namespace lockstep::host

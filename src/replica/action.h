@@ -27,6 +27,11 @@ struct CloseChannel {};
 struct Claim {
     Term term;
 };
+/// Owner: renew the lease of this term at the arbiter, then look whether somebody has claimed a newer one;
+/// without blocking. Answer with on_renewed().
+struct RenewTerm {
+    Term term;
+};
 /// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a
 /// fresh clock, right before each: this process may have been stopped since. On false keep the output and all
 /// behind it: the action comes again. Answer with on_left().
@@ -112,8 +117,8 @@ struct Say {
     std::string sentence;
 };
 
-using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, ReleaseOutputs, StopVm, StartVm,
-                            SetSpeed, TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog, BeCareful, GoLive,
-                            AskForBackup, Halt, Say>;
+using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, RenewTerm, ReleaseOutputs, StopVm,
+                            StartVm, SetSpeed, TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog,
+                            BeCareful, GoLive, AskForBackup, Halt, Say>;
 
 }  // namespace lockstep::replica

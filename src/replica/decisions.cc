@@ -81,6 +81,11 @@ constexpr Decision kTable[] = {
     {kLost, of({kPrimaryClaiming, kBackupClaiming}), kHaltLost, "the other side owns the guest"},
     {kLost, but(of({kPrimaryClaiming, kBackupClaiming})), kNothing, "an answer given twice"},
 
+    {kSuperseded, of({kSolo, kSynchronising, kGoingLive}) | kPaired, kHaltLost,
+     "somebody else owns the guest"},
+    {kSuperseded, but(of({kSolo, kSynchronising, kGoingLive}) | kPaired), kNothing,
+     "the arbiter is asked already, or no right at stake"},
+
     {kUnreachable, of({kPrimaryClaiming, kBackupClaiming}), kClaimAgain,
      "without the arbiter nobody may act"},
     {kUnreachable, but(of({kPrimaryClaiming, kBackupClaiming})), kNothing, "a later claim was answered"},

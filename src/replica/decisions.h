@@ -25,6 +25,7 @@ namespace lockstep::replica {
     LOCKSTEP_TRIGGER(kPeerGone,      "the backup says that it will never take over")                       \
     LOCKSTEP_TRIGGER(kWon,           "the arbiter gave the claimed term to this side")                     \
     LOCKSTEP_TRIGGER(kLost,          "the arbiter gave the claimed term to the other side")                \
+    LOCKSTEP_TRIGGER(kSuperseded,    "the arbiter has given a newer term to somebody else")               \
     LOCKSTEP_TRIGGER(kUnreachable,   "the arbiter could not be reached")                                   \
     LOCKSTEP_TRIGGER(kGuestOff,      "the guest has switched itself off")                                  \
     LOCKSTEP_TRIGGER(kLogEnded,      "the end of the log was received")                                    \

@@ -43,6 +43,9 @@ enum class FaultPoint : uint8_t {
     LOCKSTEP_PLANTED_BUG(kLostCache,       "lost-cache",       "a write is answered from the cache of a host that may die") \
     LOCKSTEP_PLANTED_BUG(kSkipLast,        "skip-last",        "a side gone live takes all packets for sent")         \
     LOCKSTEP_PLANTED_BUG(kFreeze,          "freeze",           "a primary puts up with a lease that isn't renewed")   \
+    LOCKSTEP_PLANTED_BUG(kStartUnwatched,  "start-without-watching", "a start by hand claims without having watched the lease") \
+    LOCKSTEP_PLANTED_BUG(kNoTermLease,     "no-term-lease",    "an owner alone acts on though its term isn't renewed") \
+    LOCKSTEP_PLANTED_BUG(kIgnoreNewerTerm, "ignore-newer-term", "an owner goes on though a newer term was claimed")   \
     LOCKSTEP_PLANTED_BUG(kNeverAsk,        "never-ask",        "a lost backup isn't replaced")
 // clang-format on
 

@@ -150,7 +150,8 @@ void Replica::handle(const Loaded& message) {
 
 /// Outputs wait for the backup from here on, so it must answer quickly enough.
 void Replica::try_protect() {
-    if (!primary_.loaded || state_ != State::kSynchronising || !lease_has_room()) return;
+    bool ready = primary_.loaded && state_ == State::kSynchronising;
+    if (!ready || !lease_has_room() || !tenure_holds(now_ms_)) return;
     // What has left until now is in the log that goes before Protect, so a backup that may take over holds
     // it.
     if (primary_.pending_count != 0) send_log();
@@ -210,8 +211,8 @@ OutputFate Replica::on_output(uint64_t now_ms, LogPos entry) {
     if (is_backup(state_) || is_over(state_)) return OutputFate::kDrop;
     CHECK(entry < primary_.appended, "an output without its entry");
     bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
-    return alone || (paired() && planted(PlantedBug::kReleaseEarly)) ? OutputFate::kRelease
-                                                                     : OutputFate::kHold;
+    bool at_once = (alone && tenure_holds(now_ms_)) || (paired() && planted(PlantedBug::kReleaseEarly));
+    return at_once ? OutputFate::kRelease : OutputFate::kHold;
 }
 
 void Replica::on_left(LogPos position) { primary_.left_before = std::max(primary_.left_before, position); }
@@ -306,7 +307,13 @@ void Replica::on_guest_off(uint64_t now_ms) {
     if (is_over(state_)) return;
     primary_.guest_off = true;
     on_flush(now_ms, primary_.complete);
-    trigger(Trigger::kGuestOff);
+    guest_is_off();
+}
+
+/// An owner alone whose term isn't leased keeps its outputs, and may finish once they have left.
+void Replica::guest_is_off() {
+    bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
+    if (!alone || tenure_holds(now_ms_)) trigger(Trigger::kGuestOff);
 }
 
 /// A backup that has acknowledged the end of the log will never take over, so no lease is needed.

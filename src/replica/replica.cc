@@ -14,11 +14,12 @@ Replica::Replica(Config config, Hooks* hooks) : config_(std::move(config)), hook
     CHECK(!why, "{}", why->message());
 }
 
-Replica Replica::solo(Config config, Term term, LogPos position, Hooks* hooks) {
+Replica Replica::solo(Config config, Term term, LogPos position, Hooks* hooks, uint64_t leased_from_ms) {
     Replica replica(std::move(config), hooks);
     replica.state_ = State::kSolo;
     replica.term_ = term;
     replica.primary_.appended = position;
+    replica.leased_from_ms_ = leased_from_ms;
     replica.why_ = replica.config_.policy == Policy::kProtect ? "it has started, and a backup is being sought"
                                                               : "it was started without a backup";
     return replica;
@@ -56,6 +57,7 @@ void Replica::on_time(uint64_t now_ms) {
     advance(now_ms);
     if (is_over(state_)) return;
     watch_peer();
+    watch_tenure();
     if (claim_at_ms_ != 0 && now_ms_ >= claim_at_ms_) claim();
     if (is_owner(state_))
         primary_time();
@@ -102,6 +104,49 @@ void Replica::watch_lease() {
         fmt::format("the backup is heard, but no output could leave for {} ms: its newest answer is to what "
                     "was sent {} ms ago, and the lease is {} ms",
                     now_ms_ - since, now_ms_ - peer_.echoed_ms, config_.timing.lease_ms));
+}
+
+// --- The term's lease at the arbiter ---
+
+bool Replica::tenure_holds(uint64_t now_ms) const {
+    if (config_.tenure == Tenure::kUnlimited || planted(PlantedBug::kNoTermLease)) return true;
+    return leased_from_ms_ != 0 && now_ms < leased_from_ms_ + config_.timing.term_lease_ms;
+}
+
+/// An owner renews its term, so that a start by hand elsewhere sees that it has one. While the guest is offered to
+/// the backup the newer term is claimed as this side wanted it.
+void Replica::watch_tenure() {
+    bool owner = is_owner(state_) && state_ != State::kPrimaryClaiming && !primary_.offered;
+    if (config_.tenure == Tenure::kUnlimited || !(owner || state_ == State::kGoingLive)) return;
+    if (!renewing_ && (renewed_ms_ == 0 || now_ms_ >= renewed_ms_ + config_.timing.renew_ms)) {
+        renewing_ = true;
+        renewed_ms_ = now_ms_;
+        actions_.push_back(RenewTerm{term_});
+    }
+    bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
+    if (!alone || leased_from_ms_ == 0 || tenure_holds(now_ms_) || std::exchange(tenure_over_, true)) return;
+    why_ = fmt::format(
+        "outputs wait: term {} could not be renewed at the arbiter for {} ms, so that somebody else "
+        "may have started this VM",
+        term_.value(), now_ms_ - leased_from_ms_);
+    say(LogLevel::kWarning, why_);
+}
+
+void Replica::on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::string& detail) {
+    advance(now_ms);
+    renewing_ = false;
+    if (is_over(state_) || term != term_ || primary_.offered) return;
+    if (answer == Renewal::kSuperseded && !planted(PlantedBug::kIgnoreNewerTerm))
+        return trigger(Trigger::kSuperseded, detail);
+    if (answer == Renewal::kUnreachable) return;
+    leased_from_ms_ = std::max(leased_from_ms_, renewed_ms_);
+    if (state_ != State::kSolo && state_ != State::kSynchronising) return;
+    if (std::exchange(tenure_over_, false)) {
+        why_ = fmt::format("term {} is renewed at the arbiter again", term_.value());
+        say(LogLevel::kInfo, why_);
+    }
+    actions_.push_back(ReleaseOutputs{primary_.appended});
+    if (primary_.guest_off) guest_is_off();
 }
 
 // --- Messages ---
@@ -243,6 +288,7 @@ void Replica::carry_out(const Decision& decision, const std::string& detail) {
             if (is_owner(state_) && planted(PlantedBug::kSoloUnclaimed))
                 return become_solo(term_ + 1, sentence);
             enter(is_owner(state_) ? State::kPrimaryClaiming : State::kBackupClaiming, sentence);
+            claimed_ms_ = now_ms_;
             return claim();
         case Verdict::kClaimAgain:
             claim_at_ms_ = now_ms_ + config_.timing.claim_retry_ms;
@@ -291,6 +337,8 @@ void Replica::on_arbiter(uint64_t now_ms, Term term, ArbiterAnswer answer) {
     if (state_ == State::kBackupClaiming && planted(PlantedBug::kIgnoreArbiter)) answer = ArbiterAnswer::kWon;
     switch (answer) {
         case ArbiterAnswer::kWon:
+            // Whoever watches this term sees it for the first time later than it was asked for.
+            leased_from_ms_ = claimed_ms_;
             return trigger(Trigger::kWon);
         case ArbiterAnswer::kLost:
             return trigger(Trigger::kLost);
@@ -312,7 +360,7 @@ void Replica::become_solo(Term term, const std::string& why) {
     actions_.push_back(ReleaseOutputs{primary_.appended});
     if (std::exchange(primary_.speed, LagControl::kFullSpeed) != LagControl::kFullSpeed)
         actions_.push_back(SetSpeed{LagControl::kFullSpeed});
-    if (primary_.guest_off) return trigger(Trigger::kGuestOff);
+    if (primary_.guest_off) return guest_is_off();
     if (std::exchange(primary_.holds, 0) != 0) actions_.push_back(StartVm{});
     primary_.ask_at_ms = std::max(primary_.ask_at_ms, now_ms_);
 }
@@ -330,7 +378,7 @@ bool Replica::may_release(LogPos entry, uint64_t now_ms) const {
     switch (state_) {
         case State::kSolo:
         case State::kSynchronising:
-            return true;
+            return tenure_holds(now_ms);
         case State::kProtected:
         case State::kEnding:
         case State::kHandingOver:

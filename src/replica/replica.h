@@ -72,6 +72,16 @@ enum class PeerClose : uint8_t { kProvesEnd, kProvesNothing };
 
 enum class ArbiterAnswer : uint8_t { kWon, kLost, kUnreachable };
 
+/// What became of a renewal.
+enum class Renewal : uint8_t {
+    kRenewed,     ///< written, and afterwards no newer term was to be seen
+    kSuperseded,  ///< somebody has claimed a newer term
+    kUnreachable,
+};
+
+/// Whether an owner's term is leased at an arbiter. Without one nobody else can ever own the VM.
+enum class Tenure : uint8_t { kUnlimited, kLeased };
+
 /// Parts of the state that differ, as bits.
 enum DivergedParts : uint8_t { kRegistersDiffer = 1, kMemoryDiffers = 2, kDevicesDiffer = 4 };
 
@@ -83,6 +93,7 @@ struct Config {
     std::string cpu;      ///< what the guest can notice of the host's processor; must be equal on both sides
     Policy policy = Policy::kProtect;
     PeerClose peer_close = PeerClose::kProvesEnd;
+    Tenure tenure = Tenure::kUnlimited;
     /// Backup: how many bytes of log may wait to be replayed here.
     uint64_t buffer_bytes = 64u << 20;
     /// Backup: how large the configuration and the state of a machine may be that is taken in.
@@ -128,9 +139,10 @@ struct Status {
 
 class Replica {
   public:
-    /// The owner of a guest in `term`, which it must have won; `position`: the number of entries already
-    /// made.
-    static Replica solo(Config config, Term term, LogPos position, Hooks* hooks = nullptr);
+    /// The owner of a guest in `term`, which it must have won; `position`: the number of entries already made.
+    /// `leased_from_ms`: when the last renewal that succeeded was asked for (0: none has).
+    static Replica solo(Config config, Term term, LogPos position, Hooks* hooks = nullptr,
+                        uint64_t leased_from_ms = 0);
     /// A process that waits to be made a backup.
     static Replica backup(Config config, Hooks* hooks = nullptr);
 
@@ -144,6 +156,8 @@ class Replica {
     void on_channel_message(uint64_t now_ms, ByteSpan bytes);
     void on_datagram(uint64_t now_ms, ByteSpan bytes);
     void on_arbiter(uint64_t now_ms, Term term, ArbiterAnswer answer);
+    /// Answers RenewTerm; `detail`: who has the newer term, or why the arbiter is out of reach.
+    void on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::string& detail);
 
     // --- Events of an owner's VM ---
 
@@ -294,6 +308,9 @@ class Replica {
     }
     bool lease_holds(uint64_t now_ms) const;
     bool lease_has_room() const;
+    bool tenure_holds(uint64_t now_ms) const;
+    void watch_tenure();
+    void guest_is_off();
     void watch_lease();
 
     // primary.cc
@@ -341,8 +358,13 @@ class Replica {
     State state_ = State::kSolo;
     Term term_;
     uint64_t now_ms_ = 0;
-    uint64_t awake_ms_ = 0;     ///< when this process last went on after it had been stopped
-    uint64_t claim_at_ms_ = 0;  ///< while claiming: when to ask again; 0: an answer is awaited
+    uint64_t awake_ms_ = 0;        ///< when this process last went on after it had been stopped
+    uint64_t claimed_ms_ = 0;      ///< when the arbiter was first asked for the next term
+    uint64_t renewed_ms_ = 0;      ///< when it was last asked for a renewal
+    bool renewing_ = false;        ///< that is under way
+    uint64_t leased_from_ms_ = 0;  ///< when the newest renewal (or claim) that succeeded was asked for
+    bool tenure_over_ = false;     ///< it has been said that the lease of the term is over
+    uint64_t claim_at_ms_ = 0;     ///< while claiming: when to ask again; 0: an answer is awaited
     HaltReason leave_as_ = HaltReason::kDismissed;
     std::string why_;
     uint8_t links_lost_ = 0;

@@ -30,6 +30,12 @@ std::optional<Error> Timing::invalid() const {
     if (ack_ms < failure_ms)
         return error("the bound for acknowledgements of {} ms must not be below the failure bound of {} ms",
                      ack_ms, failure_ms);
+    if (renew_ms * 3 > term_lease_ms)
+        return error("the lease of a term of {} ms must be at least three renewals of {} ms", term_lease_ms,
+                     renew_ms);
+    if (watch_ms * 9 < term_lease_ms * 10 || watch_ms < renew_ms + 2 * look_ms)
+        return error("a start must watch a term for a tenth longer ({} ms) than its lease of {} ms", watch_ms,
+                     term_lease_ms);
     if (claim_retry_ms == 0 || ask_ms == 0 || progress_ms == 0 || hand_over_ms == 0 || synchronise_ms == 0)
         return error("a time between attempts must be at least 1 ms");
     return std::nullopt;

@@ -23,6 +23,15 @@ struct Timing {
     /// What the backup waits when the primary's system has closed the channel, so that the process is gone:
     /// the time that its last writes may take to reach the disk.
     uint64_t settle_ms = 50;
+    /// Between two renewals of an owner's term at the arbiter.
+    uint64_t renew_ms = 1000;
+    /// How long a renewal lets an owner without a backup act, from when it was asked for.
+    uint64_t term_lease_ms = 6000;
+    /// How long a start by hand must see a term not renewed before it claims the next: beyond the lease, for the
+    /// drift of the clocks and for writes that were submitted.
+    uint64_t watch_ms = 8000;
+    /// Between two looks at it.
+    uint64_t look_ms = 250;
     /// Between two attempts at an unreachable arbiter.
     uint64_t claim_retry_ms = 100;
     /// An entry that isn't acknowledged for so long, while heartbeats arrive, means that the channel has

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/strong.h"
+#include "replica/starter.h"
 #include "sim/toy_machine.h"
 
 namespace lockstep::sim {
@@ -37,12 +38,17 @@ class Checker {
   public:
     void effect(const Effect& effect);
     /// A process that goes live doesn't send this packet again, since it has left the other side.
-    void said_to_have_left(uint64_t process, const ToyOutput& packet);
+    void said_to_have_left(uint64_t process, Term term, const ToyOutput& packet);
     /// A write reached the disk, for a process that was in `term` when it issued it.
     void disk_written(uint64_t process, Term term);
     /// A process became the owner, in `term`; `others_may_act`: some other process would let an output out
     /// now.
     void owner(uint64_t process, Term term, bool others_may_act);
+    /// The guest is switched on anew, in `term`: it knows nothing of what was, and the disk is empty. By force:
+    /// earlier owners may act until they find that out; what they do isn't looked at any more.
+    void begin_life(Term term, replica::Caution caution);
+    /// Whether what is done in `term` isn't looked at.
+    bool overruled(Term term) const { return term < forced_; }
     /// The client got the answer to a request.
     void answered(uint64_t request) { answered_.insert(request); }
     /// A backup's replay differed from its primary although nothing had been done to it.
@@ -63,6 +69,7 @@ class Checker {
     std::string failure_;
     Term newest_term_;
     uint64_t newest_owner_ = 0;
+    Term forced_;                         ///< the newest term that was claimed by force
     std::map<uint64_t, ToyOutput> seen_;  ///< effects by output number
     std::set<uint64_t> answered_;
 };

@@ -24,12 +24,16 @@ const Faults::Row Faults::kRows[] = {
     {"hand-over", 8, &Faults::hand_over},
     {"dismiss the backup", 4, &Faults::dismiss},
     {"no host for a backup", 4, &Faults::no_backups},
+    {"start by hand", 8, &Faults::start_by_hand},
+    {"start by hand on both hosts", 4, &Faults::start_twice},
+    {"start by force", 2, &Faults::start_by_force},
     {"power off", 1, &Faults::power_off},
 };
 
-Faults::Faults(World& world) : world_(world), random_(world.random()) {
+Faults::Faults(World& world) : world_(world), random_(world.random()), operators_(world) {
     calm_ = random_.between(100 * kMillisecond, 900 * kMillisecond);
     if (random_.chance(60)) world_.allow_loss();
+    forces_ = random_.chance(200);
 }
 
 void Faults::start(Micros end) {
@@ -58,6 +62,7 @@ void Faults::step() {
 void Faults::end() {
     ended_ = true;
     world_.heal();
+    if (!world_.power_off_expected()) operators_.keep_running();
 }
 
 Process* Faults::primary() { return world_.the_owner(); }
@@ -124,7 +129,12 @@ void Faults::very_slow_network() {
                  [this] { world_.slow_network(0); });
 }
 
-void Faults::lose_arbiter() { world_.lose_arbiter(random_.between(50 * kMillisecond, 2000 * kMillisecond)); }
+void Faults::lose_arbiter() {
+    Micros time = random_.between(50 * kMillisecond, 2000 * kMillisecond);
+    uint64_t hosts = random_.chance(500) ? 3 : random_.between(1, 2);
+    for (unsigned host : {0u, 1u})
+        if (hosts & (1u << host)) world_.lose_arbiter(host, time);
+}
 
 void Faults::lose_arbiter_and_link() {
     lose_arbiter();
@@ -166,9 +176,24 @@ void Faults::no_backups() {
                  [this] { world_.no_new_backups(false); });
 }
 
+void Faults::start_by_hand() {
+    if (!world_.power_off_expected())
+        operators_.start(static_cast<unsigned>(random_.between(0, 1)), replica::Caution::kWatch);
+}
+
+void Faults::start_twice() {
+    if (world_.power_off_expected()) return;
+    for (unsigned host : {0u, 1u}) operators_.start(host, replica::Caution::kWatch);
+}
+
+void Faults::start_by_force() {
+    if (forces_ && !world_.power_off_expected())
+        operators_.start(static_cast<unsigned>(random_.between(0, 1)), replica::Caution::kForce);
+}
+
 void Faults::power_off() {
     Process* process = primary();
-    if (!process || process->paused()) return;
+    if (!process || process->paused() || operators_.busy()) return;
     world_.expect_power_off();
     world_.after(1, process->id(), [process] { process->power_off(); });
 }

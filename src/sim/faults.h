@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "sim/operators.h"
 #include "sim/world.h"
 
 namespace lockstep::sim {
@@ -48,12 +49,17 @@ class Faults {
     void dismiss();
     void no_backups();
     void power_off();
+    void start_by_hand();
+    void start_twice();
+    void start_by_force();
 
     World& world_;
     Random& random_;
     Micros end_ = 0;
     Micros calm_ = 0;  ///< mean time between faults
     bool ended_ = false;
+    Operators operators_;
+    bool forces_ = false;  ///< the operators of this run use force
 };
 
 }  // namespace lockstep::sim

@@ -26,18 +26,15 @@ constexpr unsigned kRingEntries = 2;
 constexpr Micros kRound = 500;
 }  // namespace
 
-Process::Process(World& world, uint64_t id, replica::Replica replica, int64_t rate_ppm,
-                 uint64_t clock_offset_ms)
-    : world_(world),
-      id_(id),
-      replica_(std::move(replica)),
-      rate_ppm_(rate_ppm),
-      clock_offset_ms_(clock_offset_ms) {}
-
-uint64_t Process::local_ms() const {
-    auto now = static_cast<int64_t>(world_.now());
-    return clock_offset_ms_ + static_cast<uint64_t>((now + now * rate_ppm_ / 1'000'000) / 1000);
+uint64_t HostClock::ms(Micros now) const {
+    auto true_time = static_cast<int64_t>(now);
+    return offset_ms + static_cast<uint64_t>((true_time + true_time * rate_ppm / 1'000'000) / 1000);
 }
+
+Process::Process(World& world, uint64_t id, unsigned host, replica::Replica replica, const HostClock& clock)
+    : world_(world), id_(id), host_(host), replica_(std::move(replica)), clock_(clock) {}
+
+uint64_t Process::local_ms() const { return clock_.ms(world_.now()); }
 
 void Process::dispatch(std::function<void()> run) {
     if (!alive_) return;
@@ -108,7 +105,7 @@ bool Process::needs_no_backup() const {
 }
 
 void Process::note_owner() {
-    if (replica_.state() != replica::State::kSolo || replica_.term() <= noted_term_) return;
+    if (replica_.state() != replica::State::kSolo || replica_.term() <= noted_term_ || !may_act()) return;
     noted_term_ = replica_.term();
     world_.owner(*this);
 }
@@ -149,6 +146,11 @@ void Process::arbiter_answer(Term term, replica::ArbiterAnswer answer) {
     pump();
 }
 
+void Process::renewed(Term term, replica::Renewal answer) {
+    replica_.on_renewed(local_ms(), term, answer, "another process has claimed a newer term");
+    pump();
+}
+
 void Process::hand_over() {
     if (replica_.hand_over(local_ms())) world_.say(id_, "hand-over");
     pump();
@@ -176,7 +178,14 @@ void Process::act(replica::CloseChannel&) {
     if (channel_ != 0) world_.close_channel(*this);
     channel_ = 0;
 }
-void Process::act(replica::Claim& action) { world_.claim(*this, action.term); }
+void Process::act(replica::Claim& action) {
+    world_.claim(id_, host_, id_, action.term,
+                 [this, term = action.term](replica::ArbiterAnswer answer) { arbiter_answer(term, answer); });
+}
+void Process::act(replica::RenewTerm& action) {
+    world_.renew(id_, host_, id_, action.term,
+                 [this, term = action.term](replica::Renewal answer) { renewed(term, answer); });
+}
 void Process::act(replica::AskForBackup&) { world_.ask_for_backup(*this); }
 void Process::act(replica::Say& action) { world_.say(id_, action.sentence); }
 void Process::act(replica::Halt& action) {
@@ -487,7 +496,7 @@ void Process::act(replica::GoLive& action) {
         bool left = held.entry < action.left_before;
         ++(left ? world_.counts().left : world_.counts().sent_again);
         if (left)
-            world_.checker().said_to_have_left(id_, held.output);
+            world_.checker().said_to_have_left(id_, replica_.term(), held.output);
         else
             world_.effect(*this, held.entry, held.output);
     }

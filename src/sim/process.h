@@ -19,12 +19,19 @@ namespace lockstep::sim {
 
 class World;
 
+struct HostClock {
+    int64_t rate_ppm = 0;  ///< how much faster it runs than true time
+    uint64_t offset_ms = 0;
+    uint64_t ms(Micros now) const;
+};
+
 class Process {
   public:
-    /// `rate_ppm`: how much faster its host's clock runs than true time.
-    Process(World& world, uint64_t id, replica::Replica replica, int64_t rate_ppm, uint64_t clock_offset_ms);
+    Process(World& world, uint64_t id, unsigned host, replica::Replica replica, const HostClock& clock);
 
     uint64_t id() const { return id_; }
+    /// 0 or 1.
+    unsigned host() const { return host_; }
     bool alive() const { return alive_; }
     bool paused() const { return paused_; }
     const replica::Replica& replica() const { return replica_; }
@@ -65,6 +72,7 @@ class Process {
     void channel_message(uint64_t channel, const Bytes& bytes);
     void datagram(const Bytes& bytes);
     void arbiter_answer(Term term, replica::ArbiterAnswer answer);
+    void renewed(Term term, replica::Renewal answer);
     void request(uint64_t number, uint64_t sector, Operation operation);
     void power_off();
     /// A request that was submitted under this number has ended.
@@ -90,6 +98,7 @@ class Process {
     void act(replica::SendDatagram& action);
     void act(replica::CloseChannel&);
     void act(replica::Claim& action);
+    void act(replica::RenewTerm& action);
     void act(replica::ReleaseOutputs& action);
     void act(replica::StopVm& action);
     void act(replica::StartVm&);
@@ -124,9 +133,9 @@ class Process {
 
     World& world_;
     uint64_t id_;
+    unsigned host_;
     replica::Replica replica_;
-    int64_t rate_ppm_;
-    uint64_t clock_offset_ms_;
+    HostClock clock_;
     ToyMachine machine_;
     std::vector<ToyEntry> history_;  ///< all entries since power-on; for the checkers
 

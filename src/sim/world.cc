@@ -60,9 +60,13 @@ World::World(const WorldOptions& options)
     timing_.synchronise_ms = 1500;
     timing_.hand_over_ms = 800;
     timing_.ask_ms = 300;
+    timing_.renew_ms = 200;
+    timing_.term_lease_ms = 900;
+    timing_.watch_ms = 1100;
+    timing_.look_ms = 60;
     uint64_t id = next_process_++;
-    Process& first =
-        add_process(replica::Replica::solo(config_for(id), Term(1), LogPos(0), hooks_.get()), id);
+    Process& first = add_process(replica::Replica::solo(config_for(id), Term(1), LogPos(0), hooks_.get()), id,
+                                 0, any_clock());
     granted_[1] = id;
     first.start();
     client_step();
@@ -80,13 +84,17 @@ replica::Config World::config_for(uint64_t id) {
     config.cpu = "toy";
     config.buffer_bytes = random_.between(100, 2000);  // small, so that it fills up
     config.timing = timing_;
+    config.tenure = replica::Tenure::kLeased;
     return config;
 }
 
-Process& World::add_process(replica::Replica replica, uint64_t id) {
+HostClock World::any_clock() {
     auto drift = static_cast<int64_t>(random_.between(0, 20'000)) - 10'000;
-    auto process =
-        std::make_unique<Process>(*this, id, std::move(replica), drift, random_.between(1, 1'000'000));
+    return {drift, random_.between(1, 1'000'000)};
+}
+
+Process& World::add_process(replica::Replica replica, uint64_t id, unsigned host, const HostClock& clock) {
+    auto process = std::make_unique<Process>(*this, id, host, std::move(replica), clock);
     Process& made = *process;
     processes_[id] = std::move(process);
     made.start_ticking();
@@ -140,10 +148,12 @@ void World::connect(uint64_t primary) {
     backup_coming_ = false;
     bool wanted = owner->alive() && !owner->paused() && owner->channel() == 0 &&
                   owner->replica().state() == State::kSolo;
-    if (!wanted || backups_refused_) return;
+    unsigned host = 1 - owner->host();
+    if (!wanted || backups_refused_ || runs_on(host)) return;
     uint64_t id = next_process_++;
     ++counts_.backups;
-    Process& backup = add_process(replica::Replica::backup(config_for(id), hooks_.get()), id);
+    Process& backup =
+        add_process(replica::Replica::backup(config_for(id), hooks_.get()), id, host, any_clock());
     uint64_t number = next_channel_++;
     channels_[number].ends = {primary, id};
     backup.channel_opened(number);
@@ -201,20 +211,89 @@ void World::cut(unsigned direction, Micros time) {
 
 // --- Arbiter ---
 
-void World::claim(Process& from, Term term) {
-    uint64_t id = from.id();
-    after(random_.between(200, 6000), 0, [this, id, term] {
-        bool reachable = now_ >= arbiter_back_;
-        ArbiterAnswer answer = ArbiterAnswer::kUnreachable;
+void World::claim(uint64_t id, unsigned host, uint64_t to, Term term,
+                  std::function<void(ArbiterAnswer)> answer) {
+    after(random_.between(200, 6000), 0, [this, id, host, to, term, answer = std::move(answer)] {
+        ArbiterAnswer given = ArbiterAnswer::kUnreachable;
         // Out of reach may also mean that the claim was made and the answer was lost.
-        if (reachable || random_.chance(200)) {
+        if (answers(host) || random_.chance(200)) {
             uint64_t winner = granted_.emplace(term.value(), id).first->second;
-            if (reachable) answer = winner == id ? ArbiterAnswer::kWon : ArbiterAnswer::kLost;
+            if (answers(host)) given = winner == id ? ArbiterAnswer::kWon : ArbiterAnswer::kLost;
         }
-        counts_.unreachable += answer == ArbiterAnswer::kUnreachable;
-        say(id, fmt::format("claims term {}: {}", term.value(), static_cast<int>(answer)));
-        after(random_.between(200, random_.chance(50) ? 300'000 : 2000), id,
-              [this, id, term, answer] { find(id)->arbiter_answer(term, answer); });
+        counts_.unreachable += given == ArbiterAnswer::kUnreachable;
+        say(id, fmt::format("claims term {}: {}", term.value(), static_cast<int>(given)));
+        after(answer_time(), to, [answer, given] { answer(given); });
+    });
+}
+
+/// A renewal is written first; then it is seen whether there is a newer term.
+void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
+                  std::function<void(replica::Renewal)> answer) {
+    after(random_.between(200, 6000), 0, [this, id, host, to, term, answer = std::move(answer)] {
+        bool written = answers(host) || random_.chance(200);
+        if (written) leases_[term.value()] = {id, leases_[term.value()].count + 1};
+        after(random_.between(100, 3000), 0, [this, id, host, to, term, written, answer] {
+            replica::Renewal given = replica::Renewal::kUnreachable;
+            bool newest = granted_.rbegin()->first <= term.value();
+            if (written && answers(host))
+                given = newest ? replica::Renewal::kRenewed : replica::Renewal::kSuperseded;
+            if (given == replica::Renewal::kSuperseded) {
+                ++counts_.superseded;
+                say(id, fmt::format("finds term {} claimed", granted_.rbegin()->first));
+            }
+            after(answer_time(), to, [answer, given] { answer(given); });
+        });
+    });
+}
+
+void World::look_at_term(unsigned host, Term term, std::function<void(const replica::TermView&)> answer) {
+    after(random_.between(200, 6000), 0, [this, host, term, answer = std::move(answer)] {
+        replica::TermView view;
+        view.reachable = answers(host);
+        view.latest = Term(granted_.rbegin()->first);
+        auto lease = leases_.find(term == Term(0) ? view.latest.value() : term.value());
+        if (lease != leases_.end()) {
+            view.lease = fmt::format("{} {}", lease->second.process, lease->second.count);
+            view.owner = fmt::format("process {}", lease->second.process);
+        }
+        after(answer_time(), 0, [answer, view] { answer(view); });
+    });
+}
+
+// --- Operators ---
+
+replica::Hooks* World::hooks() { return hooks_.get(); }
+
+bool World::runs_on(unsigned host) {
+    auto list = living();
+    return std::ranges::any_of(list, [&](Process* process) { return process->host() == host; });
+}
+
+bool World::says_that_it_runs(unsigned host) {
+    bool linked = cut_until_[0] <= now_ && cut_until_[1] <= now_;
+    if (!linked || random_.chance(500)) return false;  // the daemon may be down
+    auto list = living();
+    return std::ranges::any_of(
+        list, [&](Process* process) { return process->host() == host && !process->paused(); });
+}
+
+void World::begin_life(uint64_t id, unsigned host, const HostClock& clock, const replica::StartGuest& start,
+                       replica::Caution caution) {
+    ++counts_.lives;
+    checker_.begin_life(start.term, caution);
+    outstanding_.clear();
+    disk_ = {};
+    cache_.clear();
+    auto replica =
+        replica::Replica::solo(config_for(id), start.term, LogPos(0), hooks_.get(), start.leased_from_ms);
+    add_process(std::move(replica), id, host, clock).start();
+}
+
+/// Processes whose term was overruled by force don't count.
+bool World::others_may_act(uint64_t process) {
+    auto list = living();
+    return std::ranges::any_of(list, [&](Process* other) {
+        return other->id() != process && !checker_.overruled(other->replica().term()) && other->may_act();
     });
 }
 
@@ -253,6 +332,7 @@ void World::write_back(uint64_t id, Term term, uint64_t sector) {
 }
 
 void World::store(uint64_t id, Term term, uint64_t sector, uint64_t value) {
+    if (checker_.overruled(term)) return;
     checker_.disk_written(id, term);
     disk_[sector] = value;
 }
@@ -267,7 +347,7 @@ void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
     effect.backup_holds = backup ? backup->held_entries() : LogPos(0);
     effect.output = output;
     checker_.effect(effect);
-    if (output.kind != EffectKind::kPacket || output.request == 0) return;
+    if (output.kind != EffectKind::kPacket || output.request == 0 || checker_.overruled(effect.term)) return;
     after(delay(), 0, [this, request = output.request] {
         if (outstanding_.erase(request) == 0) return;
         ++counts_.answers;
@@ -276,12 +356,10 @@ void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
 }
 
 void World::owner(Process& process) {
-    bool others = false;
-    for (Process* other : living()) others = others || (other != &process && other->may_act());
     if (process.replica().term() > Term(1))
         (process.received() != LogPos(0) ? counts_.fail_overs : counts_.take_overs) += 1;
     say(process.id(), fmt::format("OWNER in term {}", process.replica().term().value()));
-    checker_.owner(process.id(), process.replica().term(), others);
+    checker_.owner(process.id(), process.replica().term(), others_may_act(process.id()));
 }
 
 // --- Client ---
@@ -340,7 +418,8 @@ void World::heal() {
     cut_until_ = {now_, now_};
     datagram_loss_ = 0;
     extra_delay_ = 0;
-    arbiter_back_ = now_;
+    arbiter_back_ = {now_, now_};
+    healed_ = true;
     backups_refused_ = false;
     for (Process* process : living()) {
         process->die_after(0);
@@ -383,7 +462,6 @@ Process* World::the_owner() {
 bool World::settled() {
     Process* owner = the_owner();
     if (power_off_expected_ && powered_off_) return living().empty();
-    if (loss_allowed_ && !owner && living().empty()) return true;
     if (!owner || owner->replica().state() != State::kProtected || !outstanding_.empty() || !owner->idle())
         return false;
     for (const auto& [id, cache] : cache_)
@@ -405,7 +483,11 @@ void World::finish() {
         owner->replica().state() != State::kGoingLive;  // or it died before it had executed the log
     if (has_it_all) checker_.finish_history(owner->history());
     if (owner->alive() && settled()) checker_.finish_state(owner->machine(), disk_);
-    if (settled() || loss_allowed_) return;
+    for (Process* other : living())
+        if (other != owner && replica::is_owner(other->replica().state()) && other->may_act())
+            checker_.fail("one owner",
+                          fmt::format("processes {} and {} both act in the end", owner->id(), other->id()));
+    if (settled() || (loss_allowed_ && power_off_expected_)) return;  // nobody starts it again then
     checker_.fail(
         "redundancy",
         fmt::format("long after the last fault the guest doesn't run protected and answer: its last owner is "

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "replica/starter.h"
 #include "sim/checker.h"
 #include "sim/event_queue.h"
 #include "sim/process.h"
@@ -47,6 +48,10 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(dismissed,    "backups dismissed")                                \
     LOCKSTEP_SIM_COUNT(power_offs,   "processes that ended because the guest was off")   \
     LOCKSTEP_SIM_COUNT(slow_downs,   "changes of the guest's speed")                     \
+    LOCKSTEP_SIM_COUNT(starts,       "starts by hand")                                   \
+    LOCKSTEP_SIM_COUNT(starts_refused, "of them given up")                               \
+    LOCKSTEP_SIM_COUNT(lives,        "guests started by hand")                           \
+    LOCKSTEP_SIM_COUNT(superseded,   "owners that found a newer term")                   \
     LOCKSTEP_SIM_COUNT(left,         "packets that a side gone live knew to have left")  \
     LOCKSTEP_SIM_COUNT(sent_again,   "packets sent again by a side gone live")           \
     LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
@@ -91,7 +96,12 @@ class World {
     void send_channel(Process& from, Bytes bytes);
     void send_datagram(Process& from, uint64_t to, const Bytes& bytes);
     void close_channel(Process& from);
-    void claim(Process& from, Term term);
+    /// The arbiter, for process `id` on `host`. The answer comes while process `to` runs (0: at any time).
+    void claim(uint64_t id, unsigned host, uint64_t to, Term term,
+               std::function<void(replica::ArbiterAnswer)> answer);
+    void renew(uint64_t id, unsigned host, uint64_t to, Term term,
+               std::function<void(replica::Renewal)> answer);
+    void look_at_term(unsigned host, Term term, std::function<void(const replica::TermView&)> answer);
     bool planted(replica::PlantedBug bug) const;
     /// The kernel of its host gets a disk request; `number` comes back with disk_done().
     void submit(Process& from, uint64_t number, const ToyOutput& output);
@@ -100,6 +110,22 @@ class World {
     void ask_for_backup(Process& from);
     void powered_off() { powered_off_ = true; }
     const std::vector<ToyEntry>& history_of(uint64_t process) { return find(process)->history(); }
+
+    // --- What operators do ---
+
+    uint64_t new_process_id() { return next_process_++; }
+    HostClock any_clock();
+    const replica::Timing& timing() const { return timing_; }
+    replica::Hooks* hooks();
+    /// A process of the VM is on this host, alive or stopped.
+    bool runs_on(unsigned host);
+    /// A host's daemon can be asked, and says that it runs the VM.
+    bool says_that_it_runs(unsigned host);
+    /// A start by hand has won the VM.
+    void begin_life(uint64_t id, unsigned host, const HostClock& clock, const replica::StartGuest& start,
+                    replica::Caution caution);
+    bool healed() const { return healed_; }
+    bool power_off_expected() const { return power_off_expected_; }
 
     // --- What faults do ---
 
@@ -112,7 +138,7 @@ class World {
     void lose_datagrams(uint64_t permille) { datagram_loss_ = permille; }
     void slow_network(Micros extra) { extra_delay_ = extra; }
     void break_channel(Process& process);
-    void lose_arbiter(Micros time) { arbiter_back_ = now_ + time; }
+    void lose_arbiter(unsigned host, Micros time) { arbiter_back_[host] = now_ + time; }
     void no_new_backups(bool none) { backups_refused_ = none; }
     void stop_client() { client_stopped_ = true; }
     /// Nothing goes wrong any more.
@@ -147,7 +173,10 @@ class World {
     };
     class SimulatedHooks;
 
-    Process& add_process(replica::Replica replica, uint64_t id);
+    Process& add_process(replica::Replica replica, uint64_t id, unsigned host, const HostClock& clock);
+    bool answers(unsigned host) const { return now_ >= arbiter_back_[host]; }
+    Micros answer_time() { return random_.between(200, random_.chance(50) ? 300'000 : 2000); }
+    bool others_may_act(uint64_t process);
     replica::Config config_for(uint64_t id);
     Micros delay();
     Micros arrival_through(Channel& channel, uint64_t from, uint64_t to);
@@ -176,7 +205,13 @@ class World {
     uint64_t datagram_loss_ = 0;
     Micros extra_delay_ = 0;
     std::map<uint64_t, uint64_t> granted_;  ///< the arbiter's memory: term to process
-    Micros arbiter_back_ = 0;
+    struct Lease {
+        uint64_t process = 0, count = 0;
+        bool free = false;
+    };
+    std::map<uint64_t, Lease> leases_;  ///< by term
+    std::array<Micros, 2> arbiter_back_{};
+    bool healed_ = false;
     std::array<uint64_t, kSectors> disk_{};  ///< on the shared storage
     /// Of each process's host: answered writes that aren't on the storage yet. Nothing is in it unless the
     /// bug is planted, since a shared disk passes it by.

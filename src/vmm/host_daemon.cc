@@ -12,6 +12,7 @@
 
 #include "base/foreign_text.h"
 #include "base/log.h"
+#include "host/control_socket.h"
 #include "host/host_cpu.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
@@ -31,6 +32,7 @@ constexpr size_t kMostWaitingOfAPeer = 32;
 constexpr size_t kMostWaiting = 128;
 constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
 constexpr int kBacklog = 16;
+constexpr uint64_t kStatusTimeoutNs = 300 * host::kNsPerMs;
 
 Result<host::FileDescriptor> listen_at(const host::SocketAddress& at) {
     host::FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -85,6 +87,14 @@ class SpawnSettings {
     posix_spawn_file_actions_t actions_;
     posix_spawnattr_t attributes_;
 };
+
+/// Whether the VM process that owns a control socket is only starting, and so owns nothing yet: two starts at the
+/// same moment must not turn each other away. One that doesn't answer may be an owner that hangs.
+bool only_starts(const std::string& control_socket) {
+    if (::access(control_socket.c_str(), F_OK) != 0) return true;
+    auto status = host::control_request(control_socket, {{"action", "status"}}, kStatusTimeoutNs);
+    return status.ok() && status.value().value("role", "") == "starting";
+}
 
 }  // namespace
 
@@ -215,7 +225,7 @@ void BackupProcess::introduced(ByteSpan frame) {
     if (Result<void> good = host::check_vm_name(wanted.vm_name); !good)
         return answer({.accepted = false, .sentence = good.error().message()});
     pid_t process = host::RuntimeFolder::process_of(environment_.runtime_base, wanted.vm_name);
-    if (process == 0)
+    if (process == 0 || only_starts(environment_.runtime_base + "/" + wanted.vm_name + "/control"))
         return answer(
             {.accepted = false, .sentence = fmt::format("VM {} doesn't run there", wanted.vm_name)});
     answer({.accepted = true, .sentence = fmt::format("process {}", process), .udp_port = link_->udp_port()});

@@ -15,18 +15,6 @@ constexpr size_t kSnapshotPart = 1 << 20;
 /// Snapshot bytes that may wait in the channel.
 constexpr size_t kSnapshotAhead = 8 << 20;
 
-replica::ArbiterAnswer answer_of(host::Verdict verdict) {
-    switch (verdict) {
-        case host::Verdict::kWon:
-            return replica::ArbiterAnswer::kWon;
-        case host::Verdict::kLost:
-            return replica::ArbiterAnswer::kLost;
-        case host::Verdict::kUnreachable:
-            return replica::ArbiterAnswer::kUnreachable;
-    }
-    return replica::ArbiterAnswer::kUnreachable;
-}
-
 }  // namespace
 
 /// Actions may bring about events, whose actions come after those that wait already.
@@ -67,8 +55,8 @@ void VmProcess::release_link() {
     if (!link_) return;
     earlier_links_bytes_ += link_->bytes_sent();
     std::shared_ptr<PairLink> link = std::move(link_);
-    ++*closing_links_;
-    link->close([link, closing = closing_links_] { --*closing; });
+    ++*closing_;
+    link->close([link, closing = closing_] { --*closing; });
 }
 
 void VmProcess::attach(std::unique_ptr<PairLink> link) {
@@ -108,19 +96,6 @@ void VmProcess::carry_out(replica::AskForBackup&) {
         log_info("VM {}: {} serves as its backup", settings_.name, link->peer());
         attach(std::move(link));
     });
-}
-
-void VmProcess::carry_out(replica::Claim& action) {
-    CHECK(arbiter_, "a claim without an arbiter");
-    arbiter_->claim(
-        settings_.name, action.term,
-        [this, term = action.term, alive = std::weak_ptr<bool>(alive_)](const host::ClaimAnswer& answer) {
-            if (alive.expired() || !replica_) return;
-            if (answer.verdict == host::Verdict::kUnreachable)
-                log_warning("VM {}: {}", settings_.name, answer.detail);
-            replica_->on_arbiter(now_ms(), term, answer_of(answer.verdict));
-            act();
-        });
 }
 
 // --- An owner's guest ---

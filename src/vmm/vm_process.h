@@ -30,6 +30,7 @@
 #include "host/runtime_folder.h"
 #include "host/thread_placement.h"
 #include "replica/replica.h"
+#include "replica/starter.h"
 #include "vmm/answer_poll.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
@@ -48,11 +49,12 @@ namespace lockstep::vmm {
 
 /// Where and how a VM process runs on this host.
 struct Environment {
-    std::string runtime_base;       ///< of the runtime folders
-    std::string this_host;          ///< this host's entry in protection.hosts; empty: found by its address
-    bool terminal = false;          ///< there is a terminal for a console of that kind
-    std::string record_path;        ///< record from power-on to this file; empty: don't
-    std::function<void()> started;  ///< the guest runs (an owner's); optional
+    std::string runtime_base;  ///< of the runtime folders
+    std::string this_host;     ///< this host's entry in protection.hosts; empty: found by its address
+    replica::Caution caution = replica::Caution::kWatch;  ///< of an owner's start
+    bool terminal = false;                                ///< there is a terminal for a console of that kind
+    std::string record_path;                              ///< record from power-on to this file; empty: don't
+    std::function<void()> started;                        ///< the guest runs (an owner's); optional
 };
 
 /// How a VM process ended.
@@ -68,6 +70,8 @@ struct Ending {
     std::string sentence;
 };
 
+/// The bounds that follow from a configuration.
+replica::Timing timing_of(const ProtectionSettings& protection);
 /// This build, as two sides compare it.
 Result<std::string> own_build_text();
 
@@ -119,15 +123,26 @@ class VmProcess {
     Result<void> open(bool terminal);
     Result<void> end_recording(Ending::Kind kind);
     void look_elsewhere(size_t candidate);
-    void claim_first_term();
-    void run_first(Term term);
-    void go(Term term);
+    void run_first(Term term, uint64_t leased_from_ms);
+    void go(Term term, uint64_t leased_from_ms);
     void start_loop_timer();
     replica::Config replica_config() const;
     Introduction introduction() const;
     void fail(const std::string& sentence);
     void end(Ending::Kind kind, const std::string& sentence);
     void finish_ending(const Ending& ending, unsigned attempts);
+
+    // vm_claim.cc: the VM's terms at the arbiter
+    void prove_that_nobody_owns_it();
+    void tick_start();
+    void act_start();
+    void carry_out_start(const replica::LookAtTerm& action);
+    void carry_out_start(const replica::Claim& action);
+    void carry_out_start(const replica::RenewTerm& action);
+    void carry_out_start(const replica::StartGuest& action);
+    void carry_out_start(const replica::GiveUp& action);
+    void carry_out_start(const replica::Say& action);
+    void set_free(Ending::Kind kind);
 
     // vm_process.cc: what the vCPU thread made
     void drain_vcpu();
@@ -161,6 +176,7 @@ class VmProcess {
     void carry_out(replica::SendDatagram& action);
     void carry_out(replica::CloseChannel& action);
     void carry_out(replica::Claim& action);
+    void carry_out(replica::RenewTerm& action);
     void carry_out(replica::ReleaseOutputs& action);
     void carry_out(replica::StopVm& action);
     void carry_out(replica::StartVm& action);
@@ -209,7 +225,8 @@ class VmProcess {
     std::unique_ptr<PairLink> link_;
     std::unique_ptr<BackupSeeker> seeker_;
     std::unique_ptr<Greeting> greeting_;
-    uint64_t term_attempts_ = 0;
+    std::unique_ptr<replica::Starter> starter_;
+    Term owned_;  ///< won by this process's start
     std::unique_ptr<FileRecording> recording_;
     std::string recording_failure_;  ///< why the last one ended early; empty: it didn't
     host::Timer timer_;
@@ -235,7 +252,8 @@ class VmProcess {
     LogMeter log_meter_;
     RateMeter log_rate_;
     uint64_t earlier_links_bytes_ = 0;
-    std::shared_ptr<unsigned> closing_links_ = std::make_shared<unsigned>(0);
+    /// Links and the arbiter: what must have gone out before the process ends.
+    std::shared_ptr<unsigned> closing_ = std::make_shared<unsigned>(0);
     uint64_t live_since_ns_ = 0;
     uint64_t started_ns_ = 0;
     uint64_t checkpoints_ = 0;

@@ -6,6 +6,7 @@
 #include "host/files.h"
 #include "host/host_cpu.h"
 #include "host/random.h"
+#include "host/sockets.h"
 #include "host/thread_priority.h"
 #include "vmm/host_list.h"
 #include "vmm/settings_check.h"
@@ -19,7 +20,6 @@ namespace {
 /// More than a configuration or a state takes beside what lies in the guest's memory.
 constexpr uint64_t kSmallStateBytes = 64 << 20;
 constexpr uint64_t kQueryTimeoutNs = 500 * host::kNsPerMs;
-constexpr uint64_t kTermAttempts = 20;
 constexpr uint64_t kLastWordsPauseNs = 5 * host::kNsPerMs;
 constexpr unsigned kLastWordsAttempts = 100;
 
@@ -34,6 +34,8 @@ std::string identity_text(const record::CpuIdentity& cpu) {
                        cpu.family, cpu.model, cpu.features.bits, cpu.mxcsr_mask, cpu.arithmetic);
 }
 
+}  // namespace
+
 replica::Timing timing_of(const ProtectionSettings& protection) {
     replica::Timing timing;
     timing.heartbeat_ms = protection.heartbeat_ms;
@@ -45,8 +47,6 @@ replica::Timing timing_of(const ProtectionSettings& protection) {
     timing.lag_most_ms = 5 * protection.lag_ms;
     return timing;
 }
-
-}  // namespace
 
 Result<std::string> own_build_text() {
     record::Identity identity = TRY(own_identity());
@@ -84,7 +84,9 @@ Result<void> VmProcess::open(bool terminal) {
     if (!settings_.protection.hosts.empty()) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
         arbiter_ = TRY(host::create_folder_arbiter(
-            loop_, {.folder = settings_.protection.arbiter, .claimant = fmt::format("{:016x}", self_)}));
+            loop_, {.folder = settings_.protection.arbiter,
+                    .claimant = fmt::format("{:016x}", self_),
+                    .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
     }
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
     Backends::Hooks hooks{
@@ -111,17 +113,19 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     vm->configuration_ = std::move(check.configuration);
     TRY(vm->open(environment.terminal));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
-    if (vm->arbiter_)
-        vm->look_elsewhere(0);
+    if (!vm->arbiter_)
+        vm->run_first(Term(1), 0);
+    else if (environment.caution == replica::Caution::kForce)
+        vm->prove_that_nobody_owns_it();
     else
-        vm->run_first(Term(1));
+        vm->look_elsewhere(0);
     return vm;
 }
 
-/// The VM must not run twice: asks the other hosts one after the other. A host that can't be asked is no
-/// obstacle: it may be down for good, and the arbiter decides in the end.
+/// The VM must not run twice: asks the other hosts one after the other, which finds a backup too. A host that
+/// can't be asked is no obstacle: it may be down for good, and the owner's lease at the arbiter is the proof.
 void VmProcess::look_elsewhere(size_t candidate) {
-    if (candidate >= candidates_.size()) return claim_first_term();
+    if (candidate >= candidates_.size()) return prove_that_nobody_owns_it();
     Introduction question = introduction();
     question.purpose = Purpose::kQuery;
     greeting_ = std::make_unique<Greeting>(
@@ -135,32 +139,16 @@ void VmProcess::look_elsewhere(size_t candidate) {
         });
 }
 
-void VmProcess::claim_first_term() {
-    if (++term_attempts_ > kTermAttempts)
-        return fail(
-            fmt::format("others keep claiming VM {} at the arbiter; look who starts it", settings_.name));
-    arbiter_->latest_term(settings_.name, [this](const host::TermAnswer& latest) {
-        if (!latest.reachable)
-            return fail(
-                fmt::format("the arbiter of VM {} is out of reach: {}", settings_.name, latest.detail));
-        Term term = latest.latest + 1;
-        arbiter_->claim(settings_.name, term, [this, term](const host::ClaimAnswer& answer) {
-            if (answer.verdict == host::Verdict::kWon) return run_first(term);
-            if (answer.verdict == host::Verdict::kLost) return claim_first_term();
-            fail(fmt::format("the arbiter of VM {} is out of reach: {}", settings_.name, answer.detail));
-        });
-    });
+void VmProcess::run_first(Term term, uint64_t leased_from_ms) {
+    vcpu_->create(configuration_, settings_.engine, std::nullopt,
+                  [this, term, leased_from_ms](Result<void> made) {
+                      if (!made) return fail(made.error().message());
+                      go(term, leased_from_ms);
+                  });
 }
 
-void VmProcess::run_first(Term term) {
-    vcpu_->create(configuration_, settings_.engine, std::nullopt, [this, term](Result<void> made) {
-        if (!made) return fail(made.error().message());
-        go(term);
-    });
-}
-
-void VmProcess::go(Term term) {
-    replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0)));
+void VmProcess::go(Term term, uint64_t leased_from_ms) {
+    replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0), nullptr, leased_from_ms));
     if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
     gate_ = std::make_unique<OutputGate>(
         *replica_, [this] { return now_ms(); },
@@ -220,6 +208,7 @@ replica::Config VmProcess::replica_config() const {
     config.most_config_bytes = settings_.memory_bytes + kSmallStateBytes;
     config.most_state_bytes = 2 * settings_.memory_bytes + kSmallStateBytes;
     config.timing = timing_of(settings_.protection);
+    config.tenure = arbiter_ ? replica::Tenure::kLeased : replica::Tenure::kUnlimited;
     return config;
 }
 
@@ -245,6 +234,7 @@ void VmProcess::end(Ending::Kind kind, const std::string& sentence) {
     timer_.reset();
     log_timer_.reset();
     backends_->stop();
+    set_free(kind);
     if (Result<void> recorded = end_recording(kind); !recorded && kind == Ending::Kind::kPoweredOff)
         return finish_ending({Ending::Kind::kFailed, recorded.error().message()}, kLastWordsAttempts);
     finish_ending({kind, sentence}, kLastWordsAttempts);
@@ -266,7 +256,7 @@ Result<void> VmProcess::end_recording(Ending::Kind kind) {
 /// Last words to the other side leave before the process does, if they can.
 void VmProcess::finish_ending(const Ending& ending, unsigned attempts) {
     timer_ = loop_.call_after(kLastWordsPauseNs, [this, ending, attempts] {
-        if (*closing_links_ > 0 && attempts > 0) return finish_ending(ending, attempts - 1);
+        if (*closing_ > 0 && attempts > 0) return finish_ending(ending, attempts - 1);
         ended_(ending);
     });
 }

@@ -133,7 +133,8 @@ class FolderArbiterTest : public testing::Test {
 
     std::unique_ptr<Arbiter> make(const std::string& claimant, uint64_t timeout_ns = 5 * kNsPerSecond) {
         return create_folder_arbiter(
-                   *loop_, {.folder = folder_.path(), .claimant = claimant, .timeout_ns = timeout_ns})
+                   *loop_,
+                   {.folder = folder_.path(), .claimant = claimant, .host = "here", .timeout_ns = timeout_ns})
             .take();
     }
     ClaimAnswer claim(Arbiter& arbiter, uint64_t term) {
@@ -142,6 +143,19 @@ class FolderArbiterTest : public testing::Test {
         EXPECT_FALSE(result) << "never from within the call";
         EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
         return result.value_or(ClaimAnswer{});
+    }
+
+    TermLook look(Arbiter& arbiter) {
+        std::optional<TermLook> result;
+        arbiter.look("web", Term(0), [&](const TermLook& answer) { result = answer; });
+        EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
+        return result.value_or(TermLook{});
+    }
+    RenewAnswer renew(Arbiter& arbiter, uint64_t term) {
+        std::optional<RenewAnswer> result;
+        arbiter.renew("web", Term(term), [&](const RenewAnswer& answer) { result = answer; });
+        EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
+        return result.value_or(RenewAnswer{});
     }
 
     TemporaryFolder folder_;
@@ -155,11 +169,73 @@ TEST_F(FolderArbiterTest, AnswersComeOnTheLoop) {
     EXPECT_EQ(claim(*a, 1).verdict, Verdict::kWon);
     EXPECT_EQ(claim(*b, 2).verdict, Verdict::kWon);
     EXPECT_EQ(claim(*a, 2).detail, "b");
-    std::optional<TermAnswer> latest;
-    a->latest_term("web", [&](const TermAnswer& answer) { latest = answer; });
-    EXPECT_TRUE(run_until(*loop_, [&] { return latest.has_value(); }));
-    EXPECT_TRUE(latest->reachable);
-    EXPECT_EQ(latest->latest, Term(2));
+    EXPECT_EQ(look(*a).latest, Term(2));
+}
+
+TEST_F(FolderArbiterTest, ALeaseChangesWithEachRenewalAndEndsWithANewerTerm) {
+    using enum RenewAnswer::Outcome;
+    auto a = make("a"), b = make("b");
+    EXPECT_EQ(look(*b).latest, Term(0));
+    EXPECT_EQ(claim(*a, 1).verdict, Verdict::kWon);
+    EXPECT_EQ(look(*b).lease, "") << "claimed, and never renewed";
+    EXPECT_EQ(renew(*a, 1).outcome, kRenewed);
+    TermLook first = look(*b);
+    EXPECT_EQ(first.latest, Term(1));
+    EXPECT_EQ(first.owner, "process a on here");
+    EXPECT_EQ(look(*b).lease, first.lease) << "nobody has renewed it";
+    EXPECT_EQ(renew(*a, 1).outcome, kRenewed);
+    EXPECT_NE(look(*b).lease, first.lease);
+    EXPECT_EQ(look(*b).lease.size(), first.lease.size()) << "a renewal changes bytes in place";
+
+    EXPECT_EQ(claim(*b, 2).verdict, Verdict::kWon);
+    EXPECT_EQ(renew(*b, 2).outcome, kRenewed);
+    RenewAnswer over = renew(*a, 1);
+    EXPECT_EQ(over.outcome, kSuperseded);
+    expect_contains(over.detail, "term 2 was claimed at the arbiter by process b on here");
+}
+
+TEST_F(FolderArbiterTest, AnOwnerThatIsDoneSaysSo) {
+    auto a = make("a");
+    EXPECT_EQ(claim(*a, 1).verdict, Verdict::kWon);
+    EXPECT_EQ(renew(*a, 1).outcome, RenewAnswer::Outcome::kRenewed);
+    EXPECT_FALSE(look(*a).free);
+    bool done = false;
+    a->set_free("web", Term(1), [&] { done = true; });
+    EXPECT_TRUE(run_until(*loop_, [&] { return done; }));
+    EXPECT_TRUE(look(*a).free);
+}
+
+TEST_F(FolderArbiterTest, ATornLeaseIsOneThatHasChanged) {
+    auto a = make("a");
+    EXPECT_EQ(claim(*a, 1).verdict, Verdict::kWon);
+    EXPECT_EQ(renew(*a, 1).outcome, RenewAnswer::Outcome::kRenewed);
+    std::string whole = look(*a).lease;
+    for (const std::string& content : {std::string(), whole.substr(0, 100), std::string("\x1b[2J\xff")}) {
+        ASSERT_TRUE(write_file_atomically(folder_ / "web.lease-1", to_bytes(content)).ok());
+        TermLook torn = look(*a);
+        EXPECT_TRUE(torn.reachable);
+        EXPECT_FALSE(torn.free);
+        EXPECT_NE(torn.lease, whole);
+    }
+    EXPECT_EQ(renew(*a, 1).outcome, RenewAnswer::Outcome::kRenewed) << "and is mended by the next";
+    std::filesystem::remove(folder_ / "web.lease-1");
+    std::filesystem::create_symlink("/etc/hostname", folder_ / "web.lease-1");
+    EXPECT_FALSE(look(*a).reachable) << "no link is followed";
+    EXPECT_EQ(renew(*a, 1).outcome, RenewAnswer::Outcome::kUnreachable);
+}
+
+// A renewal that hangs keeps no claim waiting.
+TEST_F(FolderArbiterTest, AClaimDoesntWaitForARenewal) {
+    auto a = make("a");
+    std::string hanging = folder_ / "web.lease-1";
+    ASSERT_EQ(mkfifo(hanging.c_str(), 0600), 0);
+    bool renewed = false;
+    a->renew("web", Term(1), [&](const RenewAnswer&) { renewed = true; });
+    EXPECT_EQ(claim(*a, 2).verdict, Verdict::kWon);
+    EXPECT_FALSE(renewed);
+    int other_end = open(hanging.c_str(), O_RDONLY | O_NONBLOCK);  // frees the thread
+    EXPECT_TRUE(run_until(*loop_, [&] { return renewed; }));
+    close(other_end);
 }
 
 TEST_F(FolderArbiterTest, ItIsReachableAgainWhenTheStorageIsBack) {

@@ -250,10 +250,13 @@ std::string Pair::address(const std::string& host) const {
     return "127.0.0.1:" + std::to_string(port);
 }
 
-std::unique_ptr<Process> Pair::start_vm(const std::string& host, const std::string& vm) {
-    return std::make_unique<Process>(on_host(host, {LOCKSTEP_TOY, "run", folder + "/" + vm + ".toml",
-                                                    "--host", address(host), "--runtime", runtime(host)}),
-                                     folder + "/log." + host);
+std::unique_ptr<Process> Pair::start_vm(const std::string& host, const std::string& vm,
+                                        const std::vector<std::string>& options) {
+    std::vector<std::string> command = {LOCKSTEP_TOY, "run",         folder + "/" + vm + ".toml",
+                                        "--host",     address(host), "--runtime",
+                                        runtime(host)};
+    command.insert(command.end(), options.begin(), options.end());
+    return std::make_unique<Process>(on_host(host, command), folder + "/log." + host);
 }
 
 void Pair::start() {
@@ -303,6 +306,16 @@ void Pair::wait_for(const std::string& what, const std::function<bool()>& true_n
     }
     FAIL() << "waited in vain for: " << what << "\na: " << status("a").dump()
            << "\nb: " << status("b").dump();
+}
+
+void Pair::wait_for_one_owner() {
+    auto owns = [&](const char* host) {
+        std::string role = status(host).value("role", "");
+        return role == "solo" || role == "primary";
+    };
+    wait_for("one host owns the VM", [&] { return owns("a") || owns("b"); });
+    sleep_ms(300);
+    EXPECT_NE(owns("a"), owns("b")) << "both own the VM";
 }
 
 void Pair::wait_for_state(const std::string& host, const std::string& wanted, const std::string& vm) {

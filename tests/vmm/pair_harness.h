@@ -78,7 +78,8 @@ class Pair {
     void start();
     /// A configuration of a VM: "toy" is there from the beginning.
     void configure(const std::string& vm);
-    std::unique_ptr<Process> start_vm(const std::string& host, const std::string& vm = "toy");
+    std::unique_ptr<Process> start_vm(const std::string& host, const std::string& vm = "toy",
+                                      const std::vector<std::string>& options = {});
 
     /// "a" and "b".
     Json status(const std::string& host, const std::string& vm = "toy") const;
@@ -95,6 +96,8 @@ class Pair {
     /// Waits until `true_now` is, at most some seconds; a failure of the test otherwise, with the logs.
     void wait_for(const std::string& what, const std::function<bool()>& true_now,
                   unsigned timeout_ms = 20'000);
+    /// Waits until one host, and one only, owns the VM.
+    void wait_for_one_owner();
     void wait_for_state(const std::string& host, const std::string& state, const std::string& vm = "toy");
 
     /// The lines "0", "1", ... that the guest printed: every number once, in order. Gives the last.

@@ -383,6 +383,52 @@ TEST(Pair, AVmRunsOnce) {
     pair.signal("a", SIGCONT);
 }
 
+TEST(Pair, AStartElsewhereIsRefusedThoughNoDaemonAnswers) {
+    Pair pair;
+    pair.kill_daemon("b");
+    auto vm = pair.start_vm("a");
+    pair.wait_for_state("a", "Solo");
+    pair.kill_daemon("a");
+    EXPECT_EQ(pair.start_vm("b")->wait(30'000), 1) << "the owner renews its term";
+    expect_goes_on(pair, "a", pair.checked_lines("a"));
+}
+
+TEST(Pair, ADeadOwnersVmIsStartedElsewhereOnceItsLeaseIsOver) {
+    Pair pair;
+    pair.kill_daemon("b");
+    auto vm = pair.start_vm("a");
+    pair.wait_for_state("a", "Solo");
+    pair.wait_for("its term is renewed",
+                  [&] { return std::filesystem::exists(pair.shared + "/arbiter/toy.lease-1"); });
+    pair.signal("a", SIGKILL);
+    auto other = pair.start_vm("b");
+    sleep_ms(5000);
+    EXPECT_EQ(pair.status("b").value("role", ""), "starting") << "nobody knows yet that the owner is dead";
+    pair.wait_for("b owns it", [&] { return pair.status("b").value("term", 0) == 2; });
+}
+
+TEST(Pair, OfTwoStartsAtTheSameMomentOneWins) {
+    Pair pair;
+    for (int round = 0; round < 6; ++round) {
+        auto a = pair.start_vm("a"), b = pair.start_vm("b");
+        pair.wait_for_one_owner();
+        std::string owner = pair.process("a") != 0 && pair.state("a") != "Replaying" ? "a" : "b";
+        pair.act(owner, {{"action", "poweroff"}});
+        (owner == "a" ? a : b)->wait();
+        pair.wait_for("both are gone", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
+    }
+}
+
+TEST(Pair, AnOwnerThatIsOverruledByForceHalts) {
+    Pair pair;
+    pair.kill_daemon("b");
+    auto vm = pair.start_vm("a");
+    pair.wait_for_state("a", "Solo");
+    auto forced = pair.start_vm("b", "toy", {"--force"});
+    EXPECT_EQ(vm->wait(10'000), 3);
+    pair.wait_for("b owns it", [&] { return pair.status("b").value("term", 0) == 2; });
+}
+
 TEST(Pair, ProtectionIsGivenUpAndTakenUpAgain) {
     Pair pair;
     pair.start();

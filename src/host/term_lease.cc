@@ -1,0 +1,106 @@
+#include "host/term_lease.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "host/arbiter.h"
+#include "host/clock.h"
+#include "host/file_descriptor.h"
+#include "host/files.h"
+
+namespace lockstep::host {
+
+namespace {
+
+constexpr size_t kLeaseBytes = 256;
+
+std::string lease_path(const std::string& folder, const std::string& vm, Term term) {
+    return fmt::format("{}/{}.lease-{}", folder, vm, term.value());
+}
+
+std::string date_text() {
+    auto now = static_cast<time_t>(wall_clock_ns() / kNsPerSecond);
+    tm parts{};
+    gmtime_r(&now, &parts);
+    char text[32];
+    return {text, strftime(text, sizeof text, "%FT%TZ", &parts)};
+}
+
+/// Always of the same size, so that a renewal changes no more than the file's bytes.
+std::string file_text(const LeaseText& lease) {
+    std::string text =
+        fmt::format("{}\ncount {}\nowner {}\nhost {}\ntime {}\n", lease.free ? "free" : "held", lease.count,
+                    lease.owner.substr(0, 64), lease.host.substr(0, 64), date_text());
+    text.resize(kLeaseBytes, '\n');
+    return text;
+}
+
+int write_lease(const std::string& path, const std::string& text) {
+    FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+    if (!file) return errno;
+    ssize_t written = pwrite(file.get(), text.data(), text.size(), 0);
+    if (written < 0) return errno;
+    if (static_cast<size_t>(written) != text.size()) return ENOSPC;
+    // For others to see it, where the file system waits with what it sends.
+    return fdatasync(file.get()) < 0 ? errno : 0;
+}
+
+/// What the line of `name` says, what isn't printable left out.
+std::string field(const std::string& text, const std::string& name) {
+    size_t start = text.find("\n" + name + " ");
+    if (start == std::string::npos) return "";
+    start += name.size() + 2;
+    std::string value = text.substr(start, text.find('\n', start) - start);
+    std::erase_if(value, [](char c) { return c < ' ' || c > '~'; });
+    return value;
+}
+
+/// 0, or an errno; no file is an empty text.
+int read_lease(const std::string& path, std::string& text) {
+    FileDescriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!file) return errno == ENOENT ? 0 : errno;
+    struct stat info {};
+    if (fstat(file.get(), &info) < 0) return errno;
+    if (!S_ISREG(info.st_mode)) return EINVAL;
+    char content[kLeaseBytes];
+    ssize_t size = pread(file.get(), content, sizeof content, 0);
+    if (size < 0) return errno;
+    text.assign(content, static_cast<size_t>(size));
+    return 0;
+}
+
+}  // namespace
+
+RenewAnswer renew_in_folder(const std::string& folder, const std::string& vm, Term term,
+                            const LeaseText& text) {
+    using enum RenewAnswer::Outcome;
+    std::string path = lease_path(folder, vm, term);
+    if (int failure = write_lease(path, file_text(text)))
+        return {kUnreachable, file_error("renew the arbiter's file", path, failure).message()};
+    // In this order: whoever claims a newer term looks at this lease afterwards, so one of the two sees the other.
+    TermLook look = look_in_folder(folder, vm, Term(0));
+    if (!look.reachable) return {kUnreachable, look.detail};
+    if (look.latest <= term) return {kRenewed, {}};
+    return {kSuperseded, fmt::format("term {} was claimed at the arbiter by {}", look.latest.value(),
+                                     look.owner.empty() ? "somebody" : look.owner)};
+}
+
+TermLook look_in_folder(const std::string& folder, const std::string& vm, Term term) {
+    TermAnswer latest = latest_term_in_folder(folder, vm);
+    if (!latest.reachable) return {.detail = latest.detail};
+    TermLook look{.reachable = true, .latest = latest.latest};
+    std::string path = lease_path(folder, vm, term == Term(0) ? latest.latest : term);
+    if (int failure = read_lease(path, look.lease))
+        return {.detail = file_error("read the arbiter's file", path, failure).message()};
+    look.free = look.lease.starts_with("free\n");
+    std::string owner = field(look.lease, "owner"), host = field(look.lease, "host");
+    if (!owner.empty()) look.owner = fmt::format("process {} on {}", owner, host);
+    return look;
+}
+
+}  // namespace lockstep::host
