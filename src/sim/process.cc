@@ -492,6 +492,7 @@ void Process::act(replica::GoLive& action) {
     to_replay_.clear();
     dropped_.clear();
     machine_.take_outputs();
+    if (!may_act()) recent_.clear();  // its claim was answered so late that others may have started the VM
     for (const Held& held : recent_) {
         bool left = held.entry < action.left_before;
         ++(left ? world_.counts().left : world_.counts().sent_again);

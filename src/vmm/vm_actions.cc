@@ -236,8 +236,10 @@ void VmProcess::carry_out(replica::GoLive& action) {
     live_since_ns_ = now_ns;
     release_link();
     backends_->go_live();
+    // A claim may have been answered so late that somebody else has started the VM meanwhile.
+    bool ours = replica_->may_release(LogPos(0), now_ms());
     for (const OutputMade& packets : recent_packets_)
-        if (packets.position >= action.left_before) backends_->submit(packets.output, {});
+        if (ours && packets.position >= action.left_before) backends_->submit(packets.output, {});
     recent_packets_.clear();
     vcpu_->go_live(action.position, 0, behind_ns, [this](std::vector<bus::Output> requests) {
         // Their entries were consumed before: whoever has won the guest may do what they say.
