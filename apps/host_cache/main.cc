@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // host_cache IMAGE PLACE: the file PLACE becomes IMAGE as a host of its own sees it, through a cache that dies
 // with that host. For the laboratory, whose hosts otherwise share one kernel and one page cache.
 //

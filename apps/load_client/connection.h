@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A blocking TCP connection for the load client, with a bound on silence.
 #pragma once
 

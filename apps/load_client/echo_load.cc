@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "load_client/echo_load.h"
 
 namespace lockstep::load_client {

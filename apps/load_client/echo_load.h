@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One TCP connection with numbered requests and answers (see tools/guest/echo_server.c).
 #pragma once
 

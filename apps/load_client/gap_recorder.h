@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Records how long a client waited between two signs of life of the guest.
 #pragma once
 

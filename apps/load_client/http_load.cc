@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "load_client/http_load.h"
 
 #include "content.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Downloads over HTTP in a loop, every byte checked.
 #pragma once
 

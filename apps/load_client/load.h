@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the three loads have in common: a thread that works until told to stop, and figures that can be read
 // meanwhile.
 #pragma once

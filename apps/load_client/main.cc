@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // load_client: works against a guest from outside, remembers what the guest has acknowledged, and tells what
 // was lost and how long the guest was silent.
 //

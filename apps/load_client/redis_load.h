@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes to Redis, every acknowledged one remembered and read back.
 #pragma once
 

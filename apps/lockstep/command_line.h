@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The command line: one program for everything. docs/operation.md is its manual.
 //
 // Exit status

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the parts of the command line share: each adds its commands to the program.
 #pragma once
 

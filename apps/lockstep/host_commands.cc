@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lockstep serve, and the process that it starts for each connection.
 #include <csignal>
 

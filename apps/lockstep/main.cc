@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "lockstep/command_line.h"
 #include "vmm/machine_factory.h"
 

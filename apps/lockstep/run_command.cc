@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lockstep run, lockstep record: a VM in this process.
 #include <fcntl.h>
 #include <sys/wait.h>

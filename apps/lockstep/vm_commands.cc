@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Commands for a running VM: each is a view of one action (control/actions.h).
 #include <filesystem>
 

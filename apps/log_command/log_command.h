@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The inspector of logs on the command line: lockstep log summary|entries|hashes|verify|diff FILE...
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lockstep-sim: runs whole pairs in one process from seeds, with everything going wrong that can.
 #include <fmt/format.h>
 

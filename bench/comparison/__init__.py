@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares a guest's speed under Lockstep with QEMU's software emulation and with the bare CPU.
 
 ways        where the guest's programs run: natively, under QEMU, under Lockstep, in a protected pair

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Horizontal bars on a logarithmic axis, as SVG."""
 
 import html

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was measured: samples, kept in a JSON file, and what follows from them."""
 
 import collections

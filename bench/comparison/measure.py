@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the workloads, round by round, every way in turn."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables for the terminal, and the goals."""
 
 from .figures import BESIDE, PROTECTION, geometric_mean, spread

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ways to run the guest's programs. Each has a console with a shell of root, and an address in the laboratory.
 
     host a of the laboratory: Lockstep, and the programs that run natively      host b: QEMU; the pair's backup

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is run. A row of WORKLOADS is a workload; the scripts that some run in the guest are in bench/image/work.
 
 The clock is always the host's. For work inside the guest it runs between two lines that the guest prints on its

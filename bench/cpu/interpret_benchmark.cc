@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one call of cpu::interpret() costs, by instruction: fetch, decode cache and execution.
 //
 //     ninja -C build/release interpret_benchmark

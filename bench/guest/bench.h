@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* The frame of a benchmark program: each file defines NAME and workload(); main() times it and prints one line,
  * "name milliseconds checksum". The checksum must be the same on every machine. Argument: the scale, in per
  * cent of the usual amount of work (100). */

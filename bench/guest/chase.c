@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Follows pointers through 16 KiB (first half) and 32 MiB (second half) in random order. */
 #define NAME "chase"
 #include "bench.h"

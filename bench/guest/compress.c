@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A small Lempel-Ziv coder and decoder: string matching, copies that overlap, mixed sizes. */
 #define NAME "compress"
 #include "bench.h"

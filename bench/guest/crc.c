@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* CRC-32 by table, a byte at a time: a chain of dependent loads. */
 #define NAME "crc"
 #include "bench.h"

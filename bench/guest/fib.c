@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Recursive Fibonacci numbers: calls and returns. */
 #define NAME "fib"
 #include "bench.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A chained hash table: insertions, look-ups and removals. */
 #define NAME "hashtable"
 #include "bench.h"

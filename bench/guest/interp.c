@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A bytecode interpreter with one switch: indirect jumps that are hard to predict. */
 #define NAME "interp"
 #include "bench.h"

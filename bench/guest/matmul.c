@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Multiplication of matrices of doubles, vectorised with SSE2. */
 #define NAME "matmul"
 #include <emmintrin.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Planets attract each other: scalar double arithmetic, division and square roots. */
 #define NAME "nbody"
 #include <math.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* SHA-256 in plain C: rotates, additions and logic in registers. */
 #define NAME "sha256"
 #include "bench.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* The sieve of Eratosthenes over bytes: long strides of stores. */
 #define NAME "sieve"
 #include "bench.h"

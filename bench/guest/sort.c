@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Quicksort of random numbers: branches that depend on data. */
 #define NAME "sort"
 #include "bench.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Triad and copy over arrays of floats that fit the second-level cache, with SSE. */
 #define NAME "stream"
 #include <emmintrin.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Splits text into words and counts them by hash: bytes and short loops. */
 #define NAME "strhash"
 #include "bench.h"

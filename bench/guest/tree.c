@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A treap: recursion, unpredictable branches and scattered small objects. */
 #define NAME "tree"
 #include "bench.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Calls through tables of functions, the callee changing at every call. */
 #define NAME "virtual"
 #include "bench.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Byte strings and the little-endian writer and reader that every format of the project uses.
 #pragma once
 
@@ -21,8 +22,7 @@ class ByteWriter {
 
     /// Fixed width, little-endian.
     template <typename T>
-        requires(std::is_integral_v<T> || std::is_enum_v<T>)
-    void fixed(T value) {
+    requires(std::is_integral_v<T> || std::is_enum_v<T>) void fixed(T value) {
         raw({reinterpret_cast<const uint8_t*>(&value), sizeof value});
     }
     /// LEB128: 7 bits a byte, least significant first.
@@ -52,8 +52,7 @@ class ByteReader {
     explicit ByteReader(ByteSpan in) : in_(in) {}
 
     template <typename T>
-        requires(std::is_integral_v<T> || std::is_enum_v<T>)
-    T fixed() {
+    requires(std::is_integral_v<T> || std::is_enum_v<T>) T fixed() {
         T value{};
         ByteSpan bytes = raw(sizeof value);
         if (bytes.size() == sizeof value) std::memcpy(&value, bytes.data(), sizeof value);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Assertions that stay on in release builds: a crash is merely a fail-over, silent divergence is worse.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The flight recorder: the last few thousand things that happened, kept in memory and printed when a check
 // fails.
 //

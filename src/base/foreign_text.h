@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Text that somebody else wrote (the other side of a pair, a file on shared storage), made fit to be shown.
 #pragma once
 

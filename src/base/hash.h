@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The project's one checksum and state hash: XXH3 (64 bit), from libxxhash.
 #pragma once
 

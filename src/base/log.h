@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The process log (not the log of a recording): one line a message on standard error, through one sink.
 #pragma once
 

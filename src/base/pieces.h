@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A long byte string in pieces, which is put together only where it leaves: what is in it isn't copied.
 #pragma once
 

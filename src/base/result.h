@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Errors as values. An Error is one sentence for a person: it names the thing and the remedy.
 #pragma once
 
@@ -64,9 +65,9 @@ class [[nodiscard]] Result<void> {
 }  // namespace lockstep
 
 /// Evaluates to the value of a Result, or returns its Error from the calling function.
-#define TRY(expression)                                        \
-    ({                                                         \
-        auto try_result_ = (expression);                       \
+#define TRY(expression)                                         \
+    ({                                                          \
+        auto try_result_ = (expression);                        \
         if (!try_result_.ok()) return try_result_.take_error(); \
-        try_result_.take();                                    \
+        try_result_.take();                                     \
     })

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Distinct number types: an address of one kind can't be passed where another is wanted.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guest time as a straight line over the instruction count.
 #pragma once
 

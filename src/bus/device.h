@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the rooms above the bus and the devices agree on: devices, the handlers of their registers, interrupt
 // lines, and the outputs that leave the machine.
 #pragma once

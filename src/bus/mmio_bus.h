@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guest-physical addresses that are not RAM: which device answers there.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // PCI configuration space by ports CF8 and CFC (PCI Local Bus Specification 3.0, 3.2.2.3.2): bus 0 only, one
 // function a device. Express' memory-mapped space isn't offered: everything of ours fits in 256 bytes.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The 64 Ki I/O ports of the machine.
 #pragma once
 

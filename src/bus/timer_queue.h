@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Timers in guest time.
 //
 // A timer's deadline is a guest time in ns (see virtual_clock.h). It fires at the first icount at which guest

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guest time. It is computed from the instruction count, never read from a host clock:
 //
 //     tsc(icount) = base + ((icount - icount_base) * rate) >> 32

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The list of actions: everything that can be asked of a running VM, in one table.
 //
 // The control socket (a JSON object a line) and the command line are views of it. A request names an action

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The configuration file of a VM (TOML), as docs/operation.md describes it.
 //
 // One table names every key, with its section, meaning and reader; the check for unknown keys and the

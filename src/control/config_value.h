@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One value of a configuration file, read with checks whose failures name file, line, key and remedy.
 #pragma once
 

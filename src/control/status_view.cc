@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The status of a VM, for programs and for people.
 #include "control/actions.h"
 #include "host/tap_device.h"

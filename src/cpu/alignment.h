@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Alignment checks: CR0.AM with EFLAGS.AC at CPL 3 (Intel SDM vol. 3, 6.15, interrupt 17). Nothing is asked
 // of them but in the slow ways to memory: while they are on the translator sends each instruction there.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Breakpoints of the debug registers (Intel SDM vol. 3, 17.2 and 17.3).
 //
 // They are held ready from DR0 to DR3, DR7 and CR4.DE, so that an access asks for no more than whether there are

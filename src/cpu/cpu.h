@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The vCPU as the interpreter sees it: its state, its MMU, and the platform around it.
 #pragma once
 

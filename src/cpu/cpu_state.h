@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The architectural state of the vCPU, as plain data.
 #pragma once
 

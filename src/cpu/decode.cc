@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From bytes to Instruction, through Zydis.
 #include <Zydis/Zydis.h>
 

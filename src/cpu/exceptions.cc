@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Delivery of exceptions and interrupts in long mode (Intel SDM vol. 3, 6.13, 6.14 and 6.15).
 #include "cpu/exceptions.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The x87 and SSE state as rules: which bits exist, and what the guest may see of it.
 //
 // FOP, FIP and FDP are always zero: the host's hold addresses of translated code. MXCSR_MASK is a constant:

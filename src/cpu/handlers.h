@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The handlers of the interpreter's instructions, by topic. Each executes one kind of instruction in 64-bit
 // mode; its rules are those of the instruction's page in the Intel SDM vol. 2. The table in interpret.cc
 // names them all.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A decoded instruction of the interpreter, ready to execute any number of times.
 //
 // The translator may decode() when it makes a block, keep the Instruction beside the block, and call

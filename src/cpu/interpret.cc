@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of the interpreter's instructions, and the loop around one instruction.
 //
 // Everything that isn't in the table is the translator's (or undefined). Instructions that the CPUID model

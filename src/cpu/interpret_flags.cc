@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CLI, STI, CLD, STD, PUSHF, POPF.
 #include "cpu/handlers.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // FXSAVE, FXRSTOR, FNSTENV, FLDENV, FNSAVE, FRSTOR, FNINIT, LDMXCSR, STMXCSR: written by rule from
 // CpuState::fx, so that no address and no habit of the host shows (see float_state.h). MASKMOVQ, MASKMOVDQU.
 #include <cstring>

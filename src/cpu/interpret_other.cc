@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // PUSH, POP, XLAT, ENTER, LEAVE, CMPXCHG8B, CMPXCHG16B.
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // IN, OUT, INS, OUTS, with the I/O permission check (Intel SDM vol. 1, 19.5).
 #include "cpu/handlers.h"
 #include "cpu/string_registers.h"

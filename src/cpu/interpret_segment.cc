@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Segment registers, descriptor tables, bases of FS and GS, and the instructions that inspect selectors.
 #include <algorithm>
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MOVS, STOS, LODS, CMPS, SCAS, with and without REP.
 //
 // A REP instruction counts as one instruction when it runs to its end. One that is longer than kPieceBytes is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Control and debug registers, model-specific registers, CPUID, time, invalidation of translations, HLT.
 #include "cpu/float_state.h"
 #include "cpu/handlers.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Between the decoder and the interpreter's table of instructions.
 #pragma once
 

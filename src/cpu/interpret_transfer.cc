@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Transfers of control that change segments or privilege: SYSCALL and its relatives, IRET, far JMP, CALL and
 // RET, software interrupts.
 #include <cstring>

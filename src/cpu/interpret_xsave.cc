@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // XSAVE, XRSTOR, XGETBV, XSETBV (Intel SDM vol. 1, chapter 13) for the x87 and SSE state, in the standard
 // form.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The architectural TLB and the page walker. The rules of what an entry may be used for:
 //
 //   - `accessed` and `fetched` say how the page has been reached. An access of the other kind walks again,

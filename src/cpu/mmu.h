@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The MMU: page walks and the architectural TLB.
 //
 // The TLB here is part of the deterministic machine: it decides when accessed and dirty bits are written to

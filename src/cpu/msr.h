@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Model-specific registers. Those of the local APIC and of time are the platform's.
 #pragma once
 

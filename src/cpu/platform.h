@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the vCPU needs of the rest of the machine: buses, the local APIC, time. Implemented by machine/.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Saving, loading and hashing the vCPU's state: one list of fields, in a fixed order, never raw structs.
 #pragma once
 

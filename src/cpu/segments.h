@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Loading segment registers and descriptors (Intel SDM vol. 3, 5.4 to 5.8).
 #pragma once
 

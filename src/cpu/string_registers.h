@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RSI, RDI and RCX of a string instruction: stepping, wrapping with 32-bit addresses, pieces of a long REP.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Translations of one half of one address space: a table of leaves, each with the 512 pages of a 2 MiB
 // region. Finding a page is one probe of a small direct-mapped cache of leaves and one index; dropping
 // everything costs in proportion to what is there.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Accesses to virtual memory for the interpreter's own use.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A device whose guest-visible state is one plain struct with a list of fields (record/fields.h).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A disk's requests on their way to the host's kernel: in which order they go, and the last look at a write.
 //
 // Goals: two requests that overlap, at least one of them a write, take effect in the order in which they were

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Arbitration: who of two may be the one live side in a term.
 //
 // claim(vm, term) is an atomic test-and-set. Of all claimants of one term of one VM exactly one wins; the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Results that the architecture leaves to the maker of the processor.
 #pragma once
 

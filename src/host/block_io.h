@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asynchronous reads and writes of one file: what a disk image needs of the host's kernel.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The logging channel's transport: framed messages over one TCP connection.
 //
 // A frame is its length (4 bytes, little-endian) and that many bytes. Frames arrive whole, in order, or the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The host's clocks. Nothing below this room may read them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Consoles on a terminal: one descriptor for both directions.
 #include "host/console.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The host's side of a console: a pseudo-terminal, the terminal that the program was started in, or a UNIX
 // socket.
 //

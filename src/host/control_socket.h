@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The control socket: requests and answers as lines of JSON over a UNIX socket.
 //
 // A client sends one JSON object a line and gets one JSON object a line back, in the order of its requests.

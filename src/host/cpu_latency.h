@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How deeply the host's idle processors may sleep.
 //
 // A packet on its way through a pair wakes up some five threads one after the other. Each that has to wake up

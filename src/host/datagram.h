@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Datagrams: the heartbeats, which travel beside the logging channel.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Direct I/O: past the host's page cache, so that what has been written is on the storage and not in the memory
 // of a host that may die. The kernel takes it only in whole units and from aligned memory.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an image file is, as far as its bytes tell: a raw disk, or a container that only looks like one.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backend of a disk: a raw image file.
 //
 // Goals: requests that touch the same bytes take effect in the order of their submission, others run side by

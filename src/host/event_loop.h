@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The event loop: one thread that waits for descriptors, timers and work from other threads.
 //
 // Goals: nothing spins (the thread sleeps in epoll_wait until something is due, but where poll_while() asks

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // This host's processor and this program's build, as far as a pair must agree on them.
 #pragma once
 

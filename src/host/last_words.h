@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a process says when a signal of its own ends it: a fault or a failed check, never SIGKILL.
 //
 // Nothing can be made at that moment, so the datagram lies ready. A loss of it is possible, as of any.

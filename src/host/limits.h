@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether this host can run a VM: memory, limits of the kernel, features of the CPU.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing a recording to a file, off the thread that records.
 //
 // A thread of its own writes what append() hands over. Where the disk is full or broken the recording ends:

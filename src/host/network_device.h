@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Questions about network devices of this host, which need no rights. Each sees the network namespace of the
 // thread that asks.
 #pragma once

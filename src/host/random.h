@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random bytes of the host, for the guest's random number device and for names that must be unique.
 #pragma once
 

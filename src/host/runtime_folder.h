@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The folder of a running VM: its lock, its process number, its sockets.
 //
 //     <base>/<vm>/pid       the process number; locked while the VM runs

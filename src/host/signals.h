@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Signals to the process, delivered through the event loop.
 //
 // A thread of its own waits for them. A signalfd among what the loop waits for would do without, but wakes up

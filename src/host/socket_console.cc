@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Consoles on a UNIX socket, and the program's end of such a socket.
 #include <poll.h>
 #include <sys/socket.h>

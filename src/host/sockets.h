@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What TCP and UDP sockets have in common.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Ethernet addresses that a guest has sent from of late, and the frames that announce them.
 //
 // A guest may have more addresses than the one of its network device: of containers, of macvlans, of guests

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The network backend: a TAP device of the host.
 //
 // Every packet, either way, has a virtio header before its Ethernet frame (struct virtio_net_hdr_v1, 12

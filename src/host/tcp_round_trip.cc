@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "host/tcp_round_trip.h"
 
 // The kernel's own header: the C library's struct tcp_info ends before the field, and one file can't include

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a TCP connection's link takes for a round trip.
 #pragma once
 

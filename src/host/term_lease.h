@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The lease of a term at the folder arbiter: a small file beside the term's, which the term's owner keeps changing.
 //
 //     <vm>.lease-<n>     256 bytes of text: "held" or "free", a count, and for people who, where and when

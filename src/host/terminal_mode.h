@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The raw mode of a terminal.
 #pragma once
 

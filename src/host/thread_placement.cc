@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "host/thread_placement.h"
 
 namespace lockstep::host {

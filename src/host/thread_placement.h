@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // On which processor a thread runs.
 //
 // A real-time thread stays where it ran last, and goes before what runs there. Where that is the thread whose

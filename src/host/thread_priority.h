@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How soon the calling thread gets a processor.
 #pragma once
 

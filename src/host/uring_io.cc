@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asynchronous file operations through io_uring. The ring's own descriptor is watched by the event loop: it
 // is readable while completions wait.
 #include <liburing.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ACPI tables that tell a kernel what the machine is made of (ACPI specification 6.4, 5.2).
 #pragma once
 

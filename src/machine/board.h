@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The board: everything of the machine but processor and memory. It makes the devices, connects them, and is
 // the Platform that the processor talks to.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starts a Linux kernel by the 64-bit boot protocol (Linux, Documentation/arch/x86/boot.rst), as a boot
 // loader would.
 //

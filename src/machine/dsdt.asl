@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a kernel can't find out by itself about the machine: its PCI bus, its serial port and clock, and how to switch
 // it off. Addresses and pins agree with src/devices and src/machine/board.cc.
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "LOCKST", "LOCKSTEP", 1)

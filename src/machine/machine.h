@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The deterministic machine: vCPU + memory + devices.
 //
 // Its state after N instructions is a function of its first state and of the entries delivered at or before

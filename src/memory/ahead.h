@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory that is taken from the host before it is needed.
 //
 // The host gives a page when it is first touched, and clears it: a tenth of a second a GiB, and twenty times

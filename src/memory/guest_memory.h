@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guest-physical memory.
 //
 // RAM starts at 0 and is interrupted by one hole below 4 GiB, where devices live:
@@ -42,7 +43,9 @@ class GuestMemory {
     uint64_t low_ram_size() const { return ram_size_ < kLowRamEnd ? ram_size_ : kLowRamEnd; }
     uint64_t high_ram_size() const { return ram_size_ - low_ram_size(); }
     /// The end of the highest RAM, as a guest-physical address.
-    uint64_t physical_end() const { return high_ram_size() ? kHighRamStart + high_ram_size() : low_ram_size(); }
+    uint64_t physical_end() const {
+        return high_ram_size() ? kHighRamStart + high_ram_size() : low_ram_size();
+    }
 
     /// Whether [at, at + size) is RAM.
     bool is_ram(GuestPhys at, uint64_t size = 1) const {
@@ -79,7 +82,9 @@ class GuestMemory {
     bool is_code(GuestPhys at) const { return code_pages_[at.value() / kPageSize]; }
     void set_code(GuestPhys at, bool code) { code_pages_[at.value() / kPageSize] = code; }
     /// Called before a write() changes a code page; the listener throws the page's blocks away.
-    void set_code_listener(std::function<void(GuestPhys page)> listener) { code_listener_ = std::move(listener); }
+    void set_code_listener(std::function<void(GuestPhys page)> listener) {
+        code_listener_ = std::move(listener);
+    }
 
     /// Hash of all of RAM. Reads every byte: for checkpoints, not for hot paths.
     uint64_t hash() const;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shared memory on huge pages, which can be mapped at several addresses.
 #pragma once
 

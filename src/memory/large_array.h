@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A fixed array for the engine's tables, on the host's huge pages where it has any: tables of megabytes that
 // are reached at random cost a TLB miss an access otherwise. Its memory is taken when it is first touched.
 #pragma once

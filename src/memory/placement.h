@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where this process puts its large mappings: apart from where Linux puts the programs of a guest, so that
 // pages of those can be mapped at the programs' own addresses (translate/host_window.h).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Log entries as text, for people: the payloads' fields by name, long byte strings as size and hash.
 #pragma once
 

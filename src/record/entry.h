@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The log's entries: one table, from which the codec, the dump and the fuzzer are made.
 //
 // An entry is a kind, the icount at which it takes effect (its event point), the number of the device that

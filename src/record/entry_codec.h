@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The body of an entries frame.
 //
 //     entry = kind (1 byte), icount (varint, counted from the entry before it in this frame, from 0 in the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Questions about an entry kind, answered from the table in entry.h.
 #pragma once
 

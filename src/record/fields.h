@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One list of fields drives both the writer and the reader of a format.
 //
 // A struct names its fields once:

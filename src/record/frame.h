@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A frame: the unit of a log, in a file and on the logging channel alike. docs/log-format.md is the full
 // account.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who recorded a log: the build and the processor. A replay, or a backup, must agree with both, because the
 // log holds only what a machine cannot compute by itself, and another build or processor might compute
 // otherwise.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a person wants to know of a log. Each function reads a log from a source of bytes, so a log need not
 // fit in memory, and answers in text. A log that is cut or damaged is shown as far as it is good, with the
 // problem.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writing and reading a log. No files and no sockets here: the writer hands frames to a sink, the reader is
 // fed bytes as they come. The writer's states are also the reader's:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Batches of packets, as NetworkReceive lays them out, without a copy of each packet.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The payload of every log entry: what its fields are. Numbers are varints, byte strings carry their length
 // (fields.h). The structs below are the format: changing one makes another version of the log.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bodies of the start frame and of the snapshot frames.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a replica wants done. The vmm carries actions out in order; the simulator does the same.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backup's side: joining, receiving and acknowledging the log, taking over.
 #include <algorithm>
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may act for the guest: one table of every decision about roles.
 //
 // A trigger is something that has been found out; a verdict is what a process in a given state does about it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the simulator may do inside the replica's code. A VM process has no hooks.
 //
 // A fault point is a place where the code may take its rare path at will: everything must stay true.

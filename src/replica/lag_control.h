@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How far the backup is behind, and what the primary does about it (flow control).
 //
 // The primary sets a mark each time that it sends entries or its progress. A mark is passed when the backup

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The messages between a primary and its backup: one table, from which structs, codec and dump are made.
 //
 // Every message begins with the same header (little-endian, 64 bytes):

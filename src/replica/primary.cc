@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The owner's side: making a backup, the log, held outputs, lag control, power-off and hand-over.
 #include <algorithm>
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Time, messages and decisions: what both sides have in common.
 #include "replica/replica.h"
 

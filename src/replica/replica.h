@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One side of a protected VM, as a pure state machine: primary, backup, and the way from one to the other.
 //
 // Goals

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A start by hand: the proof that nobody owns the VM, before its next term is claimed.
 //
 // An owner keeps changing a value at the arbiter, its lease of the term (RenewTerm in action.h), and lets nothing

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The states of a VM process, and how they follow each other.
 //
 //                    connected                loaded             log's end queued

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bounds that a pair works by. All in milliseconds of a host's own clock, which must go on while the
 // process or the host is stopped (CLOCK_BOOTTIME).
 #pragma once

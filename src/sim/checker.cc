@@ -1,9 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "sim/checker.h"
 
 #include <fmt/format.h>
 
 namespace lockstep::sim {
-
 
 void Checker::fail(std::string checker, std::string what) {
     if (failure_.empty()) failure_ = fmt::format("{}: {}", checker, what);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What must be true of a run, whatever went wrong in it. The checkers see what the outside sees and what each
 // process does; they share no code with the replica.
 //

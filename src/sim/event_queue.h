@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Virtual time: what happens when. Events at the same time happen in the order in which they were made.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What goes wrong: one table of faults, from which a seed draws a sequence.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // People who start the VM by hand, on either host, at moments of their own choice; some of them by force.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A simulated VM process: the replica's production code, a toy machine, and what the vmm does between them.
 #pragma once
 

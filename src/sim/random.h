@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulator's only source of chance: xoshiro256** (Blackman and Vigna), seeded by splitmix64. The same on
 // every host and with every standard library, which std::random is not.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One run from a seed: a guest is protected, things go wrong for a while, then they stop going wrong.
 #pragma once
 

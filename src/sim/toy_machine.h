@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A deterministic machine of a hundred lines, which stands in for the real one.
 //
 // Its state is a chain of hashes over all that has happened to it, with a key-value store on a disk:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulated world: time, network, shared disk, arbiter, a client, and the processes in it.
 //
 // Everything that happens follows from the seed. The world knows nothing of how a replica works; it carries

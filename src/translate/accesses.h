@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which bytes of memory an instruction touches: the one answer for all of the engine. Blocks make their
 // look-ups by it, and the slow path, the window and faults find the same accesses again.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How state.rip was reached, as far as the block there should be remembered for the next time.
 //
 // It is one value, and every step replaces it: a block's exit by what that one was, all else (an exception, an

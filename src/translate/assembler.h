@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The emitter of host instructions: just the forms that the translator's own sequences use. Guest
 // instructions are re-encoded by encode.h on top of it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "translate/block_builder.h"
 
 #include "base/check.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Builds one translation block.
 //
 // HOST REGISTERS in translated code

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A block for the same guest-physical code at another guest address.
 //
 // Processes map libraries, and themselves, at random places: the same code at a new address costs a copy of

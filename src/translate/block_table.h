@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All blocks: found by their key, thrown away by the guest-physical page that they were made from.
 //
 // The block key is the guest-physical address, the guest virtual address (blocks hold it as constants) and

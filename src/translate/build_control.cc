@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ways from one block to the next.
 //
 //     same page          chained: the jump's displacement is patched to the successor's entry

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Instructions that are executed as they are: re-encoded with the host's registers and a memory operand that
 // the shadow map gave. Guest registers r10..r15 come from and go back to their slots.
 #include <initializer_list>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a block reaches guest memory: the address, the page in the shadow map, and the rare cases.
 #include <algorithm>
 #include <bit>

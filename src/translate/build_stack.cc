@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The stack: PUSH, POP, LEAVE, and what CALL and RET do there.
 //
 // In the window they are the host's own instructions: a fault leaves RSP as it was.

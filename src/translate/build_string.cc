@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MOVS and STOS, with and without REP, where nothing special is to be done: forward, with 64-bit addresses,
 // and all bytes of each operand on one page that the maps know. The host's own instruction moves them.
 // Kernels clear and copy small structures with these all the time; whatever is longer, backward or unknown to

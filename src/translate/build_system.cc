@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // System instructions that are executed all the time, translated instead of interpreted: CLI, STI, PUSHFQ,
 // SWAPGS, CLD, STD, RDTSC, RDTSCP; plain string instructions count among them (build_string.cc). RFLAGS
 // beyond the arithmetic flags is in CpuState.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The code cache: host memory that holds blocks, and the tables that translated code's exits refer to.
 //
 //     [ EngineState | trampolines | scratch for transient blocks | translated | copied ]

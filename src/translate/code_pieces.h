@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shows the host code in a code cache, piece by piece, for profiles.
 #pragma once
 

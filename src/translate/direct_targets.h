@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where direct branches to other pages lead.
 //
 // Which block lies at an address of user code depends on the address space, so such a branch can't be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How translated code is made; nothing here may be visible in the guest.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the engine tells people of itself: how much it did, and which host code stands for which guest code.
 // Nothing of it is visible in the guest.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "translate/guest_instruction.h"
 
 #include "cpu/cpu_state.h"

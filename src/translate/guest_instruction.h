@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A decoded guest instruction, with what the translator asks about it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Encodings that the decoder reads as extensions which this CPU doesn't have, or reads otherwise than a CPU.
 #pragma once
 

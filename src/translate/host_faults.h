@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Signals of the vCPU thread.
 //
 // A guest instruction that faults on the host's CPU (a division by zero, a misaligned MOVAPS, a non-canonical

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The window: pages of one guest program, mapped in this process at the addresses that the program uses.
 //
 // GOALS. Code that runs in the window uses guest addresses as they are: the host's MMU finds the page, so an

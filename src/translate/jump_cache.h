@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The jump cache: where an indirect branch, or a direct one to another page, guesses its block.
 //
 // A table of 65,536 host addresses indexed by index_of() the target; the block found there compares the

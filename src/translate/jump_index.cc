@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "translate/jump_index.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The jump index: blocks that branches have found before, by guest-physical and virtual address.
 //
 // A guest with more processes than address-space tags flushes the TLB at most switches, and a jump cache

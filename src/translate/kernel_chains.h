@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chains from one page of the kernel to another.
 //
 // A chain is right as long as its target's page is mapped as it was. For user code that is known only of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shadow maps: from a guest virtual page straight to host memory, for translated code.
 //
 // GOALS. One load finds the page of an access; nothing to compare. A miss is a zero entry. No address that a

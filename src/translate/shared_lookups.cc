@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "translate/shared_lookups.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which accesses of a block share one look-up of the shadow map.
 //
 // Accesses by the same base and index registers lie close together: fields of a structure, a function's stack

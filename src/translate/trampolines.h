@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ways into and out of translated code: a few dozen host instructions that are written at start-up.
 //
 //     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target

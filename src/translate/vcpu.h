@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The running vCPU: executes guest code through the translator, and rare instructions through cpu/interpret.
 #pragma once
 

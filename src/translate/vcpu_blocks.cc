@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Finding, making and forgetting blocks.
 #include <algorithm>
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Breakpoints of the debug registers, at no cost while none is set.
 //
 //     data   a page with one has no entry in the maps and isn't in the window, so that its accesses take the slow

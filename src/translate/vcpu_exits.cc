@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Entering translated code, and the exits that concern memory and faults.
 #include <algorithm>
 #include <bit>

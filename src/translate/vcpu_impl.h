@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The dispatcher: what happens between two runs of translated code. Private to vcpu*.cc.
 //
 //            +------------------------------------------------------------------+

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The window in use: which program has it, and what a fault in it is for.
 //
 //     a program runs long enough, in relation to its pages, with no other in between -> give_window()

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When the I/O thread polls for the answer of the guest, instead of sleeping until it comes.
 //
 // A packet for a guest that sleeps mostly has an answer within a fraction of a millisecond. The I/O thread is

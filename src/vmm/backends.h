@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The host's side of a VM's devices: disks, networks, console, random bytes.
 //
 // A side that owns its guest lets inputs in and outputs out. A backup has everything open already, so that a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An owner's search for a host that runs its backup, and its question whether the VM runs elsewhere.
 #pragma once
 

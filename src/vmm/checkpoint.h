@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // State hashes: made on the side that runs the guest, compared wherever its log is replayed.
 //
 // A hash of all of the memory takes 100 ms for a GiB, too much for a running guest. A checkpoint therefore

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the guest's console says of its kernel: panics, by the words that Linux prints.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/file_recording.h"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replaying a recorded file: the machine is made as the log says, every entry takes effect at its icount,
 // nothing leaves, and every state hash is compared.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/host_daemon.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon of a host (`lockstep serve`): accepts owners of VMs that want a backup here.
 //
 // It does next to nothing itself: for each connection it starts a process, which gets the connection and does

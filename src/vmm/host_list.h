@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which of the hosts in protection.hosts is this one, and which are the others.
 #pragma once
 

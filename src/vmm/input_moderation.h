@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When the I/O thread may leave packets for a busy guest lie for a while: what network cards call interrupt
 // moderation.
 //

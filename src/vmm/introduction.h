@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The first words on a connection to a host daemon, before the replicas talk (see host_daemon.h).
 //
 //     owner                                     process started by the daemon

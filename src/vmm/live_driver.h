@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the guest on the side that owns it (solo or primary), and makes its log.
 //
 // Terms

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/log_meter.h"
 
 namespace lockstep::vmm {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Figures of a log for people: entries and bytes by kind, and bits per second over the last seconds.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a VM process gets its machine. Tests put a toy machine here.
 #pragma once
 

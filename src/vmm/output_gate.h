@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The outputs of a guest on their way out: each leaves at once, waits for the backup, or is dropped, as the
 // replica says (the output rule).
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How long the outputs of a guest that is busy with traffic gather before they are handed over.
 //
 // A hand-over wakes up a thread here, and with a backup several threads of two hosts, whatever it holds. So

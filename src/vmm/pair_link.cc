@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/pair_link.h"
 
 #include "vmm/introduction.h"

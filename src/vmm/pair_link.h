@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The link of a VM process to the other side of its pair: one TCP channel for the log, and datagrams beside
 // it for the heartbeats.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A map of translated code for profilers: /tmp/perf-PID.map in the format of perf (the file jit-interface.txt
 // of its documentation), which tells whose guest code a sample in the code cache belongs to.
 #pragma once

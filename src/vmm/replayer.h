@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Replays a log on a machine: every entry takes effect exactly at its icount.
 //
 //     apply(entry):  run to entry.icount  ->  input: deliver it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one VM is made of on its hosts: the content of its configuration file, without defaults to guess.
 //
 // The whole of it travels to the backup when a VM is protected, so that the backup can take over, and protect

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether settings can be a VM's: by the operator's file, and by another host that wants a backup of it here.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is looked at before a VM starts on this host. `lockstep check` shows all of it, and `lockstep run`
 // begins with it, so that the two don't disagree: what can be known before belongs here, what can change at
 // any moment (a lock, a name in use, the arbiter's verdict) shows itself when the VM starts.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How guest time follows host time on the side that runs the guest.
 //
 // Goals

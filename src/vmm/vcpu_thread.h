@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The vCPU thread: the one thread that touches the machine.
 //
 // The I/O thread hands it work (inputs, log to replay, questions) and is told of what it makes through a list

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The version of the program, for people; what makes two builds compatible is the hash of the executable.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Carrying out what the replica wants (replica/action.h).
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How an owner wins its VM at the arbiter before the guest starts (replica/starter.h), and keeps it.
 #include "base/check.h"
 #include "base/log.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One VM process: the machine on its vCPU thread, the replica's decisions, and the host's backends, joined on
 // one event loop.
 //

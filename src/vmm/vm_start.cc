@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a VM process starts, as an owner or as a backup, and how it ends.
 #include "base/hash.h"
 #include "base/log.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The state of a machine together with what its driver counts: what a snapshot in a recording holds, and what
 // a new backup is sent.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a person, or a program, may want to know of a VM process.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How long things have waited: count, mean, longest, and quantiles from a histogram of fixed size.
 #pragma once
 

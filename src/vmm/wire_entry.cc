@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/wire_entry.h"
 
 #include "record/entry_codec.h"

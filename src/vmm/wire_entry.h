@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Entries as they travel to a backup: each with its size before it, in the encoding of record/entry_codec.h
 // with its icount counted from 0. So the replica may send them in groups of any size.
 #pragma once

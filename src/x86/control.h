@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bits of the control registers and of EFER (Intel SDM vol. 3, 2.5 and 2.2.1), and which of them this CPU
 // has.
 #pragma once
@@ -33,7 +34,8 @@ inline constexpr uint64_t kCr3Keep = uint64_t{1} << 63;
 inline constexpr uint64_t kPcidMask = 0xfff;
 
 // DR6 and DR7 (Intel SDM vol. 3, 18.2.3 and 18.2.4)
-inline constexpr uint64_t kDr6Fixed = 0xffff0ff0, kDr6Writable = 0xe00f, kDr6Breakpoints = 15, kDr6Bd = 1 << 13, kDr6Bs = 1 << 14;
+inline constexpr uint64_t kDr6Fixed = 0xffff0ff0, kDr6Writable = 0xe00f, kDr6Breakpoints = 15,
+                          kDr6Bd = 1 << 13, kDr6Bs = 1 << 14;
 inline constexpr uint64_t kDr7Fixed = 0x400, kDr7Writable = 0xffff23ff, kDr7Gd = 1 << 13;
 
 }  // namespace lockstep::x86

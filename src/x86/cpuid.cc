@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "x86/cpuid.h"
 
 #include <algorithm>

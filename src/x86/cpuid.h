@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CPUID model: what the guest is told about its CPU. A fixed table, the same on every host.
 //
 // Family 6, model 44 (Westmere): the newest model that software knows to have SSE4.2 and AES but no AVX.

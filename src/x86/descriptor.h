@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Segment and gate descriptors (Intel SDM vol. 3, 3.4.5, 3.5, 6.14.1 and 7.2.3).
 #pragma once
 

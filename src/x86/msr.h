@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Numbers of model-specific registers, and the bits that this CPU shows in IA32_ARCH_CAPABILITIES.
 #pragma once
 

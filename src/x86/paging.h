@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Four-level paging: entry bits and reserved bits (Intel SDM vol. 3, 4.5), and linear addresses.
 #pragma once
 

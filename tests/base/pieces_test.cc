@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Byte strings in pieces are what they would be in one.
 #include "base/pieces.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A register handler that remembers what was asked of it.
 #pragma once
 

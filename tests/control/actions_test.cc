@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of actions is total: every action answers in every state, by its table row alone.
 #include "control/actions.h"
 

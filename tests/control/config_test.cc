@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The configuration file: what is read, and the sentence for each mistake.
 #include "control/config.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Alignment checks of the interpreter's accesses. Those of the rest, and the sizes by which silicon goes, are
 // compared with the bare CPU (tests/instructions).
 #include "cpu/alignment.h"

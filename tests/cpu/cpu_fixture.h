@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A vCPU in long mode with memory, page tables, GDT, IDT and TSS, for tests that run single instructions.
 //
 //     0x0000 .. 0xfffff     identity, supervisor: tables below, kernel code at kCode, kernel stack below

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Frames of exceptions and interrupts, IST, privilege changes, double and triple faults.
 #include "cpu/exceptions.h"
 

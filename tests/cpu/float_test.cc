@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // FXSAVE and its relatives. The x87 forms are compared with the bare CPU, pointers aside.
 #include "cpu_fixture.h"
 

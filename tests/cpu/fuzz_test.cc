@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random instructions from seeds: none may bring the interpreter down, count wrongly, or leave half an effect
 // behind when it faults.
 #include <random>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whatever the translator hands to the interpreter, the interpreter knows: all encodings of all instructions,
 // as far as opcode, prefixes and ModRM tell them apart.
 #include <fmt/format.h>

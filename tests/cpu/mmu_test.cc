@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Page walks, accessed and dirty bits, and the rules of the architectural TLB.
 #include <random>
 #include <string>

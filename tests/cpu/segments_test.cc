@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Segment registers, descriptor tables, bases, LAR, LSL, VERR, VERW.
 #include "cpu_fixture.h"
 

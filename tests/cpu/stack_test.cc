@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // PUSH and POP in the forms that the translator leaves to the interpreter: 16-bit operands and POP to memory;
 // ENTER and LEAVE.
 #include "cpu_fixture.h"

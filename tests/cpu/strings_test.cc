@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // String instructions: whole and in pieces, across pages, faults midway, both directions, compared with a
 // simple model from seeds.
 #include <random>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Control and debug registers, MSRs, CPUID, time, ports, HLT and the rest of the privileged instructions.
 #include "cpu_fixture.h"
 #include "x86/cpuid.h"

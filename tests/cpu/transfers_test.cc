@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SYSCALL, SYSRET, SYSENTER, SYSEXIT, IRET, far transfers, PUSHF, POPF, CLI, STI.
 #include "cpu_fixture.h"
 #include "x86/msr.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // XSAVE and its relatives; the image of both components is compared with the bare CPU's.
 #include "cpu_fixture.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The promises that every device keeps, held to each of them in turn:
 //
 //   save, load, save     the same bytes, in the device itself and in a new one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a device meets in a machine, as plain things that a test can look at.
 #pragma once
 

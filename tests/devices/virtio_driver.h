@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small virtio driver: enough to bring a device up, to put buffers into its queues and to see what came
 // back.
 #pragma once

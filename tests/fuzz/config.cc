@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A VM's configuration: any text gets settings or a sentence.
 #include "control/config.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The head and the tail of an image file that an operator names: what it is, or nothing that is known.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a disk asked of its host, as it lies in saved states: going live issues it again.
 #include "devices/virtio/block/request.h"
 #include "target.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The first words on a connection, which anybody who reaches a daemon's port can say, and the answer to them.
 #include "vmm/introduction.h"
 

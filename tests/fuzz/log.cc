@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Logs, in files and on the channel: as they come, in pieces, and with every frame's checksums made good.
 #include <algorithm>
 #include <optional>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A machine's saved state, as a new backup is sent it and a recording begins with it. What loads is the state of a
 // machine: it saves to bytes that load to the same, and what the machine does with them harms nobody else.
 #include "../machine/small_kernel.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Messages of the other side: as they come, and with the header made good, which a checksum hides from the fuzzer.
 #include "replica/message.h"
 

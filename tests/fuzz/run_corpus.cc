@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target over files, where libFuzzer doesn't drive it: the kept corpus as a test.
 //
 //     fuzz_message tests/fuzz/corpus/message [FILE ...]

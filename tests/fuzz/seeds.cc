@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes the first inputs of the corpora into a folder: what the project itself writes.
 //
 //     fuzz_seeds tests/fuzz/corpus

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a fuzz target is: a function that is given bytes, and neither crashes nor breaks a promise (CHECK) whatever they
 // are. Its name is libFuzzer's.
 #pragma once

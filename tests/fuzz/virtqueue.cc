@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtqueue in the memory of a hostile guest: the input is where the rings lie, then the first pages of memory.
 #include "devices/virtio/queue/queue.h"
 #include "target.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Branches to addresses that aren't canonical raise #GP themselves, with nothing changed.
 #include <vector>
 

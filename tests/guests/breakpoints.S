@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of breakpoints_test.cc. They run in kernel mode, in user mode and as a program of the host.
 #include "guest_code.inc"
 

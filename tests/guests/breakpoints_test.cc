@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Breakpoints of the debug registers: where each traps, in kernel mode, in user mode, and on the bare CPU, whose
 // answers are the right ones wherever the host lets a program set its own.
 #include <signal.h>

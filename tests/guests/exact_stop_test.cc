@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A run to any icount ends in the state that single steps have there, in every engine configuration, and goes
 // on to the same end.
 #include <map>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of exceptions_test.cc.
 #include "guest_code.inc"
 

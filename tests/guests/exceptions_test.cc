@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Exceptions: vector, error code, return address, stack, double and triple faults.
 #include "kit/guest_test.h"
 

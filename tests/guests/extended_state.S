@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest of extended_state_test.cc: switches XSAVE on, saves x87 and SSE state out of translated code,
 // destroys it and restores it.
 #include "guest_code.inc"

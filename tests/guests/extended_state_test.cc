@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // XSAVE and XRSTOR among translated code, whose x87 registers are the host's.
 #include <bit>
 #include <numbers>

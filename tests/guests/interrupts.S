@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest of interrupts_test.cc and exact_stop_test.cc: a bit of everything, interrupts on.
 //     rbx  data, user-writable or not; rdi, rsi are set from it
 #include "guest_code.inc"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An interrupt at any icount of a guest arrives between the same two instructions as when the guest runs in
 // single steps, sees and leaves the same registers, and changes nothing else.
 #include "kit/guest_test.h"

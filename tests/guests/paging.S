@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of paging_test.cc. Common registers:
 //     rbx  linear address of a page that the test maps          rsi  kernel's address of its page-table entry
 //     r8   the entry that maps it to frame A                    r9   to frame B

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Paging: what page tables say, when a change of them is seen, and accesses across pages.
 #include <cstring>
 

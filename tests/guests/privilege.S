@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of privilege_test.cc. The kernel part enters the user part at CODE_USER (mapped user-readable there).
 #include "guest_code.inc"
 

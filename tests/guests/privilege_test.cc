@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From user to kernel mode and back, and what user code may not do.
 #include "kit/guest_test.h"
 

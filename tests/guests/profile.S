@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest of profile_test.cc: a loop, and a call through a register often enough for the jump cache.
 #include "guest_code.inc"
 

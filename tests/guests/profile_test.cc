@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the engine tells profiles: every byte of host code in use belongs to one piece, and none gets lost.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of self_modifying_test.cc. Each leaves its result in rax. rbx: the address of an alias of the code's pages.
 #include "guest_code.inc"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Code that changes code: what was written is what runs, at once, however it was written.
 #include "kit/guest_test.h"
 

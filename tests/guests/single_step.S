@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of single_step_test.cc: the trap flag over every kind of branch, in kernel mode and in user mode.
 #include "guest_code.inc"
 

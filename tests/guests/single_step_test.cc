@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The trap flag over every kind of branch: a trap behind each instruction that doesn't enter a handler itself.
 #include <bit>
 

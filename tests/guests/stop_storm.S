@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of stop_storm_test.cc: loops without end, in which something is delivered every few instructions.
 #include "guest_code.inc"
 

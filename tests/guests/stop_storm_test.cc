@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Another thread asks a guest to stop all the time, while it takes exceptions, interrupts and traps every few
 // instructions. Each state that it stops in must be the one that an undisturbed run has at that icount, as a
 // replay would.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guests of strings_test.cc.
 //     rbx  data
 #include "guest_code.inc"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // String instructions and time stamps: whatever translates them, they do and count what the interpreter does.
 #include <atomic>
 #include <chrono>

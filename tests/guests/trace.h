@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The trace of a guest: its complete state after every instruction, by running one instruction at a time.
 #pragma once
 

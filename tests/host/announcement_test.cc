@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The addresses that a guest has sent from: what is remembered, what is announced, and what a switch makes of it.
 // And whether a guest's network leads anywhere.
 #include <arpa/inet.h>

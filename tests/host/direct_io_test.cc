@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Shared images on storage whose blocks have 4096 bytes: a loop device, and a file system on it. Needs root.
 #include "host/direct_io.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Disk images on real files, through io_uring.
 #include "host/disk_image.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The order of disk requests, against a file that completes them in any order, in parts, and with errors.
 //
 // Each seed makes a history of requests. Afterwards the requests are applied to a model one by one in the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file system that is full, in a mount namespace of this process's own.
 #include <sched.h>
 #include <sys/mount.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a process says when a signal of its own ends it.
 #include "host/last_words.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TAP devices, and a channel over a link that dies, in a network namespace of this process's own.
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From a form and a choice of operands to bytes.
 #pragma once
 

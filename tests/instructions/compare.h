@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compares what the engine did with what the bare CPU did.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where CPUs differ at a fault and the manuals are silent: what a comparison with the bare CPU must leave
 // out.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases run on the bare CPU and in engines of several configurations, and everything compared.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What Zydis knows of an instruction: an opinion that doesn't come from the translator.
 #pragma once
 

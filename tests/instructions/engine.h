@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One engine configuration, set up so that it runs cases as the bare CPU does: user mode of a 64-bit kernel
 // whose pages lie at shuffled frames. Each gate of the IDT leads to a HLT of its own, so an exception ends
 // the case and the frame that it pushed is read back.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of instruction forms: which encodings the tests generate.
 //
 // A row is written as in the opcode maps of the Intel SDM (vol. 2, appendix A):

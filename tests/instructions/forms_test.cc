@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of forms against Zydis: what is generated for a mnemonic must be that instruction.
 #include "forms.h"
 

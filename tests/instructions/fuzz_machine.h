@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random code at both privilege levels, among pages of all kinds: RAM, read-only, absent, the kernel's alone, devices,
 // code that can be written to, each beside each. Nothing judges what such code does, but that it comes to the same end
 // however it is run.

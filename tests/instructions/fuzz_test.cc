@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random instructions, for as long as one likes.
 //
 //     instruction_fuzzer --seconds=3600           an hour, from a new seed, which is printed

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One instruction a case.
 //
 //     [one that sets flags]  the instruction  [some that read or overwrite flags]  int3 int3

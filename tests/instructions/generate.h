@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Makes cases out of seeds: one instruction of a given form, or a sequence.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cases that an engine once got wrong, each as small as it can be.
 #include <cstring>
 #include <span>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the two generators share: registers, floating-point state, addresses.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random instructions: bytes behind random prefixes, and instructions of the forms with some of their bits changed.
 //
 // Only some may run on the bare CPU. What ends the oracle's process (system calls) or never ends (branches back)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sequences.
 //
 // Four registers (and RSP) point into the sandbox and two hold small indices; memory operands are made of

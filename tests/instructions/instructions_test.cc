@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The engine against the bare CPU, in every engine configuration.
 //
 //     instructions_test                     the quick run

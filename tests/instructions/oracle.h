@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bare CPU as oracle: runs cases natively, in a child process whose address space holds the sandbox.
 //
 //     parent: write cases into shared memory ── a byte on a socket ──> child: run each of them

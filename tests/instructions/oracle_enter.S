@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Into a case and out of it again, see oracle.h.
     .intel_syntax noprefix
     .set SYS_arch_prctl, 158

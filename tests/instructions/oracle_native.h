@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The child's side of the oracle: one case at a time on the bare CPU of this very process.
 #pragma once
 

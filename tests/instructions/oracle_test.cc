@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The oracle against results that are known without it.
 #include "oracle.h"
 

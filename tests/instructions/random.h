@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The random numbers of the tests: a seed gives the same case on every host and in every build.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a test case is, and the piece of virtual memory that it runs in.
 //
 // The sandbox is the same on the bare CPU (where it is mapped at these addresses in a child process) and in

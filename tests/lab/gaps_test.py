@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is told of a load's gaps: all of them, each with its whole length."""
 
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network laboratory joins and cuts what it says. Needs root, like the laboratory itself."""
 
 import os

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules that the shape of the tree must keep, as functions over the text of one file:
 //
 //   layers     a room includes and links only the rooms that it knows, which are below it

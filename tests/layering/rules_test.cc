@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rules themselves, on planted breaches: a rule that sees nothing would make the test of the tree
 // worthless.
 #include "rules.h"

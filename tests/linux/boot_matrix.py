@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Boots the stock kernel with its own switches for hardware that is odd, or that it distrusts: each boot is recorded up to
 a shell, and replayed in one configuration of the engine. All state hashes must be equal, and the switch must have done
 what it is for.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Two protected guests crosswise: VM one runs on host a with its backup on b, VM two on b with its backup on a, and
 clients work with both. First VM one loses its primary alone; then host b fails, with both VMs on it. Each time both
 go on, VM two isn't even touched by the first, both are protected again, and nobody has lost anything.

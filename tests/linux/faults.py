@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A protected stock guest under one fault after the other, with a client at work all the time: after each fault
 exactly one side is live, the guest is protected again, and no connection, acknowledged write or byte is lost.
 

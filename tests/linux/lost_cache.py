@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A host dies, and its memory with it, while a guest writes past its own cache and never flushes. The guest goes on
 on the other host and must find every byte that it was told is written.
 

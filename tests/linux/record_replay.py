@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Records a stock guest from power-on through a workload to its power-off, and replays the log in several
 configurations of the engine: all state hashes must be equal, and the final states the same.
 

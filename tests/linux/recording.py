@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guest under `lockstep record`, from power-on to its power-off, and the replays of its log."""
 
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Records every workload of the benchmark, in a few recordings from power-on to power-off, and replays each log as
 recorded, with a small code cache, with all optimisations off, and on an unoptimised build: all state hashes must be
 equal, and the final states the same.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load client notices each kind of loss: it runs against servers that lose, repeat or change things."""
 
 import collections

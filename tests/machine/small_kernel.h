@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A bzImage around a small program.
 #pragma once
 

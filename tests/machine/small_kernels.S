@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small position-independent programs that stand where a Linux kernel's 64-bit entry point is. The tests copy the
 // bytes between NAME and NAME_end into a bzImage.
 

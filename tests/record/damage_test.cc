@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every kind of damage, at every byte of small logs: each is refused with a sentence, none crashes.
 #include <gtest/gtest.h>
 

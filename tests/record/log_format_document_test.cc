@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // docs/log-format.md names every row of the tables that make the format.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Logs for tests, made from seeds.
 #pragma once
 

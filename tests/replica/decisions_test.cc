@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of role decisions: total, unambiguous, and safe by inspection of every case.
 #include "replica/decisions.h"
 

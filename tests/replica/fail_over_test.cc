@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Failures of either side and of what joins them, one by one. All of them at once: tests/sim.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Making a backup, refusing to be one, power-off, hand-over, divergence and dismissal.
 #include <gtest/gtest.h>
 

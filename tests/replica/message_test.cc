@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The messages: what is written is read back, and anything damaged, foreign or cut is refused with a reason.
 #include "replica/message.h"
 

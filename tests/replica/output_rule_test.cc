@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Outputs wait for the backup, and leave only while nobody else can act.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two replicas joined by hand, for tests that want to decide what arrives and when.
 #pragma once
 

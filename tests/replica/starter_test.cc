@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A start by hand claims only what nobody owns, and an owner keeps to the lease of its term.
 #include "replica/starter.h"
 

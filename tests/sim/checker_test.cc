@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The checkers see each kind of mistake when it is shown to them, and nothing else.
 #include "sim/checker.h"
 

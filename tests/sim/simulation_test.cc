@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole pairs from seeds. What fails here is repeated with: lockstep-sim --seed N --trace
 #include "sim/simulation.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What instructions touch, for every form that the decoder knows.
 #include "translate/accesses.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The window by itself: what the host's MMU lets through at a guest's addresses. Asked by system calls, which
 // answer with an error where an access would fault.
 #include "translate/host_window.h"

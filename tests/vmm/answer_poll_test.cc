@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/answer_poll.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What tests of the command line share: a folder with a toy's configuration, and a way to run commands.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mistakes of the operator: each gets one sentence that names the thing and the remedy, and a proper exit
 // status.
 #include "command_line.h"

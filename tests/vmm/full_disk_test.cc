@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file system that is full, beneath everything that a VM writes: it goes on, and says what is the matter.
 #include <sched.h>
 #include <sys/mount.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host whose guest network is cut: it says so, and hands the guest over where the configuration wants that.
 
 Needs root, for the laboratory. Usage: link_loss_test.py PROGRAM, with toy machines in it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two hosts in one machine, for tests of pairs: two daemons on loopback ports with runtime folders of their
 // own, a shared folder, and toy VMs (toy_lockstep). Everything is a real process, so that it can be killed
 // and stopped.

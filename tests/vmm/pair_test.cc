@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pairs of VM processes on one machine, with toy guests: what happens when one side, or what joins them,
 // fails.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The map for profilers: its lines, and its file.
 #include "vmm/perf_map.h"
 

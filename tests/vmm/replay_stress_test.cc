@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A live driver under a random host, from a seed; then replays of its log, whole, cut at any icount, and with
 // other block lengths. All end in the same state.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Mistakes of rights: a user who is not root.
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small deterministic machine that stands in for the real one: it computes, reads the time, halts, sets
 // timers, takes interrupts, writes and reads a disk, sends packets, asks for random bytes and prints to a
 // console. Every input is folded into its state, so that a replay which applies one at the wrong instruction

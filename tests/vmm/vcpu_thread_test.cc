@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When the vCPU thread wakes up the I/O thread for the outputs of a guest.
 #include "vmm/vcpu_thread.h"
 

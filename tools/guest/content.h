@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Pseudo-random file content that the guest's web server and the load client both know: the 8-byte word at
  * offset 8 * i of the file with a given seed, little-endian. Any byte can be worked out by itself. */
 #pragma once

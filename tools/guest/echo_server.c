@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A guest application for the demo and the tests: answers numbered requests over TCP.
  *
  *   echo_server PORT

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Writes SIZE bytes (a multiple of 8) of the content of SEED to standard output: make_content SEED SIZE */
 #include <stdio.h>
 #include <stdlib.h>

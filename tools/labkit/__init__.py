@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo, the tests with a real guest and the benchmarks share: the network laboratory, a protected VM in
 it, the load from outside, and the guest's console."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Talks to a guest's serial console, whoever emulates the guest.
 
 A console is a pair of file descriptors (the same one twice for a pseudo-terminal or a socket). Everything that

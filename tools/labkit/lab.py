@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network laboratory, as tools/lab makes it."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load from outside the guest: load_client in the laboratory's client namespace."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guest protected by a pair of hosts of the laboratory. Every command line of Lockstep that the demo and the
 tests use is here."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The guest image under QEMU's software emulation (TCG), for comparison."""
 
 import subprocess

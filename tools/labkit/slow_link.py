@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Carries what goes from one host of a laboratory to the other on the logging link, and takes its time for it:
 a TUN device in each host's namespace, with a route to the other's address. The kernel needs no netem. When this
 process ends, the devices and routes are gone, and the link is as before.

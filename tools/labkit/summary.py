@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables and running commentary for the terminal, kept in a log file too."""
 
 import time

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The I/O APIC (82093AA data sheet): 24 pins, edge and level, from which it sends messages to the local APIC.
 #pragma once
 

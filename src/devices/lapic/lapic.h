@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The local APIC of the one vCPU (Intel SDM vol. 3, chapter 11): xAPIC registers in memory or x2APIC MSRs,
 // the timer in its three modes, and the MSRs of time, on which the TSC-deadline timer depends.
 //

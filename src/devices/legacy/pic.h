@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two 8259A interrupt controllers of a PC (Intel 8259A data sheet; the registers for level-triggered inputs
 // are those of Intel's chipsets). The second's output is input 2 of the first, whose own reaches the processor by
 // the local APIC's LINT0 (virtual wire) or, where that APIC is off, directly.

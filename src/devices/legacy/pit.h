@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The 8254 interval timer and port 61, computed from guest time. A kernel that isn't told the frequencies of
 // its clocks measures them here; channel 0 can interrupt, channel 2 is gated and watched through port 61.
 #pragma once

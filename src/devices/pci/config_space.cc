@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "devices/pci/config_space.h"
 
 #include "base/check.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The 256 bytes of a PCI function's configuration space: values, and which bits the guest may write.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The PCI host bridge: device 0, a header and nothing behind it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Power management: the fixed hardware of ACPI (ACPI specification 6.4, 4.8) and the ways in which a PC is
 // reset.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "devices/rtc/rtc.h"
 
 #include <algorithm>
@@ -78,8 +79,8 @@ void Rtc::reset() {
 
 Result<void> Rtc::loaded() {
     constexpr int64_t kFarthest = int64_t{1} << 40;
-    bool bad_base = state_.base_s < -kFarthest || state_.base_s > kFarthest ||
-                    state_.base_ns < -kSecond || state_.base_ns > int64_t{1} << 62;
+    bool bad_base = state_.base_s < -kFarthest || state_.base_s > kFarthest || state_.base_ns < -kSecond ||
+                    state_.base_ns > int64_t{1} << 62;
     if (bad_base || state_.index >= state_.memory.size())
         return error("the saved state of {} is damaged", name());
     timers_.arm(timer_, state_.timer_ns);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CMOS real-time clock (Motorola MC146818A data sheet) at ports 70 and 71, with 128 bytes of CMOS memory.
 //
 // Its time is the start time of the configuration plus guest time, or what the guest last set it to. A battery

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The serial port: a 16550A (National Semiconductor data sheet), without line speed: a byte written has left,
 // a byte that arrived is there.
 //

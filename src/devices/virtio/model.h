@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtio device without its transport: what the device does with its queues. The transport (virtio/pci)
 // owns the queues, the negotiation and the interrupts.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests to the host that are answered by a later log entry, and settings that the host keeps for a device.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The engine configurations that every instruction and guest test runs in.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kit/guest_machine.h"
 
 #include <fmt/format.h>

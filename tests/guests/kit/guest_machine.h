@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small machine for the test guests: RAM, a vCPU in 64-bit mode, a handler behind every gate that keeps a
 // log, and the test platform. A guest is a piece of position-independent code out of a .S file (see
 // guest_code.inc).

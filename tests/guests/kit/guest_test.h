@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The fixture of the guest tests: each runs in every engine configuration.
 #pragma once
 

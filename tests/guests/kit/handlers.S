@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A handler for each of the 256 vectors, 16 bytes apart. They write an Event (kit/guest_machine.h), then return: to
 // the address in LOG_RESUME if that isn't zero, for once. Vector 0xff halts for good.
 #include "guest_code.inc"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "kit/long_mode.h"
 
 #include "base/check.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts a vCPU into 64-bit mode without a boot: page tables, descriptor tables and a task state segment
 // written into guest memory. The selectors are Linux's.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The platform of the test guests: no devices but one output port, and interrupts at given icounts.
 #pragma once
 

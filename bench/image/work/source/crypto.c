@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Work for libcrypto, a fixed amount of it: crypto sha256 MIB | crypto rsa SIGNATURES KEY_FILE. Prints a checksum. */
 #include <openssl/evp.h>
 #include <openssl/pem.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loops of the kinds that Python programs are made of; prints a checksum. loops.py ROUNDS"""
 
 import sys

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes what the workloads work on, the same on every machine: make_data.py FOLDER
 
 text            words of an invented language, about as compressible as prose

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Paths through the kernel, one at a time, so many times: paths NAME COUNT. Prints a checksum of what came back. */
 #define _GNU_SOURCE
 #include <signal.h>

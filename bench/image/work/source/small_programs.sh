@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Starts small programs over and over: fork, exec, wait, pipes, and the dynamic loader.
 rounds=$1
 round=0

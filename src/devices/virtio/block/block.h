@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio block device (Virtio 1.2, 5.2).
 //
 // A request's data is copied out of guest memory when the request is made and into it when the completion is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a disk asks of the host: the payload of a kDiskRequest output.
 //
 // The answer is a kDiskCompletion entry with the same number. Requests may run side by side and end in any

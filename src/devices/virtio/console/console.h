@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio console (Virtio 1.2, 5.3): one port. What the guest hands over at one notification leaves as one
 // output.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // struct virtio_net_hdr (Virtio 1.2, 5.1.6), which precedes every packet: in the guest's buffers, in the log,
 // and at a TAP device with IFF_VNET_HDR alike. It says what was left to the receiver: a checksum to complete,
 // and the segments to cut a large TCP packet into.

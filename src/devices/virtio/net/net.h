@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio network device (Virtio 1.2, 5.1): one pair of queues.
 //
 // All packets that are ready when the guest notifies leave as one output; a batch of received packets is one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MSI-X (PCI Local Bus Specification 3.0, 6.8.2): the table of messages and the pending bits.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Virtio over PCI, modern only (Virtio 1.2, 4.1), with MSI-X and, for a driver without it, an interrupt line.
 //
 // Everything is in one memory window, BAR 0:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The device's side of a split virtqueue (Virtio 1.2, 2.7).
 //
 // The rings are the guest's memory, and the guest may write anything there. What the specification forbids

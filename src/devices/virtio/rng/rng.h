@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio entropy device (Virtio 1.2, 5.4). Random bytes are inputs: a request leaves as kRandomRequest
 // and is answered by a kRandomBytes entry.
 #pragma once
