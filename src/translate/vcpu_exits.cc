@@ -69,7 +69,10 @@ void Vcpu::Impl::enter_host() {
     engine.tsc_distance = limit - tsc.start + 1;
     // A stop request from here on finds the counter in place, in memory or in its register.
     asm volatile("" ::: "memory");
-    if (faults.stop_requested() && static_cast<int64_t>(engine.counter) < 0) engine.counter += kStopBias;
+    // Read once: a signal between the look and the change adds to it, too, and twice would be no stop but another
+    // icount.
+    uint64_t counter = *static_cast<volatile uint64_t*>(&engine.counter);
+    if (faults.stop_requested() && static_cast<int64_t>(counter) < 0) engine.counter = counter + kStopBias;
     asm volatile("" ::: "memory");
     trampolines.enter(&cpu.state);
     asm volatile("" ::: "memory");
