@@ -389,6 +389,7 @@ bool GuestInstruction::requires_alignment(unsigned size) const {
 
 bool GuestInstruction::uses_x87_registers() const {
     if (decoded.meta.isa_ext == ZYDIS_ISA_EXT_X87) return true;
+    if (decoded.mnemonic == ZYDIS_MNEMONIC_FISTTP) return true;  // came with SSE3, and counts as that
     for (unsigned i = 0; i < decoded.operand_count_visible; ++i)
         if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
             ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
