@@ -58,7 +58,7 @@ class Bench {
     void make_kernel_global() {
         for (uint64_t at = 0; at < kMemory; at += 2 << 20)
             mode_.map_large(kPhysicalMap + at, at, guests::kPresent | guests::kWritable | guests::kGlobal);
-        cpu.mmu.flush();
+        cpu.mmu.clear();
     }
 
     void step() {
@@ -74,7 +74,7 @@ class Bench {
         cpu.state.cr4 |= x86::kCr4Osfxsr | x86::kCr4Fsgsbase;
         cpu.state.star = uint64_t{0x23} << 48 | uint64_t{0x10} << 32;
         cpu.state.lstar = kCode;
-        cpu.mmu.flush();
+        cpu.mmu.clear();
     }
 
     std::unique_ptr<memory::GuestMemory> memory_;

@@ -36,7 +36,7 @@ bool write_cr0(Cpu& cpu, uint64_t value, Exception& exception) {
     if (!valid || !(value & kCr0Pg)) return general_protection(exception);
     uint64_t before = state.cr0;
     state.cr0 = value & kCr0Valid;
-    if ((before ^ state.cr0) & (kCr0Pg | kCr0Wp)) cpu.mmu.flush();
+    if ((before ^ state.cr0) & (kCr0Pg | kCr0Wp)) cpu.mmu.clear();
     return true;
 }
 
@@ -57,7 +57,7 @@ bool write_cr4(Cpu& cpu, uint64_t value, Exception& exception) {
     uint64_t before = state.cr4;
     state.cr4 = value;
     cpu.breakpoints.load(state);
-    if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pcide)) cpu.mmu.flush();
+    if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pcide)) cpu.mmu.clear();
     return true;
 }
 
@@ -222,7 +222,7 @@ Outcome lmsw_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
 
 Outcome invlpg_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     if (!require_supervisor(cpu, exception)) return Outcome::kFault;
-    cpu.mmu.invalidate_page(GuestVirt(effective_address(cpu, instruction)));
+    cpu.mmu.drop_page(GuestVirt(effective_address(cpu, instruction)));
     return Outcome::kNext;
 }
 
@@ -236,8 +236,8 @@ Outcome invpcid_instruction(Cpu& cpu, const Instruction& instruction, Exception&
     bool valid = type <= 3 && descriptor[0] <= kPcidMask && (!single || tagged || descriptor[0] == 0) &&
                  (type != 0 || is_canonical(descriptor[1]));
     if (!valid) return next_if(general_protection(exception));
-    cpu.mmu.invalidate_pcid(static_cast<unsigned>(type), static_cast<uint16_t>(descriptor[0]),
-                            GuestVirt(descriptor[1]));
+    cpu.mmu.drop_pcid(static_cast<unsigned>(type), static_cast<uint16_t>(descriptor[0]),
+                      GuestVirt(descriptor[1]));
     return Outcome::kNext;
 }
 
@@ -272,7 +272,7 @@ void reset(Cpu& cpu) {
     state.ldtr = {0, 0x82, 0xffff, 0};
     state.tr = {0, 0x8b, 0xffff, 0};
     reset_fx(state.fx);
-    cpu.mmu.flush();
+    cpu.mmu.clear();
 }
 
 }  // namespace lockstep::cpu

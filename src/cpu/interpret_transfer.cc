@@ -133,7 +133,7 @@ Outcome iret_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     state.segments[kSs] = stack;
     state.rip = frame[0];
     state.gpr[kRsp] = frame[3];
-    if (outward) drop_privileged_segments(state, target.cpl);
+    if (outward) unload_privileged_segments(state, target.cpl);
     return Outcome::kJumped;
 }
 
@@ -192,7 +192,7 @@ Outcome far_return_instruction(Cpu& cpu, const Instruction& instruction, Excepti
     state.gpr[kRsp] = rsp;
     state.segments[kCs] = target.segment;
     state.rip = frame[0];
-    if (outward) drop_privileged_segments(state, target.cpl);
+    if (outward) unload_privileged_segments(state, target.cpl);
     return Outcome::kJumped;
 }
 

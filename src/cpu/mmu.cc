@@ -105,9 +105,9 @@ struct Mmu::Impl {
     const TlbEntry* identity(GuestVirt at);
     Exception page_fault(GuestVirt at, const Path& path, Access access, bool user);
 
-    void drop(Place from, uint64_t page, bool upper_half);
+    void drop_piece(Place from, uint64_t page, bool upper_half);
     void drop_large(Place from, TlbLeaf* leaf, bool upper_half);
-    void invalidate(Place from, uint64_t page, bool upper_half);
+    void drop_page(Place from, uint64_t page, bool upper_half);
     void drop_space(unsigned space);
     void drop_global();
     void bound_memory();
@@ -205,7 +205,7 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
         enter_piece(at, to.space, leaf, wanted, fresh);
         return &leaf.entries[wanted];
     }
-    mmu.forget_glances();  // of other pieces, which may have been elsewhere before
+    mmu.clear_glances();  // of other pieces, which may have been elsewhere before
     uint64_t first = at.value() & ~(kLeafPages * kPageSize - 1);
     uint64_t start = fresh.page - wanted * kPageSize;
     for (unsigned index = 0; index < kLeafPages; ++index) {
@@ -217,8 +217,9 @@ const TlbEntry* Mmu::Impl::enter(GuestVirt at, const Path& path, Access access) 
 
 /// What an entry elsewhere, of the page or of its large page, would hide, or be hidden by.
 void Mmu::Impl::drop_replaced(Place from, TlbLeaf& leaf, uint64_t page, bool large) {
-    if (!large) return drop(from, page, true);
-    leaf.for_each([&](unsigned index, TlbEntry&) { drop(from, leaf.region * kLeafPages + index, true); });
+    if (!large) return drop_piece(from, page, true);
+    leaf.for_each(
+        [&](unsigned index, TlbEntry&) { drop_piece(from, leaf.region * kLeafPages + index, true); });
 }
 
 void Mmu::Impl::enter_piece(GuestVirt at, unsigned space, TlbLeaf& leaf, unsigned index, TlbEntry fresh) {
@@ -252,18 +253,18 @@ const TlbEntry* Mmu::Impl::identity(GuestVirt at) {
 
 /// A walk that ends in a fault drops the entry.
 Exception Mmu::Impl::page_fault(GuestVirt at, const Path& path, Access access, bool user) {
-    drop(own(mmu.space_, is_upper(at)), page_number(at), is_upper(at));
-    if (is_upper(at)) drop(everywhere(), page_number(at), true);
+    drop_piece(own(mmu.space_, is_upper(at)), page_number(at), is_upper(at));
+    if (is_upper(at)) drop_piece(everywhere(), page_number(at), true);
     bool fetch = access == Access::kExecute && (mmu.state_.efer & kEferNxe);
     uint32_t code = (path.present ? kPfPresent : 0) | (path.reserved ? kPfReserved : 0) |
                     (user ? kPfUser : 0) | (access == Access::kWrite ? kPfWrite : 0) | (fetch ? kPfFetch : 0);
     return Exception{kPf, true, code, at.value()};
 }
 
-void Mmu::Impl::drop(Place from, uint64_t page, bool upper_half) {
+void Mmu::Impl::drop_piece(Place from, uint64_t page, bool upper_half) {
     TlbLeaf* leaf = from.store.leaf(page / kLeafPages);
     if (!leaf || !leaf->entries[page % kLeafPages].present) return;
-    leaf->remove(page % kLeafPages);
+    leaf->drop(page % kLeafPages);
     if (!mmu.listener_) return;
     mmu.listener_->page_dropped(from.space, GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12));
 }
@@ -272,13 +273,13 @@ void Mmu::Impl::drop(Place from, uint64_t page, bool upper_half) {
 void Mmu::Impl::drop_large(Place from, TlbLeaf* leaf, bool upper_half) {
     uint64_t first = leaf->region * kLeafPages;
     leaf->for_each([&](unsigned index, TlbEntry& entry) {
-        if (entry.large) drop(from, first + index, upper_half);
+        if (entry.large) drop_piece(from, first + index, upper_half);
     });
 }
 
 /// INVLPG in one store.
-void Mmu::Impl::invalidate(Place from, uint64_t page, bool upper_half) {
-    drop(from, page, upper_half);
+void Mmu::Impl::drop_page(Place from, uint64_t page, bool upper_half) {
+    drop_piece(from, page, upper_half);
     uint64_t region = page / kLeafPages;
     if (TlbLeaf* leaf = from.store.leaf(region)) drop_large(from, leaf, upper_half);
     if (!gigabyte_pages) return;
@@ -294,7 +295,7 @@ void Mmu::Impl::drop_space(unsigned space) {
     if (!lower && !upper) return;
     dropped.lower.clear();
     dropped.upper.clear();
-    mmu.forget_glances();
+    mmu.clear_glances();
     if (!mmu.listener_) return;
     if (lower) mmu.listener_->space_dropped(space);
     if (upper) mmu.listener_->upper_half_dropped(space);
@@ -303,7 +304,7 @@ void Mmu::Impl::drop_space(unsigned space) {
 void Mmu::Impl::drop_global() {
     if (global.empty()) return;
     global.clear();
-    mmu.forget_glances();
+    mmu.clear_glances();
     if (mmu.listener_) mmu.listener_->upper_half_dropped(kEverySpace);
 }
 
@@ -338,7 +339,7 @@ Mmu::Mmu(CpuState& state, memory::GuestMemory& memory)
 
 Mmu::~Mmu() = default;
 
-void Mmu::forget_glances() {
+void Mmu::clear_glances() {
     generation_ += kGeneration;
     if (generation_ < 0xfff * kGeneration) return;  // that one is the empty tag's
     generation_ = 0;
@@ -348,7 +349,7 @@ void Mmu::forget_glances() {
 void Mmu::enter_space(unsigned space) {
     if (space == space_) return;
     space_ = space;
-    forget_glances();
+    clear_glances();
     if (listener_) listener_->space_entered(space);
 }
 
@@ -403,18 +404,18 @@ void Mmu::load_cr3(uint64_t value, bool keep) {
     enter_space(space);
 }
 
-void Mmu::invalidate_page(GuestVirt at) {
+void Mmu::drop_page(GuestVirt at) {
     if (!is_canonical(at.value())) return;
     uint64_t page = page_number(at);
     bool upper_half = is_upper(at);
-    impl_->invalidate(impl_->own(space_, upper_half), page, upper_half);
-    if (upper_half) return impl_->invalidate(impl_->everywhere(), page, true);
+    impl_->drop_page(impl_->own(space_, upper_half), page, upper_half);
+    if (upper_half) return impl_->drop_page(impl_->everywhere(), page, true);
     if (!impl_->lower_global) return;
     for (unsigned space = 0; space < kSpaces; ++space)
-        if (space != space_) impl_->invalidate(impl_->own(space, false), page, false);
+        if (space != space_) impl_->drop_page(impl_->own(space, false), page, false);
 }
 
-void Mmu::invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at) {
+void Mmu::drop_pcid(unsigned type, uint16_t pcid, GuestVirt at) {
     CHECK(type <= 3, "INVPCID of type {}", type);
     if (type >= 2) {
         for (unsigned space = 0; space < kSpaces; ++space) impl_->drop_space(space);
@@ -424,10 +425,10 @@ void Mmu::invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at) {
     unsigned space = impl_->find_space(pcid);
     if (space == kSpaces) return;
     if (type == 1) return impl_->drop_space(space);
-    impl_->invalidate(impl_->own(space, is_upper(at)), page_number(at), is_upper(at));
+    impl_->drop_page(impl_->own(space, is_upper(at)), page_number(at), is_upper(at));
 }
 
-void Mmu::flush() {
+void Mmu::clear() {
     for (unsigned space = 0; space < kSpaces; ++space) {
         impl_->drop_space(space);
         impl_->spaces[space].pcid = kNoPcid;

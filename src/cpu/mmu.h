@@ -5,12 +5,12 @@
 // guest page tables and when a stale translation is still used. Its contents are therefore a function of
 // guest instructions alone: an entry is made by an architectural access (never by translation, look-ahead or
 // a host's whim), and it goes only by INVLPG, INVPCID, MOV CR, a page fault at its address, a deterministic
-// flush(), or when the whole TLB reaches a fixed size. Faster caches (the shadow maps of translate/) hold
-// subsets of it, may forget anything at any time, and refill from here without a walk. They register as a
+// clear(), or when the whole TLB reaches a fixed size. Faster caches (the shadow maps of translate/) hold
+// subsets of it, may drop anything at any time, and refill from here without a walk. They register as a
 // TlbListener to hear what has become invalid.
 //
 // Address spaces. Entries belong to one of kSpaces spaces, each bound to a PCID; with all in use the one
-// bound first is flushed and bound anew. Global pages of the upper half (bit 47 set) belong to all spaces:
+// bound first is dropped and bound anew. Global pages of the upper half (bit 47 set) belong to all spaces:
 // most kernels map themselves so, and alike everywhere; others give programs tables of their own that hold
 // little of the kernel. Pages larger than 4 KiB are entered in pieces of 4 KiB, those of 2 MiB at once;
 // INVLPG of any piece drops the whole large page.
@@ -106,12 +106,12 @@ class Mmu {
     /// MOV to CR3: `value` without bit 63; `keep` (bit 63): entries of the PCID are kept.
     void load_cr3(uint64_t value, bool keep);
     /// INVLPG.
-    void invalidate_page(GuestVirt at);
+    void drop_page(GuestVirt at);
     /// INVPCID types 0..3 (Intel SDM vol. 2); the caller has checked its operands.
-    void invalidate_pcid(unsigned type, uint16_t pcid, GuestVirt at);
+    void drop_pcid(unsigned type, uint16_t pcid, GuestVirt at);
     /// After a change of CR0.PG/WP, CR4.PGE/PAE/PCIDE/SMEP, EFER.NXE, a restore or a snapshot: everything
     /// goes.
-    void flush();
+    void clear();
 
   private:
     struct Impl;
@@ -131,7 +131,7 @@ class Mmu {
         return (page ^ page >> 8 ^ page >> 16) % kGlances;
     }
     uint64_t glance_tag(GuestVirt at) const { return at.value() / kPageSize | generation_; }
-    void forget_glances();
+    void clear_glances();
     void enter_space(unsigned space);
 
     CpuState& state_;

@@ -99,7 +99,7 @@ bool write_efer(Cpu& cpu, uint64_t value) {
     if ((state.cr0 & kCr0Pg) && ((value ^ state.efer) & kEferLme)) return false;
     uint64_t before = state.efer;
     state.efer = (value & ~kEferLma) | (before & kEferLma);
-    if ((before ^ state.efer) & kEferNxe) cpu.mmu.flush();
+    if ((before ^ state.efer) & kEferNxe) cpu.mmu.clear();
     return true;
 }
 

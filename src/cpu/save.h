@@ -9,7 +9,7 @@
 namespace lockstep::cpu {
 
 void save(const CpuState& state, ByteWriter& out);
-/// The caller flushes the MMU afterwards.
+/// The caller clears the MMU afterwards.
 Result<void> load(CpuState& state, ByteReader& in);
 /// The hash of what save() writes.
 uint64_t hash(const CpuState& state);

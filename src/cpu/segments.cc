@@ -151,7 +151,7 @@ bool check_return_stack(Cpu& cpu, uint16_t selector, const CodeTarget& target, S
     return true;
 }
 
-void drop_privileged_segments(CpuState& state, unsigned cpl) {
+void unload_privileged_segments(CpuState& state, unsigned cpl) {
     for (Segment which : {kEs, kDs, kFs, kGs}) {
         SegmentRegister& segment = state.segments[which];
         bool conforming =

@@ -45,6 +45,6 @@ struct CodeTarget {
 [[nodiscard]] bool check_return_stack(Cpu& cpu, uint16_t selector, const CodeTarget& target,
                                       SegmentRegister& out, Exception& exception);
 /// After a return to less privilege: data segments that it may not use become null.
-void drop_privileged_segments(CpuState& state, unsigned cpl);
+void unload_privileged_segments(CpuState& state, unsigned cpl);
 
 }  // namespace lockstep::cpu

@@ -31,7 +31,7 @@ struct TlbLeaf {
                 visit(index, entries[index]);
             }
     }
-    void remove(unsigned index) {
+    void drop(unsigned index) {
         entries[index] = {};
         used[index / 64] &= ~(uint64_t{1} << index % 64);
     }

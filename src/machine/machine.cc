@@ -77,7 +77,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
     uint64_t hash_registers() const { return cpu::hash(cpu_.state); }
     uint64_t hash_devices();
     void enter(const BootEntry& entry);
-    void forget_derived();
+    void clear_derived();
 
     const translate::Vcpu* counter_ = nullptr;  // vcpu_, once it exists
     const MachineConfig config_;
@@ -140,18 +140,18 @@ void MachineImpl::enter(const BootEntry& entry) {
     state.segments[cpu::kCs] = {entry.code_selector, kCode64, ~0u, 0};
     state.gdtr = {entry.descriptors.value(), static_cast<uint64_t>(entry.descriptors_size - 1)};
     state.idtr = {};
-    forget_derived();
+    clear_derived();
 }
 
-void MachineImpl::forget_derived() {
-    cpu_.mmu.flush();
+void MachineImpl::clear_derived() {
+    cpu_.mmu.clear();
     vcpu_->state_replaced();
 }
 
 // The TLB isn't saved, and what it holds decides when the guest notices a changed page table. Blocks depend
 // on memory alone and stay.
 void MachineImpl::save(ByteWriter& out) {
-    cpu_.mmu.flush();
+    cpu_.mmu.clear();
     out.fixed(kStateMagic);
     out.varint(kStateVersion);
     cpu::save(cpu_.state, out);
@@ -167,13 +167,13 @@ Result<void> MachineImpl::load(ByteReader& in) {
                      kStateVersion);
     TRY(cpu::load(cpu_.state, in));
     // The devices arm their timers by the restored icount.
-    forget_derived();
+    clear_derived();
     TRY(board_.load(in));
     if (uint64_t size = in.varint(); size != memory_->ram_size())
         return error("the saved machine has {} MiB of memory, this one {} MiB", size >> 20,
                      memory_->ram_size() >> 20);
     TRY(memory_->load(in));
-    forget_derived();
+    clear_derived();
     return {};
 }
 

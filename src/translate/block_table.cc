@@ -88,24 +88,24 @@ void BlockTable::note_code_page(uint64_t page) {
     new_code_page_(GuestPhys(page * kPageSize));
 }
 
-void BlockTable::remove_from_bucket(Block& block) {
+void BlockTable::take_from_bucket(Block& block) {
     Block** link = &buckets_[bucket_of(block.physical.value(), block.pc)];
     while (*link != &block) link = &(*link)->next_in_bucket;
     *link = block.next_in_bucket;
 }
 
-void BlockTable::invalidate_page(GuestPhys address) {
+void BlockTable::forget_page(GuestPhys address) {
     uint64_t page = address.value() / kPageSize;
     memory_.set_code(GuestPhys(page * kPageSize), false);
     for (Block* block = std::exchange(page_blocks_[page], nullptr); block;
          block = next_in_page(*block, page)) {
         if (!block->alive) continue;
-        remove_from_bucket(*block);
-        discard(*block);
+        take_from_bucket(*block);
+        forget(*block);
     }
 }
 
-void BlockTable::discard(Block& block) {
+void BlockTable::forget(Block& block) {
     block.alive = false;
     unchain(block);
     forget_(block);

@@ -45,7 +45,7 @@ class BlockTable {
     const Block* find_variant(const BlockKey& key);
     void insert(Block& block);
     /// Throws away what was made from a page.
-    void invalidate_page(GuestPhys page);
+    void forget_page(GuestPhys page);
     /// Throws all copies away; the caller clears their shelf.
     void forget_copies();
     /// Throws all away; the caller clears the code cache.
@@ -66,11 +66,11 @@ class BlockTable {
         return (physical ^ (pc >> 12) * 0xd6e8feb86659fd93) * 0x9e3779b97f4a7c15 >> (64 - bucket_bits_);
     }
     size_t variant_bucket_of(uint64_t physical) const { return bucket_of(physical, 0); }
-    void remove_from_bucket(Block& block);
+    void take_from_bucket(Block& block);
     void enter(Block& block);
     void note_code_page(uint64_t page);
     void forget_chains_of_copies(Block& block);
-    void discard(Block& block);
+    void forget(Block& block);
 
     CodeCache& cache_;
     memory::GuestMemory& memory_;

@@ -90,7 +90,7 @@ void DirectTargets::drop_ways(unsigned ways) {
     filled_[ways].reset();
 }
 
-void DirectTargets::drop_block(const Block& block) {
+void DirectTargets::forget(const Block& block) {
     for (unsigned ways = 0; ways < kWays; ++ways) drop_page(ways, block.pc);
 }
 

@@ -57,15 +57,15 @@ class DirectTargets {
     void fill(unsigned ways, const Block& block);
     /// Whether fill() may have been used for a page.
     bool may_lead_to(unsigned ways, uint64_t page) const { return filled_[ways].test(list_of(page)); }
-    /// Forgets at least what leads to a page.
+    /// Drops at least what leads to a page.
     void drop_page(unsigned ways, uint64_t page);
     void drop_ways(unsigned ways);
-    void drop_block(const Block& block);
+    void forget(const Block& block);
     /// Takes a piece of the tables' memory from the host; false: it has all of it.
     bool take_memory_ahead();
     /// Forgets the slots that copies alone refer to, and what all others lead to.
     void forget_copies();
-    /// Forgets all slots: no code refers to them any more.
+    /// Clears all slots: no code refers to them any more.
     void clear();
 
   private:

@@ -24,9 +24,9 @@ struct VcpuCounters {
     uint64_t interpreted = 0;              ///< instructions executed by cpu::interpret()
     uint64_t exceptions = 0;               ///< delivered to the guest
     uint64_t interrupts = 0;               ///< the same
-    uint64_t code_invalidations = 0;       ///< pages whose blocks were lost to a write
-    uint64_t copy_flushes = 0;             ///< times that the copied blocks were thrown away alone
-    uint64_t cache_flushes = 0;            ///< times that all blocks were thrown away
+    uint64_t code_pages_forgotten = 0;     ///< pages whose blocks were lost to a write
+    uint64_t copies_forgotten = 0;         ///< times that the copied blocks were thrown away alone
+    uint64_t code_clears = 0;              ///< times that all blocks were thrown away
 };
 
 /// How much of the code cache blocks occupy now, in bytes.

@@ -85,13 +85,13 @@ int64_t HostWindow::mappings_of(uint64_t number, const Page& page) const {
     return count;
 }
 
-void HostWindow::remember(uint64_t number, const Page& page) {
+void HostWindow::enter(uint64_t number, const Page& page) {
     mappings_ += mappings_of(number, page);
     pages_[number] = page;
     if (page.writable) writable_.emplace(page.physical, number);
 }
 
-void HostWindow::forget(uint64_t number) {
+void HostWindow::take_out(uint64_t number) {
     auto page = pages_.find(number);
     mappings_ -= mappings_of(number, page->second);
     if (page->second.writable) {
@@ -118,8 +118,8 @@ bool HostWindow::map(const Run& run) {
         return false;
     }
     for (uint64_t i = 0; i < run.count; ++i) {
-        if (pages_.contains(run.first + i)) forget(run.first + i);
-        remember(run.first + i, {.physical = run.physical + i * kPageSize, .writable = run.writable});
+        if (pages_.contains(run.first + i)) take_out(run.first + i);
+        enter(run.first + i, {.physical = run.physical + i * kPageSize, .writable = run.writable});
     }
     return true;
 }
@@ -129,8 +129,8 @@ void HostWindow::forbid_writes(GuestPhys physical) {
     auto [first, last] = writable_.equal_range(physical.value());
     for (auto use = first; use != last; ++use) numbers.push_back(use->second);
     for (uint64_t number : numbers) {
-        forget(number);
-        remember(number, {.physical = physical.value(), .writable = false});
+        take_out(number);
+        enter(number, {.physical = physical.value(), .writable = false});
         CHECK(mprotect(pointer(number * kPageSize), kPageSize, PROT_READ) == 0,
               "the host refuses to protect a page of the window");
     }
@@ -171,7 +171,7 @@ void HostWindow::unmap_dropped() {
         writable_.clear();
         mappings_ = 0;
     } else {
-        for (uint64_t number : dropped_) forget(number);
+        for (uint64_t number : dropped_) take_out(number);
     }
     dropped_.clear();
 }

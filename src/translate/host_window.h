@@ -113,8 +113,8 @@ class HostWindow {
     bool open_region(uint64_t region);
     void unmap(uint64_t first_page, uint64_t count);
     void unmap_dropped();
-    void remember(uint64_t number, const Page& page);
-    void forget(uint64_t number);
+    void enter(uint64_t number, const Page& page);
+    void take_out(uint64_t number);
     int64_t mappings_of(uint64_t number, const Page& page) const;
 
     memory::GuestMemory& memory_;

@@ -27,13 +27,13 @@ void JumpCache::note_page(uint64_t pc, uint64_t key, uint64_t start) {
         used_.set(static_cast<uint16_t>(first + at) / kChunk);
 }
 
-void JumpCache::remove(uint64_t pc, const uint8_t* checked_entry) {
+void JumpCache::forget(uint64_t pc, const uint8_t* checked_entry) {
     uint16_t index = index_of(pc);
     if (table_[index] == checked_entry) table_[index] = miss_;
 }
 
 // The indices of a page's addresses follow one another.
-void JumpCache::clear_from(uint64_t pc, size_t count) {
+void JumpCache::drop_from(uint64_t pc, size_t count) {
     uint16_t first = index_of(pc);
     for (size_t i = 0; i < count; ++i) table_[static_cast<uint16_t>(first + i)] = miss_;
 }
@@ -42,8 +42,8 @@ void JumpCache::drop_page(uint64_t page) {
     constexpr size_t kTail = 14;  // an instruction has 15 bytes at most
     Page& noted = pages_[page / kPageSize % kPages];
     if (noted.number == page / kPageSize) noted = {};
-    if (may_have(page)) clear_from(page, kPageSize);
-    if (may_have(page - kPageSize)) clear_from(page - kTail, kTail);
+    if (may_have(page)) drop_from(page, kPageSize);
+    if (may_have(page - kPageSize)) drop_from(page - kTail, kTail);
 }
 
 void JumpCache::clear_chunk(size_t chunk) { std::fill_n(table_.data() + chunk * kChunk, kChunk, miss_); }

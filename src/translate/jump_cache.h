@@ -60,9 +60,9 @@ class JumpCache {
         const Page& page = pages_[pc / kPageSize % kPages];
         return page.number == pc / kPageSize ? page.key : 0;
     }
-    /// Forgets `checked_entry` if it is what `pc` finds.
-    void remove(uint64_t pc, const uint8_t* checked_entry);
-    /// Forgets at least the entries of a page, and of instructions that reach into it.
+    /// The block of `checked_entry` died: the entry goes if it is what `pc` finds.
+    void forget(uint64_t pc, const uint8_t* checked_entry);
+    /// Drops at least the entries of a page, and of instructions that reach into it.
     void drop_page(uint64_t page);
     void clear();
     /// Whether a page may have entries, or be noted.
@@ -82,7 +82,7 @@ class JumpCache {
     std::array<Page, kPages> pages_;       // by page number, modulo the size
     std::vector<uint16_t> noted_;          // those of pages_ that may be in use
 
-    void clear_from(uint64_t pc, size_t count);
+    void drop_from(uint64_t pc, size_t count);
 };
 
 }  // namespace lockstep::translate

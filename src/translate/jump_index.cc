@@ -17,7 +17,7 @@ void JumpIndex::insert(const Block& block) {
     entries_[index] = {block.pc, key, block.checked_entry, block.slot_entry};
 }
 
-void JumpIndex::remove(const Block& block) {
+void JumpIndex::forget(const Block& block) {
     Entry& entry = entries_[index_of(block.pc, key_of(block))];
     if (entry.slot_entry == block.slot_entry) entry = {};
 }

@@ -47,7 +47,7 @@ class JumpIndex {
     /// The checked entry of the block, or null.
     const uint8_t* find(uint64_t pc, uint64_t key) const;
     void insert(const Block& block);
-    void remove(const Block& block);
+    void forget(const Block& block);
     void clear();
 
   private:

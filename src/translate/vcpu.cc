@@ -58,11 +58,11 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
           [this](Block& block) { forget_block(block); }),
       kernel_chains(table),
       jump_caches(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())) {
-    flush_code();
+    clear_code();
     cpu.mmu.set_listener(this);
     cpu.memory.set_code_listener([this](GuestPhys page) {
-        ++counters.code_invalidations;
-        table.invalidate_page(page);
+        ++counters.code_pages_forgotten;
+        table.forget_page(page);
     });
     space_entered(cpu.mmu.space());
     cache.state().jump_index = jump_index.table();
@@ -219,7 +219,7 @@ void Vcpu::Impl::set_mode() {
     bool enabled = !(cpu.state.cr0 & (x86::kCr0Ts | x86::kCr0Em));
     if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
         fpu_enabled = enabled;
-        for (unsigned ways = 0; ways < kWays; ++ways) forget_ways(ways);
+        for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
     }
     if (!user()) return;
     shadow_map.enter_user();
@@ -355,7 +355,7 @@ Vcpu::Impl::Next Vcpu::Impl::deliver_debug(uint64_t causes) {
 }
 
 // An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the
-// instruction lies, which the TLB may have forgotten if the fault was on the same page.
+// instruction lies, which the TLB may have dropped if the fault was on the same page.
 Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, GuestPhys code) {
     bool of_an_access = exception.vector >= cpu::kSs_;
     make_flags_canonical(code);
@@ -415,13 +415,13 @@ void Vcpu::Impl::drop_ways_to(unsigned ways, uint64_t page) {
 void Vcpu::Impl::space_dropped(unsigned space) {
     ++drops;
     shadow_map.drop_space(space);
-    forget_ways(ways_of(space));
+    drop_ways(ways_of(space));
     if (!has_window || space != window_space) return;
     window.drop_all();
     window_doubtful = true;
 }
 
-void Vcpu::Impl::forget_ways(unsigned ways) {
+void Vcpu::Impl::drop_ways(unsigned ways) {
     jump_caches[ways].clear();
     targets.drop_ways(ways);
 }
@@ -445,24 +445,24 @@ void Vcpu::Impl::use_kernel_ways(unsigned ways) {
 void Vcpu::Impl::upper_half_dropped(unsigned space) {
     ++drops;
     if (space != cpu::kEverySpace && !apart) ++own_halves_gone;
-    forget_upper_half(space);
+    drop_upper_half(space);
 }
 
-void Vcpu::Impl::forget_upper_half(unsigned space) {
+void Vcpu::Impl::drop_upper_half(unsigned space) {
     kernel_chains.drop_all();
     shadow_map.drop_upper_half(space);
     auto [first, last] = kernel_ways_to(space);
-    for (unsigned ways = first; ways <= last; ++ways) forget_ways(ways);
+    for (unsigned ways = first; ways <= last; ++ways) drop_ways(ways);
 }
 
 // Most kernels map themselves by global pages, alike everywhere: one map of the upper half, one jump cache,
 // and chains. For those that don't, all of that is kept for each space by itself; kernel code is translated
 // anew, to go by slots where it went by chains.
 void Vcpu::Impl::part_upper_halves() {
-    forget_upper_half(cpu::kEverySpace);
+    drop_upper_half(cpu::kEverySpace);
     apart = true;
     shadow_map.part_upper_halves();
-    flush_code();
+    clear_code();
     space_entered(cpu.mmu.space());
 }
 
@@ -477,7 +477,7 @@ void Vcpu::Impl::space_entered(unsigned space) {
     unsigned left = std::exchange(entered_space, space);
     if (!apart && left != space && cpu.mmu.has_own_upper_half(left)) {
         ++own_halves_gone;
-        forget_upper_half(left);
+        drop_upper_half(left);
     }
     shadow_map.enter_space(space);
     use_ways(ways_of(space));
@@ -485,12 +485,12 @@ void Vcpu::Impl::space_entered(unsigned space) {
     cpu.state.engine_slots[kWriteMapSlot] = shadow_map.write_base();
 }
 
-void Vcpu::Impl::forget_everything() {
-    flush_code();
+void Vcpu::Impl::clear_everything() {
+    clear_code();
     take_window();
     watch = {};
     for (unsigned space = 0; space < cpu::kSpaces; ++space) space_dropped(space);
-    forget_upper_half(cpu::kEverySpace);
+    drop_upper_half(cpu::kEverySpace);
     join_upper_halves();
     space_entered(cpu.mmu.space());
     cpu.breakpoints.load(cpu.state);
@@ -508,9 +508,9 @@ Icount Vcpu::icount() const { return impl_->cpu.state.icount; }
 void Vcpu::set_optimisations(Optimisations wanted) {
     const EngineOptions& given = impl_->given_options;
     impl_->options = wanted == Optimisations::kNone ? without_optimisations(given) : given;
-    impl_->forget_everything();
+    impl_->clear_everything();
 }
-void Vcpu::state_replaced() { impl_->forget_everything(); }
+void Vcpu::state_replaced() { impl_->clear_everything(); }
 
 EngineReport Vcpu::report() const {
     return {impl_->counters, impl_->cache.use_of(Part::kHot), impl_->cache.use_of(Part::kCold)};

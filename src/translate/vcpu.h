@@ -41,7 +41,7 @@ class Vcpu {
     /// From now on; throws all translated code away. Not visible in the guest.
     void set_optimisations(Optimisations wanted);
 
-    /// After the state in `cpu` was replaced (reset, restore): forgets everything derived from it.
+    /// After the state in `cpu` was replaced (reset, restore): clears everything derived from it.
     void state_replaced();
 
     /// On the thread of run(), and not during it, as all but request_stop().

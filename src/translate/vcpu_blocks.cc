@@ -47,7 +47,7 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
 Block* Vcpu::Impl::copy_variant(const BlockKey& key) {
     const Block* variant = options.copied_blocks ? table.find_variant(key) : nullptr;
     if (variant && !has_room(Shelf::kCopied)) {
-        flush_copies();
+        forget_copies();
         if (!has_room(Shelf::kCopied)) return nullptr;  // translated code has all slots of direct targets
     }
     if (!variant) return nullptr;
@@ -143,8 +143,8 @@ bool Vcpu::Impl::has_room(Shelf shelf) const {
 }
 
 Block* Vcpu::Impl::translate(const BlockSource& source) {
-    if (cache.has_room(Shelf::kTranslated) && !has_room(Shelf::kTranslated)) flush_copies();
-    if (!has_room(Shelf::kTranslated)) flush_code();
+    if (cache.has_room(Shelf::kTranslated) && !has_room(Shelf::kTranslated)) forget_copies();
+    if (!has_room(Shelf::kTranslated)) clear_code();
     Block& block = builder.build(source);
     table.insert(block);
     ++counters.blocks_translated;
@@ -210,14 +210,14 @@ void Vcpu::Impl::remember_block(const Block& block) {
 }
 
 void Vcpu::Impl::forget_block(Block& block) {
-    jump_index.remove(block);
-    targets.drop_block(block);
-    for (JumpCache& jumps : jump_caches) jumps.remove(block.pc, block.checked_entry);
+    jump_index.forget(block);
+    targets.forget(block);
+    for (JumpCache& jumps : jump_caches) jumps.forget(block.pc, block.checked_entry);
 }
 
 // What was translated stays, with the chains among it. All ways through tables are found anew.
-void Vcpu::Impl::flush_copies() {
-    ++counters.copy_flushes;
+void Vcpu::Impl::forget_copies() {
+    ++counters.copies_forgotten;
     if (code_visitor) visit_blocks(cache, Shelf::kCopied, code_visitor);
     for (unsigned ways = 0; ways < kKernelWays; ++ways) jump_caches[ways].clear();
     jump_index.clear();
@@ -227,8 +227,8 @@ void Vcpu::Impl::flush_copies() {
     if (arrival.way == Arrival::Way::kChain) arrival = {};  // perhaps of a copy
 }
 
-void Vcpu::Impl::flush_code() {
-    ++counters.cache_flushes;
+void Vcpu::Impl::clear_code() {
+    ++counters.code_clears;
     table.clear();
     kernel_chains.clear();
     for (Shelf shelf : {Shelf::kCopied, Shelf::kTranslated}) {

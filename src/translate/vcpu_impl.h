@@ -43,7 +43,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     ~Impl() override;
 
     VcpuExit run(Icount until);
-    void forget_everything();
+    void clear_everything();
 
     // TlbListener
     void page_dropped(unsigned space, GuestVirt page) override;
@@ -85,7 +85,7 @@ struct Vcpu::Impl : cpu::TlbListener {
         if (apart && space == cpu::kEverySpace) return {kKernelWays, kWays - 1};
         return {kernel_ways_of(space), kernel_ways_of(space)};
     }
-    void forget_ways(unsigned ways);
+    void drop_ways(unsigned ways);
     void drop_ways_to(unsigned ways, uint64_t page);
     /// Translated code uses these from now on.
     void use_ways(unsigned ways);
@@ -100,7 +100,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     /// What is known of the upper half is kept for each space by itself from now on, or for all together.
     void part_upper_halves();
     void join_upper_halves();
-    void forget_upper_half(unsigned space);
+    void drop_upper_half(unsigned space);
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.
@@ -123,8 +123,8 @@ struct Vcpu::Impl : cpu::TlbListener {
     void remember_jump(Block& block);
     void remember_direct(const Block& block);
     void remember_block(const Block& block);
-    void flush_copies();
-    void flush_code();
+    void forget_copies();
+    void clear_code();
     void forget_block(Block& block);
     bool has_room(Shelf shelf) const;
     bool fetch_is_cached(uint64_t pc) const;
@@ -205,7 +205,7 @@ struct Vcpu::Impl : cpu::TlbListener {
     bool fpu_enabled = true;
     bool in_slow_block = false;    ///< the block of a slow step runs
     bool apart = false;            ///< see part_upper_halves()
-    unsigned own_halves_gone = 0;  ///< how often that of one space was forgotten, while it isn't
+    unsigned own_halves_gone = 0;  ///< how often that of one space was dropped, while it isn't
     unsigned entered_space = 0;    ///< by space_entered()
     bool has_window = false;       ///< the lower half of a space is seen through the window:
     unsigned window_space = 0;     ///< that one,

@@ -99,7 +99,7 @@ std::vector<HostWindow::Run> Vcpu::Impl::known_runs() const {
 void Vcpu::Impl::give_window(unsigned space, const std::vector<HostWindow::Run>& known) {
     take_window();
     ++counters.windows;
-    forget_ways(space);
+    drop_ways(space);
     has_window = true;
     window_space = space;
     window_cr3 = watch.cr3;
@@ -114,7 +114,7 @@ void Vcpu::Impl::give_window(unsigned space, const std::vector<HostWindow::Run>&
 
 void Vcpu::Impl::take_window() {
     if (!has_window) return;
-    forget_ways(kWindowWays);
+    drop_ways(kWindowWays);
     window.drop_all();
     has_window = window_doubtful = false;
     use_ways(cpu.mmu.space());

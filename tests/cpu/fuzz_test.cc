@@ -75,7 +75,7 @@ TEST_F(FuzzTest, RandomInstructions) {
         }
         state = before;
         state.interrupt_shadow = state.halted = 0;
-        cpu.mmu.flush();
+        cpu.mmu.clear();
     }
     EXPECT_GT(executed, 5000u);
     EXPECT_GT(faulted, 5000u);

@@ -60,7 +60,7 @@ TEST_F(MmuTest, FaultCodes) {
     EXPECT_EQ(reach(kPage, Access::kExecute), fault(kPfPresent | kPfFetch));
     EXPECT_EQ(reach(kPage), int64_t{kTarget});
     map(kPage, kTarget, kKernelPage | uint64_t{1} << 50);
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     EXPECT_EQ(reach(kPage), fault(kPfPresent | kPfReserved));
 }
 
@@ -126,7 +126,7 @@ TEST_F(MmuTest, AStaleTranslationStaysUntilItIsInvalidated) {
     reach(kPage);
     map(kPage, kOther, kKernelPage);
     EXPECT_EQ(reach(kPage), int64_t{kTarget});
-    cpu.mmu.invalidate_page(GuestVirt(kPage + 5));
+    cpu.mmu.drop_page(GuestVirt(kPage + 5));
     EXPECT_EQ(reach(kPage), int64_t{kOther});
 }
 
@@ -175,7 +175,7 @@ TEST_F(MmuTest, InvlpgDropsAWholeLargePage) {
     reach(0x40005000);
     map(0x40200000, 0x400000, kKernelPage, 1);
     reach(0x40200000);
-    cpu.mmu.invalidate_page(GuestVirt(0x400ff000));
+    cpu.mmu.drop_page(GuestVirt(0x400ff000));
     EXPECT_FALSE(cached(0x40000000) || cached(0x40005000));
     EXPECT_TRUE(cached(0x40200000));
 }
@@ -184,7 +184,7 @@ TEST_F(MmuTest, InvlpgDropsAWholeGigabytePage) {
     map(kUpper, 0, kKernelPage | kPteGlobal, 2);
     reach(kUpper);
     reach(kUpper + 0x800000);
-    cpu.mmu.invalidate_page(GuestVirt(kUpper + 0x3ffff000));
+    cpu.mmu.drop_page(GuestVirt(kUpper + 0x3ffff000));
     EXPECT_FALSE(cached(kUpper) || cached(kUpper + 0x800000));
 }
 
@@ -204,7 +204,7 @@ TEST_F(MmuTest, LoadingCr3KeepsOnlyGlobalPagesOfTheUpperHalf) {
 
 TEST_F(MmuTest, SpacesHaveUpperHalvesOfTheirOwn) {
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     uint64_t tables = state.cr3;
     map(kUpper, kTarget, kKernelPage);
     map(kUpper + 0x1000, kTarget, kKernelPage | kPteGlobal);
@@ -222,8 +222,8 @@ TEST_F(MmuTest, SpacesHaveUpperHalvesOfTheirOwn) {
     EXPECT_EQ(reach(kUpper), int64_t{kTarget}) << "as it was when this space saw it";
     Listener listener;
     cpu.mmu.set_listener(&listener);
-    cpu.mmu.invalidate_page(GuestVirt(kUpper));
-    cpu.mmu.invalidate_page(GuestVirt(kUpper + 0x1000));
+    cpu.mmu.drop_page(GuestVirt(kUpper));
+    cpu.mmu.drop_page(GuestVirt(kUpper + 0x1000));
     EXPECT_EQ(listener.heard,
               fmt::format("page {} {:x};page {} {:x};", first, kUpper, kEverySpace, kUpper + 0x1000));
     EXPECT_EQ(reach(kUpper), int64_t{kOther});
@@ -248,7 +248,7 @@ TEST_F(MmuTest, ALargePageWhereASmallOneWas) {
     EXPECT_EQ(cpu.mmu.glance<Access::kRead>(GuestVirt(kRegion + 0x1000), false),
               memory->host(GuestPhys(kTarget)));
     map(kRegion, kLarge, kKernelPage, 1);
-    cpu.mmu.invalidate_page(GuestVirt(kRegion + 0x1000));
+    cpu.mmu.drop_page(GuestVirt(kRegion + 0x1000));
     reach(kRegion);
     uint8_t* seen = cpu.mmu.glance<Access::kRead>(GuestVirt(kRegion + 0x1000), false);
     EXPECT_TRUE(!seen || seen == memory->host(GuestPhys(kLarge + 0x1000)));
@@ -264,7 +264,7 @@ TEST_F(MmuTest, GlobalMeansNothingWithoutPge) {
 
 TEST_F(MmuTest, PcidsKeepTheirTranslations) {
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     map(kPage, kTarget, kKernelPage);
     uint64_t tables = state.cr3;
     cpu.mmu.load_cr3(tables | 1, false);
@@ -283,7 +283,7 @@ TEST_F(MmuTest, PcidsKeepTheirTranslations) {
 
 TEST_F(MmuTest, TheSpaceBoundFirstIsReused) {
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();  // PCID 0 has space 0
+    cpu.mmu.clear();  // PCID 0 has space 0
     map(kPage, kTarget, kKernelPage);
     uint64_t tables = state.cr3;
     for (unsigned pcid = 0; pcid < kSpaces; ++pcid) {
@@ -301,7 +301,7 @@ TEST_F(MmuTest, TheSpaceBoundFirstIsReused) {
 
 TEST_F(MmuTest, InvpcidOfEachType) {
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     uint64_t tables = state.cr3;
     map(kPage, kTarget, kKernelPage);
     map(kPage + 0x1000, kTarget, kKernelPage);
@@ -319,30 +319,30 @@ TEST_F(MmuTest, InvpcidOfEachType) {
         return result;
     };
     fill();
-    cpu.mmu.invalidate_pcid(0, 2, GuestVirt(kPage));
+    cpu.mmu.drop_pcid(0, 2, GuestVirt(kPage));
     EXPECT_FALSE(in_space_2(kPage));
     EXPECT_TRUE(in_space_2(kPage + 0x1000) && cached(kPage));
-    cpu.mmu.invalidate_pcid(1, 2, GuestVirt(0));
+    cpu.mmu.drop_pcid(1, 2, GuestVirt(0));
     EXPECT_FALSE(in_space_2(kPage + 0x1000));
     EXPECT_TRUE(cached(kPage) && cached(kUpper));
     fill();
-    cpu.mmu.invalidate_pcid(3, 0, GuestVirt(0));
+    cpu.mmu.drop_pcid(3, 0, GuestVirt(0));
     EXPECT_FALSE(cached(kPage) || in_space_2(kPage));
     EXPECT_TRUE(cached(kUpper));
     fill();
-    cpu.mmu.invalidate_pcid(2, 0, GuestVirt(0));
+    cpu.mmu.drop_pcid(2, 0, GuestVirt(0));
     EXPECT_FALSE(cached(kPage) || cached(kUpper));
 }
 
 TEST_F(MmuTest, InvlpgReachesGlobalPagesOfOtherSpaces) {
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     uint64_t tables = state.cr3;
     map(kPage, kTarget, kKernelPage | kPteGlobal);
     cpu.mmu.load_cr3(tables | 1, true);
     reach(kPage);
     cpu.mmu.load_cr3(tables | 2, true);
-    cpu.mmu.invalidate_page(GuestVirt(kPage));
+    cpu.mmu.drop_page(GuestVirt(kPage));
     cpu.mmu.load_cr3(tables | 1, true);
     EXPECT_FALSE(cached(kPage));
 }
@@ -367,7 +367,7 @@ TEST_F(MmuTest, NonCanonicalAddressesAndTablesOutsideRam) {
 
 TEST_F(MmuTest, WithoutPagingAddressesAreTheirOwn) {
     state.cr0 &= ~kCr0Pg;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     EXPECT_EQ(reach(0x654321), 0x654000);
     EXPECT_EQ(reach(0x654321, Access::kWrite), 0x654000);
     EXPECT_EQ(reach(0x654321, Access::kExecute), 0x654000);
@@ -424,7 +424,7 @@ TEST_F(GlanceTest, KnowsWhatWasReachedInTheSameWay) {
     EXPECT_FALSE(glance<Access::kRead>(kPage | uint64_t{1} << 48)) << "not canonical";
     reach(kPage, Access::kWrite);
     EXPECT_TRUE(glance<Access::kWrite>(kPage));
-    cpu.mmu.invalidate_page(GuestVirt(kPage));
+    cpu.mmu.drop_page(GuestVirt(kPage));
     EXPECT_FALSE(glance<Access::kRead>(kPage));
 }
 
@@ -437,7 +437,7 @@ TEST_F(GlanceTest, PagesThatAreNotRamAreNotAnswered) {
 TEST_F(GlanceTest, NeverContradictsTheTlb) {
     std::mt19937_64 random(7);
     state.cr4 |= kCr4Pcide;
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     uint64_t cr3 = state.cr3;
     const uint64_t pages[] = {kPage,  kPage + 0x1000,  kPage + 0x80000,
                               kUpper, kUpper + 0x1000, 0xffffffff80000000};
@@ -452,16 +452,16 @@ TEST_F(GlanceTest, NeverContradictsTheTlb) {
                         (kPtePresent | kPteWritable | kPteUser | kPteGlobal | kPteNoExecute | kPteDirty));
                 break;
             case 1:
-                cpu.mmu.invalidate_page(GuestVirt(at));
+                cpu.mmu.drop_page(GuestVirt(at));
                 break;
             case 2:
                 cpu.mmu.load_cr3(cr3 | random() % 12, random() % 4 != 0);
                 break;
             case 3:
-                if (random() % 8 == 0) cpu.mmu.flush();
+                if (random() % 8 == 0) cpu.mmu.clear();
                 break;
             case 4:
-                cpu.mmu.invalidate_pcid(random() % 4, random() % 12, GuestVirt(at));
+                cpu.mmu.drop_pcid(random() % 4, random() % 12, GuestVirt(at));
                 break;
             default:
                 reach(at, static_cast<Access>(random() % 3), user);
@@ -479,7 +479,7 @@ TEST_F(GlanceTest, OldAnswersDoNotComeBackWhenTheGenerationsWrap) {
     map(kPage, kTarget, kKernelPage);
     reach(kPage);
     for (unsigned i = 0; i < 3 * 0xfff; ++i) {
-        cpu.mmu.flush();
+        cpu.mmu.clear();
         ASSERT_FALSE(glance<Access::kRead>(kPage)) << i;
         reach(kOther);  // something to drop
     }

@@ -254,7 +254,7 @@ TEST_F(TransfersTest, AnInstructionAcrossPagesFetchesBoth) {
     ASSERT_EQ(interpret(cpu, exception), StepResult::kDone);
     EXPECT_EQ(state.rip, kUserCode + kPageSize + 1);
     map(kUserCode + kPageSize, 0, 0);
-    cpu.mmu.flush();
+    cpu.mmu.clear();
     state.rip = kUserCode + kPageSize - 1;
     ASSERT_EQ(interpret(cpu, exception), StepResult::kFault);
     EXPECT_EQ(exception.cr2, kUserCode + kPageSize);

@@ -65,7 +65,7 @@ TEST_P(ProfileTest, BlocksAreShownBeforeTheyAreThrownAway) {
     machine.vcpu->state_replaced();
     expect_all_of(report, take());
     EXPECT_EQ(machine.vcpu->report().hot.bytes, 0u);
-    EXPECT_EQ(machine.vcpu->report().counters.cache_flushes, report.counters.cache_flushes + 1);
+    EXPECT_EQ(machine.vcpu->report().counters.code_clears, report.counters.code_clears + 1);
     machine.vcpu.reset();
     EXPECT_TRUE(take().empty()) << "each piece is shown once";
 }

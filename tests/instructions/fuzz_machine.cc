@@ -298,7 +298,7 @@ void FuzzMachine::load(const FuzzCase& fuzz_case) {
     CHECK(memory_->write(fuzz_case.code_at, fuzz_case.code));
     platform_->begin(fuzz_case);
     cpu_->state = fuzz_case.state;
-    cpu_->mmu.flush();
+    cpu_->mmu.clear();
     vcpu_->state_replaced();
 }
 

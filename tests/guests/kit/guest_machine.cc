@@ -38,7 +38,7 @@ void GuestMachine::load(const GuestCode& code) {
     long_mode->set_kernel_stack(kPhysicalMap + kInterruptStackTop);
     cpu->state = cpu::CpuState{};
     long_mode->enter_kernel(cpu->state, address(0), kPhysicalMap + kStackTop);
-    cpu->mmu.flush();
+    cpu->mmu.clear();
     vcpu->state_replaced();
 }
 
