@@ -136,6 +136,9 @@ struct StateHashMark {
     bool operator==(const StateHashMark&) const = default;
 };
 
+/// Parts of a state that differ from what a StateHashMark says, as bits.
+enum StateParts : uint8_t { kRegistersDiffer = 1, kMemoryDiffers = 2, kDevicesDiffer = 4 };
+
 enum class EndReason : uint8_t {
     kStopped = 1,   ///< the operator stopped the recording
     kPowerOff = 2,  ///< the guest switched itself off

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "record/entry_codec.h"
+#include "record/payloads.h"
 #include "replica/replica.h"
 
 namespace lockstep::replica {
@@ -284,8 +285,9 @@ void Replica::apply_lag_control() {
 
 void Replica::handle(const Diverged& message) {
     std::string parts;
-    for (auto [part, name] :
-         {std::pair{kRegistersDiffer, "registers"}, {kMemoryDiffers, "memory"}, {kDevicesDiffer, "devices"}})
+    for (auto [part, name] : {std::pair{record::kRegistersDiffer, "registers"},
+                              {record::kMemoryDiffers, "memory"},
+                              {record::kDevicesDiffer, "devices"}})
         if (message.parts & part) parts += (parts.empty() ? "" : ", ") + std::string(name);
     std::string sentence =
         fmt::format("the backup has diverged at log position {}, icount {}: {}", message.position.value(),

@@ -83,9 +83,6 @@ enum class Renewal : uint8_t {
 /// Whether an owner's term is leased at an arbiter. Without one nobody else can ever own the VM.
 enum class Tenure : uint8_t { kUnlimited, kLeased };
 
-/// Parts of the state that differ, as bits.
-enum DivergedParts : uint8_t { kRegistersDiffer = 1, kMemoryDiffers = 2, kDevicesDiffer = 4 };
-
 struct Config {
     uint64_t vm = 0;    ///< names this run of this guest, on both sides and at the arbiter
     uint64_t self = 0;  ///< names this process, different for each process that ever serves the guest; not 0
@@ -191,7 +188,7 @@ class Replica {
     void on_loaded(uint64_t now_ms, const Result<void>& result);
     /// Entries before `position` have taken effect, and the machine is at `icount`.
     void on_replayed(uint64_t now_ms, LogPos position, Icount icount);
-    /// A state hash differed at the entry `position`; `parts`: of DivergedParts.
+    /// A state hash differed at the entry `position`; `parts`: of record::StateParts.
     void on_divergence(uint64_t now_ms, LogPos position, Icount icount, uint8_t parts);
 
     /// So many of the guest's networks lead nowhere on this host.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "record/payloads.h"
 #include "sim/world.h"
 
 namespace lockstep::sim {
@@ -163,7 +164,7 @@ void Process::set_policy(replica::Policy policy) {
 }
 
 void Process::diverge() {
-    replica_.on_divergence(local_ms(), LogPos(history_.size()), machine_.icount(), replica::kMemoryDiffers);
+    replica_.on_divergence(local_ms(), LogPos(history_.size()), machine_.icount(), record::kMemoryDiffers);
     pump();
 }
 

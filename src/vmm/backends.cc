@@ -114,7 +114,7 @@ Result<void> Backends::open_console(const Places& places) {
     bool serial = settings_.console.port == ConsolePort::kSerial;
     uint16_t device = serial ? machine::kSerialDevice : machine::kConsoleDevice;
     console_->set_receiver([this, device](Bytes typed) {
-        if (live_) hooks_.input(make_input(device, record::ConsoleInput{std::move(typed)}));
+        if (live_) hooks_.input(drive::make_input(device, record::ConsoleInput{std::move(typed)}));
     });
     return {};
 }
@@ -214,7 +214,7 @@ void Backends::submit_disk(const bus::Output& output, LogPos entry) {
         if (status == host::DiskStatus::kStopped) return;
         complain(index, action, status);
         ++completions_;
-        hooks_.input(make_input(
+        hooks_.input(drive::make_input(
             device, record::DiskCompletion{
                         .request = number, .status = guest_status(status), .data = std::move(data)}));
         check_drained();
@@ -258,7 +258,7 @@ void Backends::submit_random(const bus::Output& output) {
     record::RandomBytes answer{.request = request.value().number, .bytes = Bytes(request.value().size)};
     host::fill_random(answer.bytes);
     ++completions_;
-    hooks_.input(make_input(output.device, answer));
+    hooks_.input(drive::make_input(output.device, answer));
 }
 
 void Backends::pause_inputs() {

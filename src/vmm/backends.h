@@ -15,12 +15,12 @@
 #include <vector>
 
 #include "bus/device.h"
+#include "drive/live_driver.h"
 #include "host/console.h"
 #include "host/disk_image.h"
 #include "host/event_loop.h"
 #include "host/source_addresses.h"
 #include "host/tap_device.h"
-#include "vmm/live_driver.h"
 #include "vmm/settings.h"
 
 namespace lockstep::vmm {
@@ -31,8 +31,8 @@ host::DiskOptions image_options(const DiskSettings& disk);
 class Backends {
   public:
     struct Hooks {
-        std::function<void(Input)> input;  ///< something for the guest
-        std::function<void()> escape;      ///< Ctrl-] was typed at the terminal
+        std::function<void(drive::Input)> input;  ///< something for the guest
+        std::function<void()> escape;             ///< Ctrl-] was typed at the terminal
         /// Whether a write whose kOutput entry is `entry` may be made at this very moment (the last look of
         /// docs/adr/0001-who-may-act.md); asked for each write, right before the kernel gets it.
         std::function<bool(LogPos entry)> may_write;

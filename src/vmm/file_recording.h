@@ -24,7 +24,7 @@ class FileRecording : private record::FrameSink {
     static Result<std::unique_ptr<FileRecording>> create(host::EventLoop& loop, const std::string& path,
                                                          std::function<void(const Error&)> failed);
     /// The log begins at `position` with a machine of `configuration`: at power-on, or in `state` (of
-    /// save_state()) at `icount`. Comes before all that follows.
+    /// drive::save_state()) at `icount`. Comes before all that follows.
     void begin(ByteSpan configuration, const std::optional<Bytes>& state, LogPos position, Icount icount);
     bool has_begun() const { return writer_ != nullptr; }
 

@@ -105,39 +105,39 @@ class FileReplay : private bus::OutputSink {
     Result<void> restore(const record::SnapshotPiece& piece) {
         snapshot_.insert(snapshot_.end(), piece.bytes.begin(), piece.bytes.end());
         if (!piece.last) return {};
-        make_replayer(TRY(load_state(*machine_, snapshot_)));
+        make_replayer(TRY(drive::load_state(*machine_, snapshot_)));
         snapshot_ = Bytes();
         return {};
     }
 
-    void make_replayer(const DriverCounts& counts) {
-        replayer_ = std::make_unique<Replayer>(*machine_, ram_bytes_, position_, counts, aborted_);
+    void make_replayer(const drive::DriverCounts& counts) {
+        replayer_ = std::make_unique<drive::Replayer>(*machine_, ram_bytes_, position_, counts, aborted_);
     }
 
     Result<void> apply(const record::EntryBatch& batch) {
         for (const record::Entry& entry : batch.entries) {
             if (complete_) return {};  // only the end of the file is wanted
-            ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
-            over_ = result == ReplayResult::kDone && entry.icount > options_.until;
+            drive::ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
+            over_ = result == drive::ReplayResult::kDone && entry.icount > options_.until;
             if (over_) return {};
-            if (result == ReplayResult::kDone) result = replayer_->apply(entry);
-            if (result == ReplayResult::kDone) continue;
-            complete_ = result == ReplayResult::kPowerOff || result == ReplayResult::kEnded;
+            if (result == drive::ReplayResult::kDone) result = replayer_->apply(entry);
+            if (result == drive::ReplayResult::kDone) continue;
+            complete_ = result == drive::ReplayResult::kPowerOff || result == drive::ReplayResult::kEnded;
             over_ = !complete_;
         }
         return {};
     }
 
     /// Stops at every stop before `icount`, and at `until` if that comes first.
-    ReplayResult run_to_stops(Icount icount) {
+    drive::ReplayResult run_to_stops(Icount icount) {
         while (next_stop_ < options_.stops.size() && options_.stops[next_stop_] < icount) {
             Icount stop = options_.stops[next_stop_++];
             if (stop < machine_->icount()) continue;
-            ReplayResult result = replayer_->run_to(stop);
-            if (result != ReplayResult::kDone) return result;
+            drive::ReplayResult result = replayer_->run_to(stop);
+            if (result != drive::ReplayResult::kDone) return result;
             if (options_.stopped) options_.stopped(*machine_);
         }
-        return icount == options_.until ? replayer_->run_to(icount) : ReplayResult::kDone;
+        return icount == options_.until ? replayer_->run_to(icount) : drive::ReplayResult::kDone;
     }
 
     ReplayReport report() {
@@ -164,7 +164,7 @@ class FileReplay : private bus::OutputSink {
     const std::atomic<bool>& aborted_;
     std::unique_ptr<machine::Machine> machine_;
     std::unique_ptr<Disturber> disturber_;  // before the machine goes, its thread must end
-    std::unique_ptr<Replayer> replayer_;
+    std::unique_ptr<drive::Replayer> replayer_;
     record::BuildIdentity build_;  ///< this one
     uint64_t ram_bytes_ = 0;
     LogPos position_;

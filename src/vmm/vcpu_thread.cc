@@ -95,7 +95,7 @@ void VcpuThread::create(Bytes configuration, const translate::EngineOptions& opt
         auto make = [&]() -> Result<void> {
             machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
             if (!shared->second) return {};
-            counts_ = TRY(load_state(*machine_, *shared->second));
+            counts_ = TRY(drive::load_state(*machine_, *shared->second));
             // Its first second has everything to translate.
             uint64_t end_ns = host::monotonic_ns() + kAheadNs;
             while (host::monotonic_ns() < end_ns && take_memory_ahead()) {
@@ -118,10 +118,10 @@ void VcpuThread::go_live(LogPos position, uint64_t hash_period_ns, uint64_t behi
         if (replayer_) counts_ = replayer_->counts();
         replayer_.reset();
         report([reissue, requests = machine_->unanswered()] { reissue(requests); });
-        LiveListener& listener = *this;
-        live_ = std::make_unique<LiveDriver>(
-            *machine_, LiveOptions{.ram_bytes = ram_bytes_, .hash_period_ns = hash_period_ns}, position,
-            counts_, listener, host::monotonic_ns(), behind_ns);
+        drive::LiveListener& listener = *this;
+        live_ = std::make_unique<drive::LiveDriver>(
+            *machine_, drive::LiveOptions{.ram_bytes = ram_bytes_, .hash_period_ns = hash_period_ns},
+            position, counts_, listener, host::monotonic_ns(), behind_ns);
         mode_ = Mode::kLive;
         flight_.record(FlightEvent::kLive, machine_->icount(), position.value(), counts_.outputs);
         careful_until_ns_ = host::monotonic_ns() + kCarefulNs;
@@ -145,7 +145,7 @@ void VcpuThread::end_care(uint64_t now_ns) {
 void VcpuThread::start_replay(LogPos position) {
     post([this, position] {
         CHECK(machine_ && mode_ == Mode::kIdle);
-        replayer_ = std::make_unique<Replayer>(*machine_, ram_bytes_, position, counts_, stopping_);
+        replayer_ = std::make_unique<drive::Replayer>(*machine_, ram_bytes_, position, counts_, stopping_);
         mode_ = Mode::kReplaying;
         flight_.record(FlightEvent::kReplay, machine_->icount(), position.value(), counts_.outputs);
     });
@@ -156,8 +156,8 @@ void VcpuThread::replay(ReplayChunk chunk) {
     post([this, shared] { chunks_.push_back(std::move(*shared)); }, Hurry::kNo);
 }
 
-void VcpuThread::add_input(Input input) {
-    auto shared = std::make_shared<Input>(std::move(input));
+void VcpuThread::add_input(drive::Input input) {
+    auto shared = std::make_shared<drive::Input>(std::move(input));
     waiting(shared->kind) += shared->payload.size();
     post([this, shared] {
         last_input_ns_ = host::monotonic_ns();
@@ -190,7 +190,7 @@ void VcpuThread::set_speed(uint32_t permille) {
     post([this, permille] { permille_ = permille; });
 }
 
-void VcpuThread::call(std::function<void(machine::Machine&, const DriverCounts&, LogPos)> work) {
+void VcpuThread::call(std::function<void(machine::Machine&, const drive::DriverCounts&, LogPos)> work) {
     post([this, work] {
         CHECK(machine_);
         // What came before this call is in the machine before it.
@@ -425,19 +425,20 @@ void VcpuThread::live_step() {
     }
     uint64_t before = host::monotonic_ns(), group_ns = groups_.gathering_ns();
     end_care(before);
-    LiveDriver::Step step = live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : LiveDriver::kNoGlance,
-                                        watchful_ && group_ns ? group_ns : LiveDriver::kNoLimit);
+    drive::LiveDriver::Step step =
+        live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : drive::LiveDriver::kNoGlance,
+                    watchful_ && group_ns ? group_ns : drive::LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();
-    hand_over_entries(after, step.next != LiveDriver::Next::kAgain || permille_ < kFullSpeed);
+    hand_over_entries(after, step.next != drive::LiveDriver::Next::kAgain || permille_ < kFullSpeed);
     switch (step.next) {
-        case LiveDriver::Next::kAgain:
+        case drive::LiveDriver::Next::kAgain:
             rest(after - before);
             break;
-        case LiveDriver::Next::kSleep:
+        case drive::LiveDriver::Next::kSleep:
             wait_until(std::min(step.wake_ns, entries_due_ns()));
             woke_up_ = host::monotonic_ns() - after >= kLongSleepNs;
             break;
-        case LiveDriver::Next::kPowerOff:
+        case drive::LiveDriver::Next::kPowerOff:
             mode_ = Mode::kOff;
             produce(GuestOff{}, Urgency::kAtOnce);
             break;
@@ -463,14 +464,14 @@ void VcpuThread::replay_step() {
     }
     ReplayChunk chunk = std::move(chunks_.front());
     chunks_.pop_front();
-    ReplayResult result = ReplayResult::kDone;
+    drive::ReplayResult result = drive::ReplayResult::kDone;
     size_t applied = 0;
     for (record::Entry& entry : chunk.entries) {
         result = replayer_->apply(entry);
-        if (result != ReplayResult::kDone) break;
+        if (result != drive::ReplayResult::kDone) break;
         if (++applied % kReplayBatch == 0) replayed();
     }
-    if (result == ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
+    if (result == drive::ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
     after_replay(result);
 }
 
@@ -483,14 +484,14 @@ bool VcpuThread::take_memory_ahead() {
     return false;
 }
 
-void VcpuThread::after_replay(ReplayResult result) {
-    if (result == ReplayResult::kDiverged) {
+void VcpuThread::after_replay(drive::ReplayResult result) {
+    if (result == drive::ReplayResult::kDiverged) {
         mode_ = Mode::kOff;
         produce(*replayer_->divergence(), Urgency::kAtOnce);
         return;
     }
     replayed();
-    if (result == ReplayResult::kPowerOff || result == ReplayResult::kEnded) {
+    if (result == drive::ReplayResult::kPowerOff || result == drive::ReplayResult::kEnded) {
         mode_ = Mode::kOff;
         produce(GuestOff{}, Urgency::kAtOnce);
     }

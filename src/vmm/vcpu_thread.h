@@ -38,11 +38,11 @@
 
 #include "base/flight_recorder.h"
 #include "bus/device.h"
+#include "drive/live_driver.h"
+#include "drive/replayer.h"
 #include "record/entry.h"
-#include "vmm/live_driver.h"
 #include "vmm/machine_factory.h"
 #include "vmm/output_groups.h"
-#include "vmm/replayer.h"
 
 namespace lockstep::vmm {
 
@@ -70,7 +70,8 @@ struct GuestOff {};
 struct Report {
     std::function<void()> run;
 };
-using Produced = std::variant<EntryMade, OutputMade, ProgressMade, Replayed, Divergence, GuestOff, Report>;
+using Produced =
+    std::variant<EntryMade, OutputMade, ProgressMade, Replayed, drive::Divergence, GuestOff, Report>;
 
 /// What the vCPU thread hands over at a time.
 struct Batch {
@@ -91,7 +92,7 @@ struct ReplayChunk {
     Icount complete;
 };
 
-class VcpuThread : private bus::OutputSink, private LiveListener {
+class VcpuThread : private bus::OutputSink, private drive::LiveListener {
   public:
     /// What is called on the vCPU thread.
     struct Hooks {
@@ -103,7 +104,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;
 
-    /// Makes the machine, in its power-on state or in `state` (of save_state()). `done` is reported.
+    /// Makes the machine, in its power-on state or in `state` (of drive::save_state()). `done` is reported.
     void create(Bytes configuration, const translate::EngineOptions& options, std::optional<Bytes> state,
                 std::function<void(Result<void>)> done);
     /// The guest is ours; `reissue` is reported with the requests that nobody has answered, before anything
@@ -119,7 +120,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     void be_careful(std::function<void()> over);
     static constexpr uint64_t kCarefulNs = 1'000'000'000;
 
-    void add_input(Input input);
+    void add_input(drive::Input input);
     /// Bytes of inputs that were not delivered yet; of what was typed on the console by itself, for which the
     /// guest may have no room as long as it likes.
     uint64_t waiting_input() const { return waiting_input_; }
@@ -142,7 +143,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     /// The share of its speed at which a live guest runs.
     void set_speed(uint32_t permille);
     /// `work` runs on the vCPU thread between two instructions. The machine exists, and may be off.
-    void call(std::function<void(machine::Machine&, const DriverCounts&, LogPos)> work);
+    void call(std::function<void(machine::Machine&, const drive::DriverCounts&, LogPos)> work);
     /// Ends the log of a live guest with this mark, after a checkpoint of all of its state; it doesn't run
     /// again.
     void end_log(record::EndReason reason, std::string message);
@@ -181,7 +182,7 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     bool gathers(uint64_t now_ns) const;
     void replayed();
     bool take_memory_ahead();
-    void after_replay(ReplayResult result);
+    void after_replay(drive::ReplayResult result);
     void publish_engine_report();
     std::atomic<uint64_t>& waiting(record::EntryKind kind) {
         return kind == record::EntryKind::kConsoleInput ? waiting_typed_ : waiting_input_;
@@ -199,11 +200,11 @@ class VcpuThread : private bus::OutputSink, private LiveListener {
     FlightRecorder flight_;  ///< printed by a failed check, whatever thread it fails on
     std::unique_ptr<machine::Machine> machine_;
     uint64_t ram_bytes_ = 0;
-    DriverCounts counts_;
+    drive::DriverCounts counts_;
     LogPos position_;
     Mode mode_ = Mode::kIdle;
-    std::unique_ptr<LiveDriver> live_;
-    std::unique_ptr<Replayer> replayer_;
+    std::unique_ptr<drive::LiveDriver> live_;
+    std::unique_ptr<drive::Replayer> replayer_;
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
     std::function<void()> careful_over_;  ///< of be_careful(); empty: the engine has its optimisations

@@ -5,8 +5,8 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "record/entry_codec.h"
+#include "record/wire_entry.h"
 #include "vmm/vm_process.h"
-#include "vmm/wire_entry.h"
 
 namespace lockstep::vmm {
 
@@ -124,7 +124,7 @@ void VmProcess::wait_until_quiet(uint64_t stop, Icount icount) {
     if (backends_->in_flight() > 0)
         return backends_->drain([this, stop, icount] { wait_until_quiet(stop, icount); });
     uint64_t completions = backends_->completions();
-    vcpu_->call([this, stop, icount, completions](machine::Machine&, const DriverCounts&, LogPos) {
+    vcpu_->call([this, stop, icount, completions](machine::Machine&, const drive::DriverCounts&, LogPos) {
         vcpu_->report([this, stop, icount, completions] {
             if (stop != stop_) return;
             if (backends_->completions() != completions || backends_->in_flight() > 0)
@@ -143,10 +143,10 @@ void VmProcess::carry_out(replica::StartVm&) {
 void VmProcess::carry_out(replica::SetSpeed& action) { vcpu_->set_speed(action.permille); }
 
 void VmProcess::carry_out(replica::TakeSnapshot&) {
-    vcpu_->call([this](machine::Machine& machine, const DriverCounts& counts, LogPos) {
+    vcpu_->call([this](machine::Machine& machine, const drive::DriverCounts& counts, LogPos) {
         // The guest stands still for this. Room for all of its memory costs nothing until it is used, and
         // saves copying what was saved already.
-        auto state = std::make_shared<Bytes>(save_state(machine, counts, settings_.memory_bytes));
+        auto state = std::make_shared<Bytes>(drive::save_state(machine, counts, settings_.memory_bytes));
         vcpu_->report([this, state, icount = machine.icount()] {
             snapshot_ = std::move(*state);
             snapshot_sent_ = 0;
@@ -204,7 +204,7 @@ void VmProcess::carry_out(replica::LoadSnapshot& action) {
 }
 
 void VmProcess::carry_out(replica::ReplayLog& action) {
-    Result<std::vector<record::Entry>> entries = decode_wire_entries(action.entries, action.count);
+    Result<std::vector<record::Entry>> entries = record::decode_wire_entries(action.entries, action.count);
     if (!entries) {
         // Damaged though its checksum is right: the other side doesn't encode as we do.
         log_error("VM {}: {}", settings_.name, entries.error().message());
@@ -213,7 +213,7 @@ void VmProcess::carry_out(replica::ReplayLog& action) {
     }
     for (const record::Entry& entry : entries.value()) {
         log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
-        if (is_traffic(entry.kind)) cpu_latency_.traffic();
+        if (drive::is_traffic(entry.kind)) cpu_latency_.traffic();
     }
     vcpu_->replay({entries.take(), action.complete});
 }

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "record/entry_codec.h"
 #include "record/entry_table.h"
-#include "vmm/wire_entry.h"
+#include "record/wire_entry.h"
 
 namespace lockstep::vmm {
 
@@ -93,7 +93,7 @@ void VmProcess::take(EntryMade& made) {
     Bytes encoded;
     if (replica_->wants_log()) {
         ByteWriter out(encoded);
-        encode_wire_entry(out, entry);
+        record::encode_wire_entry(out, entry);
     }
     log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
     replica_->on_entry(now_ms(), made.position, entry.kind, std::move(encoded));
@@ -138,7 +138,7 @@ void VmProcess::take(Replayed& made) {
     replica_->on_replayed(now_ms(), made.position, made.icount);
 }
 
-void VmProcess::take(Divergence& made) {
+void VmProcess::take(drive::Divergence& made) {
     log_error("VM {}: {}", settings_.name, made.sentence);
     replica_->on_divergence(now_ms(), made.position, made.icount, made.parts);
 }
@@ -149,8 +149,8 @@ void VmProcess::take(GuestOff&) {
 
 // --- What the host brings ---
 
-void VmProcess::add_input(Input input) {
-    if (is_traffic(input.kind)) cpu_latency_.traffic();
+void VmProcess::add_input(drive::Input input) {
+    if (drive::is_traffic(input.kind)) cpu_latency_.traffic();
     if (input.kind == record::EntryKind::kNetworkReceive) {
         expect_answer();
         input_moderation_.received(backends_->traffic().packets_in, loop_.now_ns());
@@ -319,7 +319,7 @@ Result<void> VmProcess::hand_over() {
 }
 
 Result<void> VmProcess::power(record::PowerAction action) {
-    add_input(make_input(0, record::PowerControl{action}));
+    add_input(drive::make_input(0, record::PowerControl{action}));
     return {};
 }
 
@@ -329,9 +329,9 @@ Result<void> VmProcess::start_recording(const std::string& path) {
         return error("VM {} is protected: record it while it runs alone (unprotect it first)",
                      settings_.name);
     TRY(open_recording(path));
-    vcpu_->call([this, raw = recording_.get()](machine::Machine& machine, const DriverCounts& counts,
+    vcpu_->call([this, raw = recording_.get()](machine::Machine& machine, const drive::DriverCounts& counts,
                                                LogPos position) {
-        auto state = std::make_shared<Bytes>(save_state(machine, counts));
+        auto state = std::make_shared<Bytes>(drive::save_state(machine, counts));
         vcpu_->report([this, raw, state, position, icount = machine.icount()] {
             if (recording_.get() != raw) return;  // it was given up meanwhile
             recording_->begin(configuration_, *state, position, icount);
@@ -378,7 +378,7 @@ void VmProcess::switch_off(const std::string& sentence) {
 void VmProcess::stop_and_end(const std::string& sentence) {
     if (!replica_ || !live_) return end(Ending::Kind::kDismissed, sentence);
     vcpu_->end_log(record::EndReason::kStopped, sentence);
-    vcpu_->call([this, sentence](machine::Machine&, const DriverCounts&, LogPos) {
+    vcpu_->call([this, sentence](machine::Machine&, const drive::DriverCounts&, LogPos) {
         vcpu_->report([this, sentence] { end(Ending::Kind::kPoweredOff, sentence); });
     });
 }

@@ -5,8 +5,8 @@
 //        vCPU thread                         I/O thread (the event loop)
 //     +---------------+   inputs      +--------------------------------------------+
 //     | Machine       | <------------ | Backends: disks, TAP, console, random      |
-//     |  LiveDriver or| --- log ----> | Replica: who may do what                   |  <---> PairLink to the
-//     |  Replayer     | --- outputs-> | OutputGate: outputs wait here              |        other side
+//     |  drive::LiveDriver or| --- log ----> | Replica: who may do what                   |  <---> PairLink to the
+//     |  drive::Replayer     | --- outputs-> | OutputGate: outputs wait here              |        other side
 //     +---------------+               | CpuLatency, ThreadPlacement, AnswerPoll,   |  ----> FileRecording
 //                                     |  InputModeration: wake-ups that are quick, |
 //                                     |  or not needed                             |
@@ -153,12 +153,12 @@ class VmProcess {
     void take(OutputMade& made);
     void take(ProgressMade& made);
     void take(Replayed& made);
-    void take(Divergence& made);
+    void take(drive::Divergence& made);
     void take(GuestOff& made);
     void take(Report& made) { made.run(); }
     void note_output(const bus::Output& output);
     void remember_packets(OutputMade& made);
-    void add_input(Input input);
+    void add_input(drive::Input input);
     void expect_answer();
     bool polls() const;
     uint64_t rest_ns() const;

@@ -91,7 +91,7 @@ Result<void> VmProcess::open(bool terminal) {
     }
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
     Backends::Hooks hooks{
-        .input = [this](Input input) { add_input(std::move(input)); },
+        .input = [this](drive::Input input) { add_input(std::move(input)); },
         .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
         .may_write = [this](LogPos entry) { return replica_ && replica_->may_release(entry, now_ms()); }};
     backends_ = TRY(Backends::create(loop_, settings_, {folder_.console(), terminal}, std::move(hooks)));

@@ -31,10 +31,11 @@ inline constexpr Room kRooms[] = {
     {"bus", "base record"},
     {"devices", "base memory record bus"},
     {"machine", "base memory record cpu translate bus devices"},
+    {"drive", "base record bus machine"},
     {"disk", "base"},
     {"replica", "base record"},
     {"host", "base record disk"},
-    {"vmm", "base record translate bus devices machine replica host"},
+    {"vmm", "base record translate bus devices machine drive replica host"},
     {"sim", "base record disk replica"},
     {"control", "base replica host vmm"},
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "pair.h"
+#include "record/payloads.h"
 
 namespace lockstep::replica {
 namespace {
@@ -380,7 +381,8 @@ TEST(LifeCycle, ADivergenceIsNamedAndTheBackupDropped) {
     pair.protect();
     pair.output();
     pair.carry();
-    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234), kRegistersDiffer | kDevicesDiffer);
+    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234),
+                                      record::kRegistersDiffer | record::kDevicesDiffer);
     pair.backup.collect();
     EXPECT_EQ(pair.backup.last<Halt>()->reason, HaltReason::kDiverged);
     pair.carry();
@@ -398,7 +400,7 @@ TEST(LifeCycle, ABackupThatIsTheLastCopyGoesOnThoughItDiverged) {
     pair.carry();
     pair.primary_stopped = true;
     pair.run(700);
-    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234), kMemoryDiffers);
+    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(1234), record::kMemoryDiffers);
     pair.backup.collect();
     EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
     EXPECT_TRUE(pair.backup.said("has diverged"));

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <random>
 
+#include "drive/live_driver.h"
+#include "drive/replayer.h"
+#include "drive/vm_state.h"
 #include "replica/replica.h"
 #include "toy_machine.h"
-#include "vmm/live_driver.h"
-#include "vmm/replayer.h"
-#include "vmm/vm_state.h"
 
 namespace lockstep::vmm {
 namespace {
@@ -20,7 +20,7 @@ using testing::ToyConfig;
 using testing::ToyMachine;
 
 /// Keeps the log and the outputs.
-class Recorder : public LiveListener {
+class Recorder : public drive::LiveListener {
   public:
     void entry_made(LogPos position, std::shared_ptr<const Entry> made) override {
         const Entry& entry = *made;
@@ -46,7 +46,7 @@ class SinkToDriver : public bus::OutputSink {
     void output(bus::Output output) override {
         if (driver) driver->output(std::move(output));
     }
-    LiveDriver* driver = nullptr;
+    drive::LiveDriver* driver = nullptr;
 };
 
 struct Recording {
@@ -71,22 +71,22 @@ class RandomHost {
         SinkToDriver sink;
         ToyMachine machine(config_, 1 + static_cast<unsigned>(random_() % 100), sink);
         Recorder recorder;
-        LiveOptions options{.ram_bytes = config_.ram_bytes,
-                            .hash_period_ns = 30'000'000,
-                            .slice_ns = random_() % 2 ? 20'000ull : 300'000ull};
-        LiveDriver driver(machine, options, LogPos(0), {}, recorder, now_ns_, 0);
+        drive::LiveOptions options{.ram_bytes = config_.ram_bytes,
+                                   .hash_period_ns = 30'000'000,
+                                   .slice_ns = random_() % 2 ? 20'000ull : 300'000ull};
+        drive::LiveDriver driver(machine, options, LogPos(0), {}, recorder, now_ns_, 0);
         sink.driver = &driver;
         Recording recording;
         recording.config = config_;
         for (unsigned i = 0; i < steps; ++i) {
             offer_inputs(driver, recorder);
             if (random_() % 4 == 0) machine.request_stop();
-            LiveDriver::Step step = driver.step([this] { return now_ns_ += random_() % 3'000'000; });
-            if (step.next == LiveDriver::Next::kPowerOff) break;
-            if (step.next == LiveDriver::Next::kSleep && step.wake_ns != ~uint64_t{0})
+            drive::LiveDriver::Step step = driver.step([this] { return now_ns_ += random_() % 3'000'000; });
+            if (step.next == drive::LiveDriver::Next::kPowerOff) break;
+            if (step.next == drive::LiveDriver::Next::kSleep && step.wake_ns != ~uint64_t{0})
                 now_ns_ = std::max(now_ns_, random_() % 2 ? step.wake_ns : now_ns_ + 100'000);
             if (i == steps / 2) {
-                recording.state_at = save_state(machine, driver.counts());
+                recording.state_at = drive::save_state(machine, driver.counts());
                 recording.position_at = driver.position();
             }
         }
@@ -101,7 +101,7 @@ class RandomHost {
     }
 
   private:
-    void offer_inputs(LiveDriver& driver, Recorder& recorder) {
+    void offer_inputs(drive::LiveDriver& driver, Recorder& recorder) {
         for (; seen_outputs_ < recorder.outputs.size(); ++seen_outputs_)
             answer(recorder.outputs[seen_outputs_]);
         while (!answers_.empty() && random_() % 3 == 0) {
@@ -109,21 +109,22 @@ class RandomHost {
             answers_.pop_front();
         }
         if (random_() % 5 == 0)
-            driver.add_input(make_input(machine::kFirstNetwork, record::NetworkReceive{{Bytes(60, 7)}}));
+            driver.add_input(
+                drive::make_input(machine::kFirstNetwork, record::NetworkReceive{{Bytes(60, 7)}}));
         if (random_() % 50 == 0)
             driver.add_input(
-                make_input(machine::kSerialDevice,
-                           record::ConsoleInput{{static_cast<uint8_t>(random_() % 4 ? 'x' : 'r')}}));
+                drive::make_input(machine::kSerialDevice,
+                                  record::ConsoleInput{{static_cast<uint8_t>(random_() % 4 ? 'x' : 'r')}}));
     }
 
     void answer(const bus::Output& output) {
         ByteReader in(output.payload);
         uint64_t number = in.varint();
         if (output.kind == bus::OutputKind::kDiskRequest)
-            answers_.push_back(
-                make_input(output.device, record::DiskCompletion{number, record::DiskStatus::kOk, {}}));
+            answers_.push_back(drive::make_input(
+                output.device, record::DiskCompletion{number, record::DiskStatus::kOk, {}}));
         if (output.kind == bus::OutputKind::kRandomRequest)
-            answers_.push_back(make_input(
+            answers_.push_back(drive::make_input(
                 output.device,
                 record::RandomBytes{.request = number, .bytes = Bytes(8, static_cast<uint8_t>(random_()))}));
     }
@@ -132,7 +133,7 @@ class RandomHost {
     ToyConfig config_;
     uint64_t now_ns_ = 1'000'000'000;
     size_t seen_outputs_ = 0;
-    std::deque<Input> answers_;
+    std::deque<drive::Input> answers_;
 };
 
 class CountingSink : public bus::OutputSink {
@@ -141,7 +142,7 @@ class CountingSink : public bus::OutputSink {
         if (replayer) replayer->count_output();
         outputs.push_back(std::move(output));
     }
-    Replayer* replayer = nullptr;
+    drive::Replayer* replayer = nullptr;
     std::vector<bus::Output> outputs;
 };
 
@@ -155,14 +156,14 @@ TEST_P(ReplayStress, WholeReplaysEndTheSame) {
     for (unsigned block : {1u, 7u, 1000u}) {
         CountingSink sink;
         ToyMachine machine(recording.config, block, sink);
-        Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
+        drive::Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
         sink.replayer = &replayer;
-        ReplayResult result = ReplayResult::kDone;
+        drive::ReplayResult result = drive::ReplayResult::kDone;
         for (const Entry& entry : recording.log) {
             result = replayer.apply(entry);
-            ASSERT_NE(result, ReplayResult::kDiverged) << replayer.divergence()->sentence;
+            ASSERT_NE(result, drive::ReplayResult::kDiverged) << replayer.divergence()->sentence;
         }
-        EXPECT_EQ(result, ReplayResult::kEnded);
+        EXPECT_EQ(result, drive::ReplayResult::kEnded);
         EXPECT_TRUE(machine.hash() == recording.hash);
         EXPECT_EQ(machine.icount(), recording.icount);
         EXPECT_GT(replayer.checkpoints(), 10u);
@@ -177,15 +178,15 @@ TEST_P(ReplayStress, AReplayStoppedAnywhereEndsTheSame) {
     std::mt19937_64 random(GetParam() + 1);
     CountingSink sink;
     ToyMachine machine(recording.config, 50, sink);
-    Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
+    drive::Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
     sink.replayer = &replayer;
     for (const Entry& entry : recording.log) {
         while (entry.icount > machine.icount() + 1 && random() % 2) {
             Icount stop = machine.icount() + 1 + random() % (entry.icount - machine.icount());
-            ASSERT_EQ(replayer.run_to(stop), ReplayResult::kDone);
+            ASSERT_EQ(replayer.run_to(stop), drive::ReplayResult::kDone);
             ASSERT_EQ(machine.icount(), stop);
         }
-        ASSERT_NE(replayer.apply(entry), ReplayResult::kDiverged) << replayer.divergence()->sentence;
+        ASSERT_NE(replayer.apply(entry), drive::ReplayResult::kDiverged) << replayer.divergence()->sentence;
     }
     EXPECT_TRUE(machine.hash() == recording.hash);
 }
@@ -194,13 +195,13 @@ TEST_P(ReplayStress, AReplayFromASavedStateEndsTheSame) {
     Recording recording = RandomHost(GetParam()).record(1000);
     CountingSink sink;
     ToyMachine machine(recording.config, 50, sink);
-    auto counts = load_state(machine, recording.state_at);
+    auto counts = drive::load_state(machine, recording.state_at);
     ASSERT_TRUE(counts.ok());
-    Replayer replayer(machine, recording.config.ram_bytes, recording.position_at, counts.value(),
-                      kNotAborted);
+    drive::Replayer replayer(machine, recording.config.ram_bytes, recording.position_at, counts.value(),
+                             kNotAborted);
     sink.replayer = &replayer;
     for (size_t i = recording.position_at.value(); i < recording.log.size(); ++i)
-        ASSERT_NE(replayer.apply(recording.log[i]), ReplayResult::kDiverged)
+        ASSERT_NE(replayer.apply(recording.log[i]), drive::ReplayResult::kDiverged)
             << replayer.divergence()->sentence;
     EXPECT_TRUE(machine.hash() == recording.hash);
 }
@@ -209,16 +210,16 @@ INSTANTIATE_TEST_SUITE_P(Seeds, ReplayStress, ::testing::Range<uint64_t>(1, 25))
 
 // --- Divergences are noticed ---
 
-ReplayResult replay_all(const Recording& recording, const std::vector<Entry>& log,
-                        std::optional<Divergence>& found) {
+drive::ReplayResult replay_all(const Recording& recording, const std::vector<Entry>& log,
+                               std::optional<drive::Divergence>& found) {
     CountingSink sink;
     ToyMachine machine(recording.config, 50, sink);
-    Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
+    drive::Replayer replayer(machine, recording.config.ram_bytes, LogPos(0), {}, kNotAborted);
     sink.replayer = &replayer;
-    ReplayResult result = ReplayResult::kDone;
+    drive::ReplayResult result = drive::ReplayResult::kDone;
     for (const Entry& entry : log) {
         result = replayer.apply(entry);
-        if (result != ReplayResult::kDone) break;
+        if (result != drive::ReplayResult::kDone) break;
     }
     found = replayer.divergence();
     return result;
@@ -234,8 +235,8 @@ TEST(Divergence, AnInputOneInstructionLateIsFound) {
     }
     ASSERT_NE(moved, 0u);
     ++log[moved].icount;
-    std::optional<Divergence> found;
-    EXPECT_EQ(replay_all(recording, log, found), ReplayResult::kDiverged);
+    std::optional<drive::Divergence> found;
+    EXPECT_EQ(replay_all(recording, log, found), drive::ReplayResult::kDiverged);
     ASSERT_TRUE(found);
     EXPECT_GT(found->position.value(), moved);
     EXPECT_NE(found->sentence.find("icount"), std::string::npos);
@@ -249,10 +250,10 @@ TEST(Divergence, AMissingInputIsFoundAndTheHashNamed) {
     });
     ASSERT_NE(input, log.end());
     log.erase(input);
-    std::optional<Divergence> found;
-    EXPECT_EQ(replay_all(recording, log, found), ReplayResult::kDiverged);
+    std::optional<drive::Divergence> found;
+    EXPECT_EQ(replay_all(recording, log, found), drive::ReplayResult::kDiverged);
     ASSERT_TRUE(found);
-    EXPECT_TRUE(found->parts & replica::kRegistersDiffer);
+    EXPECT_TRUE(found->parts & record::kRegistersDiffer);
 }
 
 // What is typed waits for the guest's port to have room, and holds nothing else up.
@@ -262,8 +263,8 @@ TEST(LiveDriver, TypedInputWaitsForRoom) {
     ToyMachine machine(config, 1, sink);
     Recorder recorder;
     uint64_t now_ns = 1;
-    LiveDriver driver(machine, {.ram_bytes = config.ram_bytes, .slice_ns = 20'000}, LogPos(0), {}, recorder,
-                      now_ns, 0);
+    drive::LiveDriver driver(machine, {.ram_bytes = config.ram_bytes, .slice_ns = 20'000}, LogPos(0), {},
+                             recorder, now_ns, 0);
     sink.driver = &driver;
     auto step = [&] { driver.step([&] { return now_ns += 100'000; }); };
     auto delivered = [&](record::EntryKind kind) {
@@ -271,8 +272,8 @@ TEST(LiveDriver, TypedInputWaitsForRoom) {
     };
     machine.set_input_room(100);
     for (unsigned i = 0; i < 2; ++i)
-        driver.add_input(make_input(machine::kSerialDevice, record::ConsoleInput{Bytes(200, 'x')}));
-    driver.add_input(make_input(machine::kFirstNetwork, record::NetworkReceive{{Bytes(60, 7)}}));
+        driver.add_input(drive::make_input(machine::kSerialDevice, record::ConsoleInput{Bytes(200, 'x')}));
+    driver.add_input(drive::make_input(machine::kFirstNetwork, record::NetworkReceive{{Bytes(60, 7)}}));
     for (unsigned i = 0; i < 20; ++i) step();
     EXPECT_EQ(delivered(record::EntryKind::kNetworkReceive), 1);
     EXPECT_EQ(delivered(record::EntryKind::kConsoleInput), 0);

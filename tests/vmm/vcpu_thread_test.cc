@@ -93,7 +93,7 @@ class SendingGuest {
     /// The guest makes outputs when an input has come; returns how they were handed over.
     HandOvers hand_overs_of(unsigned outputs) {
         factory_.count = outputs;
-        thread_.add_input(make_input(machine::kSerialDevice, record::ConsoleInput{.bytes = {'x'}}));
+        thread_.add_input(drive::make_input(machine::kSerialDevice, record::ConsoleInput{.bytes = {'x'}}));
         HandOvers hand_overs;
         bool log_sent = false;  // for all that were seen
         for (size_t seen = 0; seen < outputs || !log_sent;) {

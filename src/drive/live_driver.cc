@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/live_driver.h"
+#include "drive/live_driver.h"
 
 #include <algorithm>
 
 #include "base/log.h"
-#include "vmm/checkpoint.h"
+#include "drive/checkpoint.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 using machine::Stop;
 using record::EntryKind;
@@ -174,4 +174,4 @@ LiveDriver::Step LiveDriver::halted(uint64_t now_ns) {
     return {Next::kAgain};
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

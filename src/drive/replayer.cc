@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/replayer.h"
+#include "drive/replayer.h"
 
 #include "base/log.h"
+#include "drive/checkpoint.h"
 #include "record/entry_table.h"
-#include "replica/replica.h"
-#include "vmm/checkpoint.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 using machine::Stop;
 using record::Entry;
@@ -29,7 +28,7 @@ ReplayResult Replayer::diverged(uint8_t parts, const std::string& what) {
 ReplayResult Replayer::run_to(Icount icount) {
     while (machine_.icount() < icount) {
         if (aborted_) return ReplayResult::kAborted;
-        if (off_) return diverged(replica::kRegistersDiffer, "the guest is off, but its log goes on");
+        if (off_) return diverged(record::kRegistersDiffer, "the guest is off, but its log goes on");
         switch (machine_.run(icount)) {
             case Stop::kReached:
             case Stop::kRequested:
@@ -43,7 +42,7 @@ ReplayResult Replayer::run_to(Icount icount) {
                 break;
             case Stop::kHalted:
                 if (machine_.icount() >= icount) break;
-                return diverged(replica::kRegistersDiffer,
+                return diverged(record::kRegistersDiffer,
                                 fmt::format("the guest is halted, but ran on to icount {} when recorded",
                                             icount.value()));
         }
@@ -53,7 +52,7 @@ ReplayResult Replayer::run_to(Icount icount) {
 
 ReplayResult Replayer::apply(const Entry& entry) {
     if (entry.icount < machine_.icount())
-        return diverged(replica::kRegistersDiffer,
+        return diverged(record::kRegistersDiffer,
                         fmt::format("the entry ({}) belongs to icount {}, which is past",
                                     record::entry_name(entry.kind), entry.icount.value()));
     ReplayResult result = run_to(entry.icount);
@@ -100,7 +99,7 @@ ReplayResult Replayer::compare_output(const Entry& entry) {
     uint64_t number = mark.value().number;
     if (counts_.outputs > number + 1)
         return diverged(
-            replica::kDevicesDiffer,
+            record::kDevicesDiffer,
             fmt::format("output {} was recorded here, but {} were made already", number, counts_.outputs));
     due_outputs_ = number + 1;
     due_after_ = entry.icount;
@@ -109,7 +108,7 @@ ReplayResult Replayer::compare_output(const Entry& entry) {
 
 ReplayResult Replayer::check_outputs_made() {
     if (machine_.icount() <= due_after_ || counts_.outputs >= due_outputs_) return ReplayResult::kDone;
-    return diverged(replica::kDevicesDiffer,
+    return diverged(record::kDevicesDiffer,
                     fmt::format("{} outputs were recorded up to icount {}, but {} were made", due_outputs_,
                                 due_after_.value(), counts_.outputs));
 }
@@ -124,9 +123,9 @@ ReplayResult Replayer::end(const Entry& entry) {
         if (stop == Stop::kPowerOff) off_ = true;
         if (stop == Stop::kReset) machine_.reset();
         if (stop == Stop::kReached || stop == Stop::kHalted)
-            return diverged(replica::kRegistersDiffer, "the guest switched itself off here when recorded");
+            return diverged(record::kRegistersDiffer, "the guest switched itself off here when recorded");
     }
     return ReplayResult::kPowerOff;
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/checkpoint.h"
+#include "drive/checkpoint.h"
 
 #include <algorithm>
 
 #include "base/hash.h"
-#include "replica/replica.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 record::StateHashMark make_checkpoint(machine::Machine& machine, uint64_t ram_bytes, HashScope scope) {
     machine::StateHash hash;
@@ -27,19 +26,19 @@ record::StateHashMark make_checkpoint(machine::Machine& machine, uint64_t ram_by
 
 uint8_t differing_parts(const record::StateHashMark& recorded, const record::StateHashMark& ours) {
     unsigned parts = 0;
-    if (recorded.registers != ours.registers) parts |= replica::kRegistersDiffer;
-    if (recorded.memory != ours.memory) parts |= replica::kMemoryDiffers;
-    if (recorded.devices != ours.devices) parts |= replica::kDevicesDiffer;
+    if (recorded.registers != ours.registers) parts |= record::kRegistersDiffer;
+    if (recorded.memory != ours.memory) parts |= record::kMemoryDiffers;
+    if (recorded.devices != ours.devices) parts |= record::kDevicesDiffer;
     return static_cast<uint8_t>(parts);
 }
 
 std::string parts_text(uint8_t parts) {
     std::string text;
     auto add = [&text](const char* name) { text += (text.empty() ? "" : " and ") + std::string(name); };
-    if (parts & replica::kRegistersDiffer) add("registers");
-    if (parts & replica::kMemoryDiffers) add("memory");
-    if (parts & replica::kDevicesDiffer) add("devices");
+    if (parts & record::kRegistersDiffer) add("registers");
+    if (parts & record::kMemoryDiffers) add("memory");
+    if (parts & record::kDevicesDiffer) add("devices");
     return text.empty() ? "nothing" : text;
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

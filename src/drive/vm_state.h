@@ -6,7 +6,7 @@
 #include "bus/virtual_clock.h"
 #include "machine/machine.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 /// What the code around a machine counts and the log's marks refer to.
 struct DriverCounts {
@@ -19,4 +19,4 @@ struct DriverCounts {
 Bytes save_state(machine::Machine& machine, const DriverCounts& counts, uint64_t expected_bytes = 0);
 Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state);
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

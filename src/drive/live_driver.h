@@ -22,13 +22,13 @@
 #include <string>
 
 #include "bus/device.h"
+#include "drive/time_policy.h"
+#include "drive/vm_state.h"
 #include "machine/machine.h"
 #include "record/entry.h"
 #include "record/payloads.h"
-#include "vmm/time_policy.h"
-#include "vmm/vm_state.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 /// Something for the guest: an entry that still lacks its icount.
 struct Input {
@@ -135,4 +135,4 @@ class LiveDriver {
     Icount last_hash_ = kNeverIcount;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

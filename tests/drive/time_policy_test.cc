@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/time_policy.h"
+#include "drive/time_policy.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 namespace {
 
 constexpr uint64_t kMs = 1'000'000;
@@ -118,4 +118,4 @@ TEST(TimePolicy, AHaltedGuestJumpsToItsTargetAndNeverBack) {
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

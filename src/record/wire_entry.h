@@ -8,10 +8,10 @@
 #include "base/result.h"
 #include "record/entry.h"
 
-namespace lockstep::vmm {
+namespace lockstep::record {
 
-void encode_wire_entry(ByteWriter& out, const record::Entry& entry);
+void encode_wire_entry(ByteWriter& out, const Entry& entry);
 /// `count` entries that fill `bytes`, or why not.
-Result<std::vector<record::Entry>> decode_wire_entries(ByteSpan bytes, uint64_t count);
+Result<std::vector<Entry>> decode_wire_entries(ByteSpan bytes, uint64_t count);
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::record

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/time_policy.h"
+#include "drive/time_policy.h"
 
 #include <algorithm>
 #include <cmath>
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 namespace {
 
@@ -75,4 +75,4 @@ uint64_t TimePolicy::instructions_in(uint64_t ns) const {
     return std::max<uint64_t>(1000, static_cast<uint64_t>(static_cast<double>(ns) / ns_per_instruction_));
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

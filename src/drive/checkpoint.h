@@ -13,7 +13,7 @@
 #include "machine/machine.h"
 #include "record/payloads.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 inline constexpr uint64_t kSliceBytes = 2ull << 20;
 
@@ -22,10 +22,10 @@ enum class HashScope : uint8_t { kSlice, kAll };
 /// Hashes the machine as it is now.
 record::StateHashMark make_checkpoint(machine::Machine& machine, uint64_t ram_bytes, HashScope scope);
 
-/// The parts that differ, as replica::DivergedParts; 0: none.
+/// The parts that differ, as record::StateParts; 0: none.
 uint8_t differing_parts(const record::StateHashMark& recorded, const record::StateHashMark& ours);
 
 /// "registers and devices", for sentences.
 std::string parts_text(uint8_t parts);
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

@@ -22,7 +22,7 @@
 
 #include "base/strong.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 class TimePolicy {
   public:
@@ -73,4 +73,4 @@ class TimePolicy {
     bool measured_ = false;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

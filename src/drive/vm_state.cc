@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/vm_state.h"
+#include "drive/vm_state.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 Bytes save_state(machine::Machine& machine, const DriverCounts& counts, uint64_t expected_bytes) {
     Bytes state;
@@ -23,4 +23,4 @@ Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state) {
     return counts;
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive

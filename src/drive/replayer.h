@@ -17,18 +17,18 @@
 #include <optional>
 #include <string>
 
+#include "drive/vm_state.h"
 #include "machine/machine.h"
 #include "record/entry.h"
 #include "record/payloads.h"
-#include "vmm/vm_state.h"
 
-namespace lockstep::vmm {
+namespace lockstep::drive {
 
 /// Where a replay first differed from its log.
 struct Divergence {
     LogPos position;  ///< of the entry that showed it
     Icount icount;
-    uint8_t parts = 0;     ///< replica::DivergedParts
+    uint8_t parts = 0;     ///< record::StateParts
     std::string sentence;  ///< position, icount and what differed
 };
 
@@ -78,4 +78,4 @@ class Replayer {
     const std::atomic<bool>& aborted_;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::drive
