@@ -24,7 +24,8 @@ struct VmOptions {
 
 Json ask(const VmOptions& options, const Json& request) {
     value_or_leave(host::RuntimeFolder::find(options.runtime, options.vm));
-    return value_or_leave(host::control_request(options.runtime + "/" + options.vm + "/control", request));
+    return value_or_leave(
+        host::control_request(host::RuntimeFolder::control_socket_of(options.runtime, options.vm), request));
 }
 
 void print_status(const VmOptions& options) {

@@ -37,9 +37,9 @@ Result<void> remove_dead_socket(const std::string& path, const sockaddr_un& addr
     if (lstat(path.c_str(), &info) < 0) return {};
     if (!S_ISSOCK(info.st_mode))
         return error("{} exists and is no socket; remove it, or choose another path", path);
-    FileDescriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (connect(probe.get(), generic(address), sizeof address) == 0)
-        return error("another process listens at {}; stop it, or choose another path", path);
+    FileDescriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    bool listened_at = connect(probe.get(), generic(address), sizeof address) == 0 || errno == EAGAIN;
+    if (listened_at) return error("another process listens at {}; stop it, or choose another path", path);
     unlink(path.c_str());
     return {};
 }
@@ -80,11 +80,24 @@ Result<FileDescriptor> listen_at_path(const std::string& path) {
     return listener;
 }
 
-Result<FileDescriptor> connect_to_path(const std::string& path) {
+void set_socket_timeout(int socket, int option, uint64_t timeout_ns) {
+    timeval timeout{static_cast<time_t>(timeout_ns / kNsPerSecond),
+                    static_cast<suseconds_t>(timeout_ns % kNsPerSecond / 1000)};
+    setsockopt(socket, SOL_SOCKET, option, &timeout, sizeof timeout);
+}
+
+Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout_ns) {
     sockaddr_un address = TRY(socket_path(path));
     FileDescriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!connection) return file_error("make a socket for", path, errno);
-    if (connect(connection.get(), generic(address), sizeof address) == 0) return connection;
+    // A process that hangs accepts nobody: those who wait there fill its queue, and the next one waits for room.
+    set_socket_timeout(connection.get(), SO_SNDTIMEO, timeout_ns);
+    if (connect(connection.get(), generic(address), sizeof address) == 0) {
+        set_socket_timeout(connection.get(), SO_SNDTIMEO, 0);
+        return connection;
+    }
+    if (errno == EAGAIN)
+        return error("whoever listens at {} accepts nobody; is it stopped, or its host overloaded?", path);
     if (errno == ENOENT || errno == ECONNREFUSED)
         return error("nobody listens at {}; is the VM running on this host, under this name?", path);
     return file_error("connect to", path, errno);

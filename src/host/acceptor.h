@@ -32,7 +32,9 @@ class Acceptor {
 
 /// Listens at a UNIX socket that only its owner may use. One left behind by a dead process is replaced.
 Result<FileDescriptor> listen_at_path(const std::string& path);
-/// Connects to one; the descriptor blocks.
-Result<FileDescriptor> connect_to_path(const std::string& path);
+/// Connects to one; the descriptor blocks. Fails where it isn't accepted, or queued to be, in time.
+Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout_ns = 30 * kNsPerSecond);
+/// How long a call on a socket may block: SO_RCVTIMEO or SO_SNDTIMEO; 0: for ever.
+void set_socket_timeout(int socket, int option, uint64_t timeout_ns);
 
 }  // namespace lockstep::host

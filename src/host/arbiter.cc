@@ -61,6 +61,10 @@ Result<std::optional<std::string>> read_winner(const std::string& path) {
     return std::optional(std::string(name));
 }
 
+std::string term_path(const std::string& folder, const std::string& vm, Term term) {
+    return fmt::format("{}/{}{}{}", folder, vm, kInfix, term.value());
+}
+
 int write_claim(const std::string& path, const std::string& claimant) {
     FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!file) return errno;
@@ -96,7 +100,7 @@ int sync_folder(const std::string& folder) {
 
 ClaimAnswer claim_in_folder(const std::string& folder, const std::string& vm, Term term,
                             const std::string& claimant) {
-    std::string term_file = fmt::format("{}/{}{}{}", folder, vm, kInfix, term.value());
+    std::string term_file = term_path(folder, vm, term);
     Result<std::optional<std::string>> winner = read_winner(term_file);
     if (!winner) return {Verdict::kUnreachable, winner.error().message()};
     int failure = winner.value() ? 0 : make_term_file(folder, vm, term_file, claimant);
@@ -108,6 +112,11 @@ ClaimAnswer claim_in_folder(const std::string& folder, const std::string& vm, Te
     if (!winner.value()) return unreachable(folder, ENOENT);
     return *winner.value() == claimant ? ClaimAnswer{Verdict::kWon, {}}
                                        : ClaimAnswer{Verdict::kLost, *winner.value()};
+}
+
+std::string winner_in_folder(const std::string& folder, const std::string& vm, Term term) {
+    Result<std::optional<std::string>> winner = read_winner(term_path(folder, vm, term));
+    return winner.ok() ? winner.value().value_or("") : "";
 }
 
 TermAnswer latest_term_in_folder(const std::string& folder, const std::string& vm) {

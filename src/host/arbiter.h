@@ -66,5 +66,7 @@ Result<std::unique_ptr<Arbiter>> create_folder_arbiter(EventLoop& loop, const Fo
 ClaimAnswer claim_in_folder(const std::string& folder, const std::string& vm, Term term,
                             const std::string& claimant);
 TermAnswer latest_term_in_folder(const std::string& folder, const std::string& vm);
+/// Who has won a term; empty where nobody has, or that can't be read.
+std::string winner_in_folder(const std::string& folder, const std::string& vm, Term term);
 
 }  // namespace lockstep::host

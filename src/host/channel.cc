@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -105,6 +106,12 @@ Channel::~Channel() { close(); }
 void Channel::close() {
     watch_.reset();
     stream_.reset();
+}
+
+bool Channel::is_closed_there() const {
+    if (!stream_) return true;
+    pollfd polled{stream_->descriptor(), POLLRDHUP, 0};
+    return ::poll(&polled, 1, 0) != 0;
 }
 
 uint64_t Channel::round_trip_ns() const { return stream_ ? tcp_round_trip_ns(stream_->descriptor()) : 0; }

@@ -96,6 +96,8 @@ class Channel {
     bool is_open() const { return stream_ != nullptr; }
     /// What the link itself takes for a round trip, in ns; 0: not known.
     uint64_t round_trip_ns() const;
+    /// Whether the other side has closed its end, as the kernel knows it before the loop has read it.
+    bool is_closed_there() const;
     /// The peer's address, for messages.
     const std::string& peer() const { return peer_; }
 

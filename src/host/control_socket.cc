@@ -20,10 +20,6 @@ std::string to_line(const Json& content) {
 
 Json error_answer(const std::string& sentence) { return {{"error", sentence}}; }
 
-timeval to_timeval(uint64_t ns) {
-    return {static_cast<time_t>(ns / kNsPerSecond), static_cast<suseconds_t>(ns % kNsPerSecond / 1000)};
-}
-
 Error exchange_error(const std::string& path, ssize_t result) {
     if (result == 0)
         return error("the VM at {} closed the connection without an answer; look at its log", path);
@@ -144,10 +140,8 @@ void ControlServer::transmit(uint64_t id) {
 }
 
 Result<Json> control_request(const std::string& path, const Json& request, uint64_t timeout_ns) {
-    FileDescriptor socket = TRY(connect_to_path(path));
-    timeval timeout = to_timeval(timeout_ns);
-    setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    FileDescriptor socket = TRY(connect_to_path(path, timeout_ns));
+    for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) set_socket_timeout(socket.get(), option, timeout_ns);
     std::string line = to_line(request);
     for (std::string_view rest = line; !rest.empty();) {
         ssize_t sent = send(socket.get(), rest.data(), rest.size(), MSG_NOSIGNAL);

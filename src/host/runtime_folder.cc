@@ -40,6 +40,13 @@ bool is_still_named(int fd, const std::string& path) {
            opened.st_dev == named.st_dev;
 }
 
+/// What a process that was killed has left in the folder would be taken for its successor's.
+void remove_all_but_lock(const std::string& folder) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+        if (entry.path().filename() != "pid") std::filesystem::remove(entry.path(), ignored);
+}
+
 Result<void> write_process_number(int fd, const std::string& path) {
     std::string text = fmt::format("{}\n", getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text.data(), text.size(), 0) < 0)
@@ -120,6 +127,7 @@ Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::
                 read_process_number(file.get()));
         }
         if (!is_still_named(file.get(), pid_path)) continue;
+        remove_all_but_lock(path);
         TRY(write_process_number(file.get(), pid_path));
         return RuntimeFolder(path, std::move(file));
     }
@@ -127,10 +135,8 @@ Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::
 
 RuntimeFolder::~RuntimeFolder() {
     if (!lock_) return;
+    remove_all_but_lock(path_);
     std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
-        if (entry.path().filename() != "pid") std::filesystem::remove(entry.path(), ignored);
-    }
     std::filesystem::remove(path_ + "/pid", ignored);
     std::filesystem::remove(path_, ignored);
 }
@@ -155,6 +161,30 @@ Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm
     std::string folder = base + "/" + vm;
     if (access(folder.c_str(), X_OK) < 0 && errno == EACCES) return file_error("look into", folder, EACCES);
     return error("no VM {} runs on this host (by {}); see `lockstep status`", vm, base);
+}
+
+Result<void> RuntimeFolder::write_claimant(const Claimant& claimant) {
+    std::string text = claimant.name + "\n" + claimant.arbiter;
+    return write_file_atomically(path_ + "/claimant",
+                                 {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+Result<Claimant> RuntimeFolder::claimant_of(const std::string& base, const std::string& vm) {
+    std::string path = base + "/" + vm + "/claimant";
+    if (access(path.c_str(), F_OK) != 0 && errno == ENOENT)
+        return error("it only starts, or has no arbiter that tells whose the VM is");
+    std::string text = TRY(read_text(path));
+    size_t line_end = text.find('\n');
+    if (line_end == std::string::npos) return error("{} doesn't hold a claimant and its arbiter", path);
+    return Claimant{text.substr(0, line_end), text.substr(line_end + 1)};
+}
+
+std::optional<ProcessHandle> RuntimeFolder::holder(const std::string& base, const std::string& vm) {
+    FileDescriptor file(open((base + "/" + vm + "/pid").c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file) return std::nullopt;
+    std::optional<ProcessHandle> process = ProcessHandle::open(read_process_number(file.get()));
+    if (!process || !process->holds_lock(file.get())) return std::nullopt;
+    return process;
 }
 
 pid_t RuntimeFolder::process_of(const std::string& base, const std::string& vm) {

@@ -2,17 +2,20 @@
 // The folder of a running VM: its lock, its process number, its sockets.
 //
 //     <base>/<vm>/pid       the process number; locked while the VM runs
+//     <base>/<vm>/claimant  who it is at which arbiter; none: the VM has no arbiter
 //     <base>/<vm>/control   the control socket
 //     <base>/<vm>/console   the console's socket or link
 #pragma once
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "host/file_descriptor.h"
+#include "host/process_handle.h"
 
 namespace lockstep::host {
 
@@ -27,6 +30,12 @@ Result<void> make_runtime_base(const std::string& base);
 /// Letters, digits, '.', '_' and '-', at most 64 of them, not starting with '.' or '-'. The sentence says so.
 Result<void> check_vm_name(const std::string& name);
 
+/// As whom a VM process claims terms, and where.
+struct Claimant {
+    std::string name;
+    std::string arbiter;  ///< the folder
+};
+
 class RuntimeFolder {
   public:
     /// Makes the folder and takes its lock; fails with a sentence where the VM already runs here.
@@ -35,6 +44,9 @@ class RuntimeFolder {
     ~RuntimeFolder();
     RuntimeFolder(RuntimeFolder&&) noexcept = default;
     RuntimeFolder& operator=(RuntimeFolder&&) = delete;
+
+    /// For others on this host, that must know whether this process may own the VM.
+    Result<void> write_claimant(const Claimant& claimant);
 
     const std::string& path() const { return path_; }
     std::string control_socket() const { return path_ + "/control"; }
@@ -46,6 +58,13 @@ class RuntimeFolder {
     static pid_t process_of(const std::string& base, const std::string& vm);
     /// The process of a VM that is to run here; the sentence says that it doesn't, or may not be looked at.
     static Result<pid_t> find(const std::string& base, const std::string& vm);
+    /// The process that holds the lock, whatever number the file tells; none where that can't be seen.
+    static std::optional<ProcessHandle> holder(const std::string& base, const std::string& vm);
+    /// Of the process that runs it. The sentence says that it claims nothing, or can't be read.
+    static Result<Claimant> claimant_of(const std::string& base, const std::string& vm);
+    static std::string control_socket_of(const std::string& base, const std::string& vm) {
+        return base + "/" + vm + "/control";
+    }
 
   private:
     RuntimeFolder(std::string path, FileDescriptor lock) : path_(std::move(path)), lock_(std::move(lock)) {}

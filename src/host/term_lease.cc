@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <future>
+#include <thread>
 
 #include "host/arbiter.h"
 #include "host/clock.h"
@@ -95,6 +97,7 @@ TermLook look_in_folder(const std::string& folder, const std::string& vm, Term t
     TermAnswer latest = latest_term_in_folder(folder, vm);
     if (!latest.reachable) return {.detail = latest.detail};
     TermLook look{.reachable = true, .latest = latest.latest};
+    look.winner = winner_in_folder(folder, vm, latest.latest);
     std::string path = lease_path(folder, vm, term == Term(0) ? latest.latest : term);
     if (int failure = read_lease(path, look.lease))
         return {.detail = file_error("read the arbiter's file", path, failure).message()};
@@ -102,6 +105,17 @@ TermLook look_in_folder(const std::string& folder, const std::string& vm, Term t
     std::string owner = field(look.lease, "owner"), host = field(look.lease, "host");
     if (!owner.empty()) look.owner = fmt::format("process {} on {}", owner, host);
     return look;
+}
+
+TermLook look_in_folder_in_time(const std::string& folder, const std::string& vm, Term term,
+                                uint64_t timeout_ns) {
+    auto look = std::make_shared<std::promise<TermLook>>();
+    std::future<TermLook> answer = look->get_future();
+    std::thread([look, folder, vm, term] { look->set_value(look_in_folder(folder, vm, term)); }).detach();
+    if (answer.wait_for(std::chrono::nanoseconds(timeout_ns)) == std::future_status::ready)
+        return answer.get();
+    return {.detail = fmt::format("the arbiter's folder {} doesn't answer within {} ms", folder,
+                                  timeout_ns / kNsPerMs)};
 }
 
 }  // namespace lockstep::host

@@ -32,6 +32,7 @@ struct RenewAnswer {
 struct TermLook {
     bool reachable = false;
     Term latest{};         ///< the highest term that anyone has claimed; 0: none
+    std::string winner{};  ///< the claimant of that one; empty: unknown
     std::string lease{};   ///< of the term that was asked for, as it was written; empty: there is none
     bool free = false;     ///< its owner is done
     std::string owner{};   ///< of that term: claimant and host, for people
@@ -43,5 +44,8 @@ RenewAnswer renew_in_folder(const std::string& folder, const std::string& vm, Te
                             const LeaseText& text);
 /// `term` 0: the lease of the latest.
 TermLook look_in_folder(const std::string& folder, const std::string& vm, Term term);
+/// The same for callers that can't wait for a storage that hangs: out of reach after `timeout_ns`.
+TermLook look_in_folder_in_time(const std::string& folder, const std::string& vm, Term term,
+                                uint64_t timeout_ns);
 
 }  // namespace lockstep::host

@@ -15,8 +15,10 @@
 #include "base/log.h"
 #include "host/control_socket.h"
 #include "host/host_cpu.h"
+#include "host/hung_process.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
+#include "host/term_lease.h"
 
 extern char** environ;
 
@@ -32,8 +34,11 @@ constexpr size_t kMostStrangers = 32;
 constexpr size_t kMostWaitingOfAPeer = 32;
 constexpr size_t kMostWaiting = 128;
 constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
+/// A process whose stranger hasn't introduced himself ends by itself before; it has no VM yet.
+constexpr uint64_t kStrangerTimeoutNs = 12 * host::kNsPerSecond;
 constexpr int kBacklog = 16;
 constexpr uint64_t kStatusTimeoutNs = 300 * host::kNsPerMs;
+constexpr uint64_t kLookTimeoutNs = 500 * host::kNsPerMs;
 
 Result<host::FileDescriptor> listen_at(const host::SocketAddress& at) {
     host::FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -146,7 +151,7 @@ void HostDaemon::start_process(const std::string& peer, const host::FileDescript
                              process);
     if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
     log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
-    add_stranger(peer, std::move(introduced));
+    add_stranger(peer, std::move(introduced), process);
 }
 
 bool HostDaemon::admits(const std::string& peer) const {
@@ -156,11 +161,17 @@ bool HostDaemon::admits(const std::string& peer) const {
 }
 
 /// He is none any more when the other end of `introduced` is closed, by his process or by its end.
-void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor introduced) {
+void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor introduced, pid_t process) {
     uint64_t number = next_stranger_++;
     Stranger& stranger = strangers_[number];
     stranger.peer = peer;
     stranger.introduced = std::move(introduced);
+    stranger.process = host::ProcessHandle::open(process);
+    stranger.timeout = loop_.call_after(kStrangerTimeoutNs, [&stranger] {
+        if (!stranger.process || !stranger.process->signal(SIGKILL)) return;
+        log_warning("process {}, which {} connected to, hangs and was ended", stranger.process->number(),
+                    stranger.peer);
+    });
     stranger.watch =
         loop_.watch(stranger.introduced.get(), host::Interest::kRead, [this, number](host::Ready) {
             loop_.post([this, number] {
@@ -226,7 +237,8 @@ void BackupProcess::introduced(ByteSpan frame) {
     if (Result<void> good = host::check_vm_name(wanted.vm_name); !good)
         return answer({.accepted = false, .sentence = good.error().message()});
     pid_t process = host::RuntimeFolder::process_of(environment_.runtime_base, wanted.vm_name);
-    if (process == 0 || only_starts(environment_.runtime_base + "/" + wanted.vm_name + "/control"))
+    if (process == 0 ||
+        only_starts(host::RuntimeFolder::control_socket_of(environment_.runtime_base, wanted.vm_name)))
         return answer(
             {.accepted = false, .sentence = fmt::format("VM {} doesn't run there", wanted.vm_name)});
     answer({.accepted = true, .sentence = fmt::format("process {}", process), .udp_port = link_->udp_port()});
@@ -253,9 +265,7 @@ void BackupProcess::serve(const Introduction& introduction) {
         return answer({.accepted = false,
                        .sentence = fmt::format("the host {} can't take the backup of VM {}: {}",
                                                environment_.this_host, introduction.vm_name, reason)});
-    // The link goes over to the VM process only once that can serve.
-    Result<std::unique_ptr<VmProcess>> vm =
-        VmProcess::start_backup(loop_, factory_, introduction, link_, environment_, ended_);
+    Result<std::unique_ptr<VmProcess>> vm = start(introduction);
     if (!vm)
         return answer(
             {.accepted = false,
@@ -263,6 +273,30 @@ void BackupProcess::serve(const Introduction& introduction) {
                                      introduction.vm_name, vm.error().message())});
     vm_ = vm.take();
     started_(*vm_);
+}
+
+/// By the arbiter of the process itself whoever asks owns the VM, and he asks now, so he has no backup. A process of an
+/// older term can win none any more; one of this term was never armed, or the owner would have won another since.
+Result<void> BackupProcess::prove_that_it_owns_nothing(const host::Claimant& process,
+                                                       const Introduction& asker) const {
+    host::TermLook look =
+        host::look_in_folder_in_time(process.arbiter, asker.vm_name, Term(0), kLookTimeoutNs);
+    if (!look.reachable) return Error(look.detail);
+    bool is_asked_by_owner = look.latest != Term(0) && look.latest == asker.term &&
+                             look.winner == asker.claimant && process.name != asker.claimant;
+    if (!is_asked_by_owner)
+        return error("the newest term, {}, was won by {}, not by who asks", look.latest.value(), look.winner);
+    if (link_->is_closed_there()) return error("whoever wanted the backup has gone");
+    return {};
+}
+
+Result<std::unique_ptr<VmProcess>> BackupProcess::start(const Introduction& introduction) {
+    TRY(host::check_vm_name(introduction.vm_name));
+    TRY(host::end_hung_process(
+        environment_.runtime_base, introduction.vm_name,
+        [&](const host::Claimant& process) { return prove_that_it_owns_nothing(process, introduction); }));
+    // The link goes over to the VM process only once that can serve.
+    return VmProcess::start_backup(loop_, factory_, introduction, link_, environment_, ended_);
 }
 
 void BackupProcess::end(Ending::Kind kind, const std::string& sentence) {

@@ -10,11 +10,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "host/acceptor.h"
 #include "host/address.h"
 #include "host/event_loop.h"
+#include "host/process_handle.h"
 #include "host/signals.h"
 #include "vmm/vm_process.h"
 
@@ -42,6 +44,8 @@ class HostDaemon {
         std::string peer;  ///< his host's address
         host::FileDescriptor introduced;
         host::Watch watch;
+        std::optional<host::ProcessHandle> process;
+        host::Timer timeout;  ///< for one that hangs, and would stay a stranger
     };
     struct Waiting {
         std::string peer;
@@ -51,7 +55,7 @@ class HostDaemon {
     void admit_waiting();
     bool admits(const std::string& peer) const;
     void start_process(const std::string& peer, const host::FileDescriptor& connection);
-    void add_stranger(const std::string& peer, host::FileDescriptor introduced);
+    void add_stranger(const std::string& peer, host::FileDescriptor introduced, pid_t process);
 
     host::EventLoop& loop_;
     DaemonOptions options_;
@@ -78,6 +82,8 @@ class BackupProcess {
     void introduced(ByteSpan frame);
     void answer(Answer content);
     void serve(const Introduction& introduction);
+    Result<std::unique_ptr<VmProcess>> start(const Introduction& introduction);
+    Result<void> prove_that_it_owns_nothing(const host::Claimant& process, const Introduction& asker) const;
     void end(Ending::Kind kind, const std::string& sentence);
 
     host::EventLoop& loop_;

@@ -9,7 +9,7 @@ namespace lockstep::vmm {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c535450;  // "PTSL"
-constexpr uint16_t kIntroductionVersion = 3;
+constexpr uint16_t kIntroductionVersion = 4;
 
 template <typename T>
 Bytes encode_greeting(const T& content) {

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/strong.h"
 #include "record/identity.h"
 #include "vmm/settings.h"
 
@@ -36,10 +37,12 @@ struct Introduction {
     uint64_t vm = 0;        ///< replica::Config::vm
     uint16_t udp_port = 0;  ///< where the owner takes heartbeats
     Bytes settings;         ///< VmSettings, for kProtect
+    Term term{};            ///< the owner's, for kProtect
+    std::string claimant;   ///< its name at the arbiter, by which it has won that term
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(purpose, build, cpu, vm_name, vm, udp_port, settings);
+        codec(purpose, build, cpu, vm_name, vm, udp_port, settings, term, claimant);
     }
 };
 

@@ -45,6 +45,8 @@ class PairLink {
     size_t queued_bytes() const { return channel_->queued_bytes(); }
     /// As host::Channel::round_trip_ns().
     uint64_t round_trip_ns() const { return channel_->round_trip_ns(); }
+    /// As host::Channel::is_closed_there().
+    bool is_closed_there() const { return channel_->is_closed_there(); }
     const std::string& peer() const { return channel_->peer(); }
     /// Bytes sent on the channel and as datagrams.
     uint64_t bytes_sent() const { return channel_->counters().bytes_out + datagram_bytes_; }

@@ -129,6 +129,7 @@ class VmProcess {
     void start_loop_timer();
     replica::Config replica_config() const;
     Introduction introduction() const;
+    std::string claimant() const;
     void fail(const std::string& sentence);
     void end(Ending::Kind kind, const std::string& sentence);
     void finish_ending(const Ending& ending, unsigned attempts);

@@ -86,7 +86,7 @@ Result<void> VmProcess::open(bool terminal) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
         arbiter_ = TRY(host::create_folder_arbiter(
             loop_, {.folder = settings_.protection.arbiter,
-                    .claimant = fmt::format("{:016x}", self_),
+                    .claimant = claimant(),
                     .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
     }
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
@@ -149,6 +149,10 @@ void VmProcess::run_first(Term term, uint64_t leased_from_ms) {
 }
 
 void VmProcess::go(Term term, uint64_t leased_from_ms) {
+    // Not while it only starts: then it may claim a term at any moment.
+    if (arbiter_)
+        if (Result<void> told = folder_.write_claimant({claimant(), settings_.protection.arbiter}); !told)
+            log_warning("{}", told.error().message());
     replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0), nullptr, leased_from_ms));
     if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
     gate_ = std::make_unique<OutputGate>(
@@ -183,6 +187,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     if (!vm->arbiter_)
         return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
     TRY(link->set_peer_udp_port(introduction.udp_port));
+    TRY(vm->folder_.write_claimant({vm->claimant(), settings.protection.arbiter}));
     vm->replica_.emplace(replica::Replica::backup(vm->replica_config()));
     vm->gate_ = std::make_unique<OutputGate>(
         *vm->replica_, [raw = vm.get()] { return raw->now_ms(); },
@@ -194,6 +199,9 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
 }
 
 // --- Both ---
+
+/// This process's name at the arbiter.
+std::string VmProcess::claimant() const { return fmt::format("{:016x}", self_); }
 
 replica::Config VmProcess::replica_config() const {
     replica::Config config;
@@ -220,7 +228,9 @@ Introduction VmProcess::introduction() const {
             .vm_name = settings_.name,
             .vm = vm_,
             .udp_port = 0,
-            .settings = record::encode_fields(settings_)};
+            .settings = record::encode_fields(settings_),
+            .term = replica_ ? replica_->term() : Term(0),
+            .claimant = claimant()};
 }
 
 void VmProcess::start_loop_timer() {

@@ -93,9 +93,11 @@ class Faults:
         self.survivor_is(other(self.live))
 
     def primary_stopped(self):
-        """A primary that is stopped loses; continued, it finds that out and ends."""
+        """A primary that is stopped loses; continued, it finds that out and ends. No daemon answers meanwhile, which would
+        end it for the survivor's backup."""
         loser = self.live
         stopped = self.pair.process(loser)
+        self.lab.kill(f"daemon-{loser}")
         self.pair.kill_vm(loser, signal.SIGSTOP)
         try:
             self.survivor_is(other(loser))
@@ -103,7 +105,23 @@ class Faults:
         finally:
             os.kill(stopped, signal.SIGCONT)
         wait_until(lambda: self.pair.process(loser) != stopped, "the continued primary ends", 10)
+        self.pair.start_daemon(loser)
         require(self.is_live(self.live), "the survivor has ended")
+
+    def backup_hangs(self):
+        """Its host ends it, and has a new one."""
+        self.hang(other(self.live))
+
+    def primary_hangs(self):
+        """The survivor's backup takes its place."""
+        hung = self.live
+        self.hang(hung, lambda: self.survivor_is(other(hung)))
+
+    def hang(self, host, then=lambda: None):
+        hung = self.pair.process(host)
+        self.pair.kill_vm(host, signal.SIGSTOP)
+        then()
+        wait_until(lambda: self.pair.process(host) not in (hung, None), "the process that hangs is replaced", 60)
 
     def logging_cut(self):
         """Either side may win; exactly one does."""
@@ -178,6 +196,8 @@ FAULTS = [
     "primary_killed",
     "heartbeats_cut",
     "primary_stopped",
+    "backup_hangs",
+    "primary_hangs",
     "logging_cut",
     "logging_slow",
     "arbiter_away",

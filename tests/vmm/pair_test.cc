@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/arbiter.h"
 #include "host/files.h"
 #include "host/host_cpu.h"
 #include "pair_harness.h"
+#include "record/fields.h"
 #include "vmm/backup_seeker.h"
 #include "vmm/settings_check.h"
 #include "vmm/version.h"
@@ -126,11 +128,13 @@ TEST(Pair, AStoppedPrimaryFindsThatItLost) {
     pid_t old = pair.process("a");
     ASSERT_GT(old, 0);
     int before = pair.checked_lines("a");
+    pair.kill_daemon("a");  // so that nobody ends it for a backup of its successor's
     ::kill(old, SIGSTOP);
     pair.wait_for("b is live", [&] { return pair.state("b") == "Solo"; });
     expect_goes_on(pair, "b", before);
     ::kill(old, SIGCONT);
     EXPECT_EQ(pair.vm().wait(), 3) << "the exit status of a side that lost";
+    pair.start_daemon("a", LOCKSTEP_TOY);
     pair.wait_for_state("b", "Protected");
     pair.act("b", {{"action", "poweroff"}});
     pair.wait_for("both sides end", [&] { return pair.process("a") == 0 && pair.process("b") == 0; });
@@ -268,27 +272,37 @@ TEST(Pair, AHostThatCantTakeTheBackupSaysWhyAndHarmsNobody) {
     pair.wait_for_state("a", "Protected");
 }
 
+/// The build of the daemons, which isn't that of this test.
+std::string toy_build() {
+    host::MappedFile executable = host::MappedFile::open(LOCKSTEP_TOY).take();
+    auto build = record::BuildIdentity::of_executable(kVersion, executable.bytes());
+    return fmt::format("{} {:016x}", build.version, build.hash);
+}
+
+/// What host B answers: "accepted", or why not.
+std::string answer_to(Pair& pair, const Introduction& introduction) {
+    auto loop = host::EventLoop::create().take();
+    std::string sentence;
+    Greeting greeting(*loop, pair.address("b"), introduction, 5'000'000'000,
+                      [&](Result<std::unique_ptr<PairLink>> link, const Answer&) {
+                          sentence = link ? "accepted" : link.error().message();
+                          loop->stop();
+                      });
+    loop->run();
+    return sentence;
+}
+
 TEST(Pair, AHostWithAnotherProcessorRefusesWithTheFeatureThatIsMissing) {
     Pair pair;
     pair.start();
     Introduction stranger;
     stranger.purpose = Purpose::kProtect;
     stranger.vm_name = "stranger";
-    // The build is that of the daemon, not of this test.
-    host::MappedFile executable = host::MappedFile::open(LOCKSTEP_TOY).take();
-    auto build = record::BuildIdentity::of_executable(kVersion, executable.bytes());
-    stranger.build = fmt::format("{} {:016x}", build.version, build.hash);
+    stranger.build = toy_build();
     stranger.cpu = host::host_cpu_identity();
     stranger.cpu.features.bits |= 1ull << 63;  // a feature that no processor has
     stranger.cpu.features.bits &= ~1ull;       // and sse3 missing
-    auto loop = host::EventLoop::create().take();
-    std::string sentence;
-    Greeting greeting(*loop, pair.address("b"), stranger, 5'000'000'000,
-                      [&](Result<std::unique_ptr<PairLink>> link, const Answer&) {
-                          sentence = link ? "accepted" : link.error().message();
-                          loop->stop();
-                      });
-    loop->run();
+    std::string sentence = answer_to(pair, stranger);
     EXPECT_NE(sentence.find("the processors are not compatible"), std::string::npos) << sentence;
     EXPECT_NE(sentence.find("only here: sse3"), std::string::npos) << sentence;
     EXPECT_EQ(pair.process("b", "stranger"), 0);
@@ -309,16 +323,17 @@ TEST(Pair, AnInitialRamDiskLargerThanAnyMessageIsNoHindrance) {
 }
 
 /// Processes that serve connections of this host's daemon, as its address in their arguments tells.
-size_t processes_of(const std::string& address) {
-    size_t count = 0;
+std::vector<pid_t> processes_of(const std::string& address) {
+    std::vector<pid_t> found;
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
         std::string arguments;
         std::ifstream file(entry.path() / "cmdline");
         std::getline(file, arguments, '\n');
         bool backup = arguments.find(std::string("backup\0", 7)) != std::string::npos;
-        if (backup && arguments.find(address) != std::string::npos) ++count;
+        if (backup && arguments.find(address) != std::string::npos)
+            found.push_back(std::stoi(entry.path().filename().string()));
     }
-    return count;
+    return found;
 }
 
 TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
@@ -333,9 +348,9 @@ TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
     };
     pair.wait_for("the daemon listens", connect);
     for (int i = 0; i < 100; ++i) ASSERT_TRUE(connect());
-    pair.wait_for("some are served", [&] { return processes_of(pair.address("b")) == 4; });
+    pair.wait_for("some are served", [&] { return processes_of(pair.address("b")).size() == 4; });
     sleep_ms(300);
-    EXPECT_EQ(processes_of(pair.address("b")), 4u);
+    EXPECT_EQ(processes_of(pair.address("b")).size(), 4u);
     // More than an introduction may have: refused before it is there.
     uint32_t length = 1 << 20;
     EXPECT_EQ(::send(strangers.front().get(), &length, sizeof length, MSG_NOSIGNAL), 4);
@@ -343,7 +358,7 @@ TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
     EXPECT_EQ(::recv(strangers.front().get(), &byte, 1, 0), 0) << "the connection is closed";
     strangers.clear();
     pair.start();
-    EXPECT_EQ(processes_of(pair.address("b")), 1u);
+    EXPECT_EQ(processes_of(pair.address("b")).size(), 1u);
 }
 
 /// Settings of another host may ask for no more than a file of this one could.
@@ -373,6 +388,104 @@ TEST(Pair, SettingsBeyondTheirBoundsAreRefused) {
     expect_refusal("more than 8 disks", [](VmSettings& s) { s.disks.resize(9); });
     expect_refusal("more than 16 hosts", [](VmSettings& s) { s.protection.hosts.assign(17, "10.0.0.1:1"); });
     expect_refusal("TAP device", [](VmSettings& s) { s.networks.emplace_back().tap = "a/b"; });
+}
+
+/// A process that hangs is ended by its host, and its place is taken.
+TEST(Pair, ABackupThatHangsIsReplaced) {
+    Pair pair;
+    pair.start();
+    pid_t hung = pair.process("b");
+    int before = pair.checked_lines("a");
+    pair.signal("b", SIGSTOP);
+    pair.wait_for_state("a", "Solo");
+    expect_goes_on(pair, "a", before);
+    pair.wait_for_state("a", "Protected");
+    EXPECT_NE(pair.process("b"), hung);
+    EXPECT_NE(::kill(hung, 0), 0);
+    pair.signal("a", SIGKILL);
+    expect_goes_on(pair, "b", pair.checked_lines("b"));
+}
+
+TEST(Pair, ABackupThatHangsWhileItLoadsIsReplaced) {
+    Pair pair;
+    pair.kill_daemon("b");
+    auto vm = pair.start_vm("a");
+    pair.start_daemon("b", LOCKSTEP_TOY);
+    pair.wait_for("b serves", [&] { return pair.process("b") != 0; });
+    pid_t hung = pair.process("b");
+    ::kill(hung, SIGSTOP);  // armed or not
+    pair.wait_for("b is replaced", [&] { return pair.process("b") != 0 && pair.process("b") != hung; });
+    pair.wait_for_state("a", "Protected");
+}
+
+TEST(Pair, AnOwnerThatHangsMakesRoomForTheBackupOfItsSuccessor) {
+    Pair pair;
+    pair.start();
+    pid_t hung = pair.process("a");
+    pair.signal("a", SIGSTOP);
+    pair.wait_for_state("b", "Solo");
+    pair.wait_for_state("b", "Protected");
+    EXPECT_NE(pair.process("a"), hung);
+    EXPECT_EQ(pair.vm().wait(), -1) << "it was ended by a signal";
+}
+
+/// What an owner would say to have a backup on host B; gives the answer.
+std::string ask_for_backup(Pair& pair, Term term, const std::string& claimant) {
+    VmSettings settings;
+    settings.name = "toy";
+    settings.memory_bytes = 64 << 20;
+    settings.protection.hosts = {pair.address("a"), pair.address("b")};
+    settings.protection.arbiter = pair.shared + "/arbiter";
+    Introduction asker{.purpose = Purpose::kProtect,
+                       .build = toy_build(),
+                       .cpu = host::host_cpu_identity(),
+                       .vm_name = "toy",
+                       .vm = 1,
+                       .udp_port = 0,
+                       .settings = record::encode_fields(settings),
+                       .term = term,
+                       .claimant = claimant};
+    return answer_to(pair, asker);
+}
+
+/// Nobody but the owner of the newest term has the process of a VM ended.
+TEST(Pair, AHungProcessThatMayOwnTheVmStays) {
+    Pair pair;
+    pair.kill_daemon("b");
+    auto vm = pair.start_vm("b");
+    pair.wait_for_state("b", "Solo");
+    pid_t owner = pair.process("b");
+    pair.start_daemon("b", LOCKSTEP_TOY);
+    pair.signal("b", SIGSTOP);
+    std::string itself = host::winner_in_folder(pair.shared + "/arbiter", "toy", Term(1));
+    for (const auto& [term, claimant] : {std::pair{Term(1), std::string("somebody")},
+                                         {Term(2), "somebody"},
+                                         {Term(1), itself},
+                                         {Term(0), ""}}) {
+        std::string answer = ask_for_backup(pair, term, claimant);
+        EXPECT_NE(answer.find("may own the VM: the newest term, 1, was won by " + itself), std::string::npos)
+            << answer;
+        EXPECT_EQ(pair.process("b"), owner);
+    }
+    pair.signal("b", SIGCONT);
+    pair.wait_for_state("b", "Protected");
+    EXPECT_EQ(pair.process("b"), owner);
+}
+
+/// A process that hangs before it has a VM takes none of the few places of its peer for good.
+TEST(Pair, ProcessesThatHangBeforeTheirIntroductionMakeRoom) {
+    Pair pair;
+    host::SocketAddress address = host::SocketAddress::parse(pair.address("b")).take();
+    std::vector<host::FileDescriptor> strangers;
+    pair.wait_for("four strangers are served", [&] {
+        host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (::connect(socket.get(), address.get(), address.length) == 0 && strangers.size() < 4)
+            strangers.push_back(std::move(socket));
+        return processes_of(pair.address("b")).size() == 4;
+    });
+    for (pid_t process : processes_of(pair.address("b"))) ::kill(process, SIGSTOP);
+    auto vm = pair.start_vm("a");
+    pair.wait_for_state("a", "Protected");
 }
 
 TEST(Pair, AVmRunsOnce) {
