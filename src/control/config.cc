@@ -126,7 +126,7 @@ constexpr Row kRows[] = {
     {"protection", "log_buffer", "size", "log that may be on the way before the primary stops (64 MiB)", Need::kOptional, LOCKSTEP_SET(protection.log_buffer, size(vmm::kLogBufferBytes))},
     {"protection", "hash_ms", "number", "time between two comparisons of the sides' states (1000)", Need::kOptional, LOCKSTEP_SET(protection.hash_ms, number(vmm::kHashMs))},
     {"protection", "hand_over_on_link_loss", "true or false", "hand the guest over when its networks lead nowhere here, but do on the other host (false)", Need::kOptional, LOCKSTEP_SET(protection.hand_over_on_link_loss, flag())},
-    {"engine", "code_cache", "size", "memory for translated code (256 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(vmm::kCodeCacheBytes))},
+    {"engine", "code_cache", "size", "memory for translated code (128 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(vmm::kCodeCacheBytes))},
     {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(vmm::kBlockLimit))},
     {"engine", "chaining", "true or false", "blocks jump straight to their successors (true)", Need::kOptional, LOCKSTEP_SET(engine.chaining, flag())},
     {"engine", "jump_cache", "true or false", "indirect jumps find their block without the dispatcher (true)", Need::kOptional, LOCKSTEP_SET(engine.jump_cache, flag())},

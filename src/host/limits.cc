@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/limits.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <fstream>
 
@@ -70,6 +72,11 @@ std::vector<std::string> missing_on_host(const HostNeeds& needs) {
             host_cpu_brand(), missing));
     }
     return sentences;
+}
+
+void return_large_allocations() {
+    constexpr int kLargeBytes = 4 << 20;
+    mallopt(M_MMAP_THRESHOLD, kLargeBytes);
 }
 
 Result<void> check_host(const HostNeeds& needs) {

@@ -23,5 +23,8 @@ Result<void> check_host(const HostNeeds& needs);
 /// Memory that could be had without swapping, in bytes (MemAvailable).
 uint64_t available_memory();
 uint64_t max_map_count();
+/// From now on what was allocated in one large piece goes back to the host as soon as it is freed. (The
+/// library keeps such pieces once some of their size have been freed: a VM's initial RAM disk thrice.)
+void return_large_allocations();
 
 }  // namespace lockstep::host

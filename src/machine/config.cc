@@ -28,7 +28,8 @@ void MachineConfig::save(ByteWriter& out) const {
     out.varint(start_time_ns);
 }
 
-Result<MachineConfig> MachineConfig::load(ByteReader& in) {
+Result<MachineConfig> MachineConfig::load(const SharedBytes& encoded) {
+    ByteReader in(encoded);
     if (uint64_t version = in.varint(); version != kVersion)
         return error("the machine's configuration has version {}, this program reads version {}", version,
                      kVersion);
@@ -47,10 +48,8 @@ Result<MachineConfig> MachineConfig::load(ByteReader& in) {
         network.offloads = in.fixed<uint8_t>();
     }
     config.console = in.fixed<uint8_t>();
-    ByteSpan kernel = in.blob();
-    config.kernel.assign(kernel.begin(), kernel.end());
-    ByteSpan initrd = in.blob();
-    config.initrd.assign(initrd.begin(), initrd.end());
+    config.kernel = encoded.sharing(in.blob());
+    config.initrd = encoded.sharing(in.blob());
     config.command_line = in.text();
     config.start_time_ns = in.varint();
     if (!in.ok()) return error("the machine's configuration is cut short or damaged");

@@ -69,6 +69,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
     translate::EngineReport engine_report() const override { return vcpu_->report(); }
     void set_optimisations(translate::Optimisations wanted) override { vcpu_->set_optimisations(wanted); }
     bool take_memory_ahead() override { return vcpu_->take_memory_ahead(); }
+    void give_memory_back() override { vcpu_->give_memory_back(); }
     void set_code_visitor(translate::CodeVisitor visitor) override {
         vcpu_->set_code_visitor(std::move(visitor));
     }

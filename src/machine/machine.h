@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/shared_bytes.h"
 #include "base/strong.h"
 #include "bus/device.h"
 #include "record/entry.h"
@@ -45,13 +46,14 @@ struct MachineConfig {
     std::vector<DiskConfig> disks;
     std::vector<NetworkConfig> networks;
     bool console = true;  ///< a virtio console beside the serial port
-    Bytes kernel;         ///< bzImage
-    Bytes initrd;
+    SharedBytes kernel;   ///< bzImage
+    SharedBytes initrd;
     std::string command_line;
     uint64_t start_time_ns = 0;  ///< the real-time clock at guest time 0, since 1970
 
     void save(ByteWriter& out) const;
-    static Result<MachineConfig> load(ByteReader& in);
+    /// Kernel and initrd stay where they are.
+    static Result<MachineConfig> load(const SharedBytes& encoded);
 };
 
 /// Why run() returned. Where several are true at one icount, a power-off or reset counts first: a run to the
@@ -115,6 +117,8 @@ class Machine {
     /// For an idle moment: takes a piece of the memory that the engine will need from the host, which lasts
     /// some milliseconds at most. False: there is enough for a while.
     virtual bool take_memory_ahead() = 0;
+    /// See translate::Vcpu::give_memory_back(). For a guest that is idle. Between two runs.
+    virtual void give_memory_back() = 0;
     /// See translate::Vcpu::set_code_visitor().
     virtual void set_code_visitor(translate::CodeVisitor visitor) = 0;
 

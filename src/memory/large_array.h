@@ -44,6 +44,8 @@ class LargeArray {
     std::span<T> all() { return {data_, count_}; }
     /// Takes a piece of the memory of the first `count` elements from the host; false: it has all of it.
     bool take_ahead(size_t count) { return ahead_.take(data_, count * sizeof(T)); }
+    /// Gives the memory of all elements from `first` on back to the host; whole pages of them are zero then.
+    void give_back(size_t first = 0) { ahead_.give_back(data_ + first, (count_ - first) * sizeof(T)); }
 
   private:
     static constexpr size_t kHugePage = 2 << 20;
@@ -79,8 +81,11 @@ class LargeList {
         return array_.take_ahead(std::min(array_.size(), size_ + array_.size() / kShareAhead));
     }
 
+    /// Gives the memory behind its elements back to the host.
+    void give_back() { array_.give_back(size_); }
+
   private:
-    static constexpr size_t kShareAhead = 4;  ///< take_ahead() keeps a fourth of the capacity ready
+    static constexpr size_t kShareAhead = 16;  ///< take_ahead() keeps this part of the capacity ready
     LargeArray<T> array_;
     size_t size_ = 0;
 };

@@ -54,6 +54,11 @@ class BlockTable {
     bool take_memory_ahead() {
         return buckets_.take_ahead(buckets_.size()) || variants_.take_ahead(variants_.size());
     }
+    /// Gives its memory back to the host; it must be clear().
+    void give_memory_back() {
+        buckets_.give_back();
+        variants_.give_back();
+    }
     /// Lets the direct branch of `record` jump straight to `block`.
     void chain(uint32_t record, Block& block);
     /// Whether chain() was called for a record of kind kLink, and unchain() not since.

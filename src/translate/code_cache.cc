@@ -17,6 +17,8 @@ constexpr uint64_t kHugePage = 2 << 20;
 constexpr uint64_t kHotShare = 60;
 /// The share of copies in all code, in per cent: room for a compiler's run.
 constexpr uint64_t kCopiedShare = 38;
+/// The part of the room for code that take_memory_ahead() keeps ready.
+constexpr uint64_t kShareAhead = 16;
 
 uint64_t share(uint64_t bytes, uint64_t per_cent) { return bytes * per_cent / 100; }
 size_t index_of(Part part) { return static_cast<size_t>(part); }
@@ -52,9 +54,31 @@ void CodeCache::lay_out(Stock& stock, uint8_t* start, uint8_t* end) {
 }
 
 bool CodeCache::take_memory_ahead() {
-    for (Shelf shelf : kLastingShelves)
-        if (stock(shelf).blocks.take_ahead() || stock(shelf).records.take_ahead()) return true;
-    return marks_.take_ahead() || relocations_.take_ahead() || ahead_.take(base_, size_ & ~(kHugePage - 1));
+    for (Shelf shelf : kLastingShelves) {
+        Stock& on = stock(shelf);
+        if (on.blocks.take_ahead() || on.records.take_ahead()) return true;
+        for (size_t part = 0; part < kParts; ++part) {
+            const HostCode& whole = on.whole[part];
+            auto used = static_cast<uint64_t>(on.free_from[part] - whole.start);
+            uint64_t wanted = std::min(whole.size(), used + whole.size() / kShareAhead);
+            if (on.ahead[part].take(whole.start, wanted)) return true;
+        }
+    }
+    return marks_.take_ahead() || relocations_.take_ahead();
+}
+
+void CodeCache::give_memory_back() {
+    for (Shelf shelf : kLastingShelves) {
+        Stock& on = stock(shelf);
+        on.blocks.give_back();
+        on.records.give_back();
+        for (size_t part = 0; part < kParts; ++part) {
+            uint8_t* from = on.free_from[part];
+            on.ahead[part].give_back(from, static_cast<uint64_t>(on.whole[part].end - from));
+        }
+    }
+    marks_.give_back();
+    relocations_.give_back();
 }
 
 CodeCache::~CodeCache() { munmap(mapping_, size_ + kHugePage); }

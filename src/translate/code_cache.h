@@ -247,6 +247,8 @@ class CodeCache {
     memory::LargeList<Block>& blocks(Shelf shelf) { return stock(shelf).blocks; }
     /// Takes a piece of the memory of the next blocks from the host; false: there is enough for a while.
     bool take_memory_ahead();
+    /// Gives the memory that no block needs back to the host.
+    void give_memory_back();
     /// Throws away what is on a lasting shelf. Copies refer to what was translated and must go with it.
     void clear(Shelf shelf);
 
@@ -258,6 +260,7 @@ class CodeCache {
         explicit Stock(uint64_t bytes) : blocks(bytes / kBytesOfABlock), records(bytes / kBytesOfARecord) {}
         std::array<HostCode, kParts> whole;        ///< by Part: what there is for such parts
         std::array<uint8_t*, kParts> free_from{};  ///< the same: the first free byte
+        std::array<memory::Ahead, kParts> ahead;   ///< the same
         memory::LargeList<Block> blocks;
         memory::LargeList<ExitRecord> records;
     };
@@ -278,7 +281,6 @@ class CodeCache {
     void* mapping_;
     uint8_t* base_;
     uint64_t size_;
-    memory::Ahead ahead_;
     Stock translated_;
     Stock copied_;
     memory::LargeList<InstructionMark> marks_;

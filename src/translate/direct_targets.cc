@@ -95,8 +95,14 @@ void DirectTargets::forget(const Block& block) {
 }
 
 bool DirectTargets::take_memory_ahead() {
-    return tables_.take_ahead(tables_.size()) || buckets_.take_ahead(buckets_.size()) ||
-           journal_entries_.take_ahead(journal_entries_.size()) || addresses_.take_ahead();
+    return buckets_.take_ahead(buckets_.size()) || addresses_.take_ahead();
+}
+
+void DirectTargets::give_memory_back() {
+    tables_.give_back();
+    buckets_.give_back();
+    journal_entries_.give_back();
+    addresses_.give_back();
 }
 
 void DirectTargets::forget_copies() {

@@ -63,6 +63,8 @@ class DirectTargets {
     void forget(const Block& block);
     /// Takes a piece of the tables' memory from the host; false: it has all of it.
     bool take_memory_ahead();
+    /// Gives their memory back to the host; there must be no slots.
+    void give_memory_back();
     /// Forgets the slots that copies alone refer to, and what all others lead to.
     void forget_copies();
     /// Clears all slots: no code refers to them any more.

@@ -7,7 +7,7 @@
 namespace lockstep::translate {
 
 struct EngineOptions {
-    uint64_t code_cache_bytes = 256ull << 20;
+    uint64_t code_cache_bytes = 128ull << 20;
     unsigned block_limit = 64;   ///< guest instructions in a block at most
     bool chaining = true;        ///< blocks jump straight to their successors
     bool jump_cache = true;      ///< indirect jumps find their block without the dispatcher

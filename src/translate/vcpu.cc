@@ -521,6 +521,13 @@ bool Vcpu::take_memory_ahead() {
            impl_->cache.take_memory_ahead();
 }
 
+void Vcpu::give_memory_back() {
+    impl_->clear_code();
+    impl_->table.give_memory_back();
+    impl_->targets.give_memory_back();
+    impl_->cache.give_memory_back();
+}
+
 void Vcpu::set_code_visitor(CodeVisitor visitor) {
     impl_->code_visitor = std::move(visitor);
     if (impl_->code_visitor) visit_fixed_code(impl_->cache, impl_->code_visitor);

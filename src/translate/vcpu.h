@@ -49,6 +49,8 @@ class Vcpu {
     /// For an idle moment: takes a piece of the memory that blocks will need from the host, which lasts some
     /// milliseconds at most. False: there is enough for a while.
     bool take_memory_ahead();
+    /// Throws all translated code away and gives its memory back to the host. Between two runs.
+    void give_memory_back();
     /// From now on `visitor` is shown all host code, each piece once: trampolines now, blocks before they are
     /// thrown away (state_replaced() does this, too), the last ones by the destructor.
     void set_code_visitor(CodeVisitor visitor);

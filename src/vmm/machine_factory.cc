@@ -41,12 +41,11 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     return bytes;
 }
 
-Result<std::unique_ptr<machine::Machine>> RealMachineFactory::create(ByteSpan configuration,
+Result<std::unique_ptr<machine::Machine>> RealMachineFactory::create(const SharedBytes& configuration,
                                                                      const translate::EngineOptions& options,
                                                                      bus::OutputSink& sink,
                                                                      uint64_t& ram_bytes) {
-    ByteReader in(configuration);
-    machine::MachineConfig config = TRY(machine::MachineConfig::load(in));
+    machine::MachineConfig config = TRY(machine::MachineConfig::load(configuration));
     ram_bytes = config.memory_bytes;
     std::unique_ptr<machine::Machine> machine = TRY(machine::Machine::create(config, options, sink));
     if (options.perf_map) write_perf_map(*machine);

@@ -20,7 +20,7 @@ class MachineFactory {
     /// Reads kernel, initrd and the sizes of the disks. The machine's real-time clock is that of the call.
     virtual Result<Bytes> configure(const VmSettings& settings) = 0;
     /// A machine in its power-on state. The RAM's size in bytes is in `ram_bytes` afterwards.
-    virtual Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration,
+    virtual Result<std::unique_ptr<machine::Machine>> create(const SharedBytes& configuration,
                                                              const translate::EngineOptions& options,
                                                              bus::OutputSink& sink, uint64_t& ram_bytes) = 0;
 };
@@ -29,7 +29,7 @@ class MachineFactory {
 class RealMachineFactory : public MachineFactory {
   public:
     Result<Bytes> configure(const VmSettings& settings) override;
-    Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration,
+    Result<std::unique_ptr<machine::Machine>> create(const SharedBytes& configuration,
                                                      const translate::EngineOptions& options,
                                                      bus::OutputSink& sink, uint64_t& ram_bytes) override;
 };

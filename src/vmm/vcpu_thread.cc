@@ -87,10 +87,10 @@ void VcpuThread::post(Work work, Hurry hurry) {
         work_changed_.notify_one();
 }
 
-void VcpuThread::create(Bytes configuration, const translate::EngineOptions& options,
+void VcpuThread::create(SharedBytes configuration, const translate::EngineOptions& options,
                         std::optional<Bytes> state, std::function<void(Result<void>)> done) {
-    auto shared =
-        std::make_shared<std::pair<Bytes, std::optional<Bytes>>>(std::move(configuration), std::move(state));
+    auto shared = std::make_shared<std::pair<SharedBytes, std::optional<Bytes>>>(std::move(configuration),
+                                                                                 std::move(state));
     post([this, shared, options, done] {
         auto make = [&]() -> Result<void> {
             machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
@@ -435,6 +435,7 @@ void VcpuThread::live_step() {
             rest(after - before);
             break;
         case drive::LiveDriver::Next::kSleep:
+            give_memory_back();
             wait_until(std::min(step.wake_ns, entries_due_ns()));
             woke_up_ = host::monotonic_ns() - after >= kLongSleepNs;
             break;
@@ -457,6 +458,7 @@ void VcpuThread::rest(uint64_t ran_ns) {
 void VcpuThread::replay_step() {
     if (chunks_.empty()) {
         if (!unreported_ && take_memory_ahead()) return;
+        give_memory_back();
         wait_until(unreported_ ? replayed_ns_ + kReplayedNs : ~uint64_t{0});
         bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kReplayedNs;
         if (due) replayed();
@@ -482,6 +484,15 @@ bool VcpuThread::take_memory_ahead() {
     if (host::available_memory() > kPlentyBytes && machine_->take_memory_ahead()) return true;
     ahead_again_ns_ = now_ns + kAheadPauseNs;
     return false;
+}
+
+/// Where the guest has been idle for a while.
+void VcpuThread::give_memory_back() {
+    uint64_t now_ns = host::monotonic_ns();
+    if (!idle_memory_.looks_at(now_ns)) return;
+    translate::EngineReport report = machine_->engine_report();
+    if (idle_memory_.is_due(now_ns, cpu_ns(), report.hot.bytes + report.cold.bytes))
+        machine_->give_memory_back();
 }
 
 void VcpuThread::after_replay(drive::ReplayResult result) {

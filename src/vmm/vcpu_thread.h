@@ -41,6 +41,7 @@
 #include "drive/live_driver.h"
 #include "drive/replayer.h"
 #include "record/entry.h"
+#include "vmm/idle_memory.h"
 #include "vmm/machine_factory.h"
 #include "vmm/output_groups.h"
 
@@ -105,8 +106,8 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     VcpuThread& operator=(const VcpuThread&) = delete;
 
     /// Makes the machine, in its power-on state or in `state` (of drive::save_state()). `done` is reported.
-    void create(Bytes configuration, const translate::EngineOptions& options, std::optional<Bytes> state,
-                std::function<void(Result<void>)> done);
+    void create(SharedBytes configuration, const translate::EngineOptions& options,
+                std::optional<Bytes> state, std::function<void(Result<void>)> done);
     /// The guest is ours; `reissue` is reported with the requests that nobody has answered, before anything
     /// else.
     void go_live(LogPos position, uint64_t hash_period_ns, uint64_t behind_ns,
@@ -182,6 +183,7 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     bool gathers(uint64_t now_ns) const;
     void replayed();
     bool take_memory_ahead();
+    void give_memory_back();
     void after_replay(drive::ReplayResult result);
     void publish_engine_report();
     std::atomic<uint64_t>& waiting(record::EntryKind kind) {
@@ -215,8 +217,9 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     bool outputs_wait_ = false;    ///< for the next hand-over
     bool woke_up_ = false;         ///< from a long sleep; no input came since
     uint64_t ahead_again_ns_ = 0;  ///< when take_memory_ahead() looks again
-    uint64_t replayed_ns_ = 0;     ///< when a replay's position was reported last
-    bool unreported_ = false;      ///< it has gone on since
+    IdleMemory idle_memory_;
+    uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
+    bool unreported_ = false;   ///< it has gone on since
 
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<uint64_t> waiting_typed_ = 0;

@@ -210,7 +210,7 @@ class VmProcess {
     uint64_t vm_ = 0;    ///< replica::Config::vm
     uint64_t self_ = 0;  ///< replica::Config::self
     std::string build_;
-    Bytes configuration_;
+    SharedBytes configuration_;
     uint64_t configured_ns_ = 0;           ///< when, of the loop's clock
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 

@@ -217,6 +217,17 @@ TEST(Machine, MemoryIsTakenAheadUntilThereIsEnough) {
     EXPECT_EQ(guest.machine->hash(), other.machine->hash());
 }
 
+TEST(Machine, MemoryGivenBackMakesNoDifference) {
+    Guest guest(SMALL_KERNEL(timer)), other(SMALL_KERNEL(timer));
+    for (unsigned round = 1; round < 20; ++round) {
+        guest.run(round * 1000);
+        guest.machine->give_memory_back();
+        EXPECT_EQ(guest.machine->engine_report().hot.bytes, 0u);
+    }
+    other.run(guest.machine->icount().value());
+    EXPECT_EQ(guest.machine->hash(), other.machine->hash());
+}
+
 TEST(Machine, PartsOfTheMemoryHaveTheirHashes) {
     Guest guest(SMALL_KERNEL(count));
     StateHash before = guest.machine->hash_part(kTestKernelAddress, 4096);

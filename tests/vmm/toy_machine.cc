@@ -266,7 +266,7 @@ Result<Bytes> ToyFactory::configure(const VmSettings& settings) {
     return record::encode_fields(config);
 }
 
-Result<std::unique_ptr<machine::Machine>> ToyFactory::create(ByteSpan configuration,
+Result<std::unique_ptr<machine::Machine>> ToyFactory::create(const SharedBytes& configuration,
                                                              const translate::EngineOptions& options,
                                                              bus::OutputSink& sink, uint64_t& ram_bytes) {
     ToyConfig config = TRY(record::decode_fields<ToyConfig>(configuration, "a toy's configuration"));

@@ -57,6 +57,7 @@ class ToyMachine : public machine::Machine {
     std::string describe() const override;
     void set_optimisations(translate::Optimisations) override {}
     bool take_memory_ahead() override { return false; }
+    void give_memory_back() override {}
     /// It interprets all there is.
     translate::EngineReport engine_report() const override {
         return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
@@ -110,7 +111,7 @@ class ToyMachine : public machine::Machine {
 class ToyFactory : public MachineFactory {
   public:
     Result<Bytes> configure(const VmSettings& settings) override;
-    Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration,
+    Result<std::unique_ptr<machine::Machine>> create(const SharedBytes& configuration,
                                                      const translate::EngineOptions& options,
                                                      bus::OutputSink& sink, uint64_t& ram_bytes) override;
 };

@@ -65,8 +65,9 @@ class SendingFactory : public MachineFactory {
     std::atomic<unsigned> count = 0;
 
     Result<Bytes> configure(const VmSettings&) override { return Bytes(); }
-    Result<std::unique_ptr<machine::Machine>> create(ByteSpan configuration, const translate::EngineOptions&,
-                                                     bus::OutputSink& sink, uint64_t& ram_bytes) override {
+    Result<std::unique_ptr<machine::Machine>> create(const SharedBytes& configuration,
+                                                     const translate::EngineOptions&, bus::OutputSink& sink,
+                                                     uint64_t& ram_bytes) override {
         ToyConfig config = TRY(record::decode_fields<ToyConfig>(configuration, "a toy's configuration"));
         ram_bytes = config.ram_bytes;
         return std::unique_ptr<machine::Machine>(
