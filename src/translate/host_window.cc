@@ -137,8 +137,10 @@ void HostWindow::forbid_writes(GuestPhys physical) {
 }
 
 void HostWindow::drop_page(GuestVirt page) {
-    uint64_t number = page.value() / kPageSize;
-    if (!drop_all_ && pages_.contains(number)) dropped_.push_back(number);
+    auto known = pages_.find(page.value() / kPageSize);
+    if (drop_all_ || known == pages_.end() || known->second.dropped) return;
+    known->second.dropped = true;
+    dropped_.push_back(known->first);
 }
 
 void HostWindow::unmap(uint64_t first_page, uint64_t count) {

@@ -106,6 +106,7 @@ class HostWindow {
     struct Page {
         uint64_t physical = 0;
         bool writable = false;
+        bool dropped = false;  ///< it is in dropped_
     };
     enum class Region : uint8_t { kReserved, kOpen, kRefused };
 

@@ -19,8 +19,8 @@ void JumpCache::note_page(uint64_t pc, uint64_t key, uint64_t start) {
     uint64_t number = pc / kPageSize;
     Page& page = pages_[number % kPages];
     if (page.number == number && page.key == key) return;
-    if (page.number == kNoPage) noted_.push_back(static_cast<uint16_t>(number % kPages));
-    page = {number, key, start};
+    if (!page.listed) noted_.push_back(static_cast<uint16_t>(number % kPages));
+    page = {number, key, start, true};
     filled_.set(number % filled_.size());
     uint16_t first = index_of(number * kPageSize);
     for (size_t at = 0; at < kPageSize + kChunk; at += kChunk)
@@ -41,7 +41,7 @@ void JumpCache::drop_from(uint64_t pc, size_t count) {
 void JumpCache::drop_page(uint64_t page) {
     constexpr size_t kTail = 14;  // an instruction has 15 bytes at most
     Page& noted = pages_[page / kPageSize % kPages];
-    if (noted.number == page / kPageSize) noted = {};
+    if (noted.number == page / kPageSize) noted = {.listed = noted.listed};
     if (may_have(page)) drop_from(page, kPageSize);
     if (may_have(page - kPageSize)) drop_from(page - kTail, kTail);
 }

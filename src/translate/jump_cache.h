@@ -33,7 +33,7 @@ class JumpCache {
         uint64_t number = kNoPage;  ///< of the guest virtual address
         uint64_t key = 0;           ///< JumpIndex::key_of() its blocks
         uint64_t start = 0;         ///< JumpIndex::start_of(key)
-        uint64_t reserved = 0;
+        uint64_t listed = 0;        ///< nonzero: its place is in noted_
     };
     static constexpr size_t kPages = 1024;
     static_assert(sizeof(Page) == 32);
@@ -80,7 +80,7 @@ class JumpCache {
     std::bitset<kEntries / kChunk> used_;  // chunks that may hold entries
     std::bitset<4096> filled_;             // page numbers, modulo the size, that may have entries
     std::array<Page, kPages> pages_;       // by page number, modulo the size
-    std::vector<uint16_t> noted_;          // those of pages_ that may be in use
+    std::vector<uint16_t> noted_;          // places of pages_ that may be in use, each once
 
     void drop_from(uint64_t pc, size_t count);
 };

@@ -33,6 +33,16 @@ void map_at(uint64_t at, uint64_t size, int flags, int file) {
           size >> 30);
 }
 
+/// A journal names each entry once or a few times, however often a guest fills and drops it.
+void note(std::vector<uint64_t>& journal, uint64_t index) {
+    constexpr size_t kLong = 1 << 16;
+    if (journal.size() >= kLong && (journal.size() & (journal.size() - 1)) == 0) {
+        std::sort(journal.begin(), journal.end());
+        journal.erase(std::unique(journal.begin(), journal.end()), journal.end());
+    }
+    journal.push_back(index);
+}
+
 }  // namespace
 
 ShadowMap::ShadowMap(memory::GuestMemory& memory)
@@ -88,14 +98,8 @@ void ShadowMap::join_upper_halves() {
 ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
 
 void ShadowMap::remember_fill(uint64_t index) {
-    if (is_border(index)) filled_border_.push_back(index);
-    auto& journal = is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_];
-    constexpr size_t kLong = 1 << 16;
-    if (journal.size() >= kLong && (journal.size() & (journal.size() - 1)) == 0) {
-        std::sort(journal.begin(), journal.end());
-        journal.erase(std::unique(journal.begin(), journal.end()), journal.end());
-    }
-    journal.push_back(index);
+    if (is_border(index)) note(filled_border_, index);
+    note(is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_], index);
 }
 
 void ShadowMap::enter_space(unsigned space) {
@@ -112,7 +116,7 @@ void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
     uint64_t& read = read_entry(space_, index);
     if (!read) {
         remember_fill(index);
-        if (!entry.user && !is_upper(index)) supervisor_[space_].push_back(index);
+        if (!entry.user && !is_upper(index)) note(supervisor_[space_], index);
     }
     read = delta;
     if (!entry.writable || !entry.dirty || memory_.is_code(GuestPhys(entry.page))) return;
@@ -175,6 +179,7 @@ void ShadowMap::drop_space(unsigned space) {
         write_entry(space, index) = 0;
     }
     filled_[space].clear();
+    supervisor_[space].clear();
 }
 
 void ShadowMap::drop_upper_half(unsigned space) {

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <memory>
 
+#include "table_kit.h"
+
 namespace lockstep::translate {
 namespace {
 
@@ -141,6 +143,17 @@ TEST_F(HostWindowTest, ADropIsNotForgottenWhenThePageIsMappedAnew) {
     ASSERT_TRUE(map(kPlace, 0x7000, true));
     window_.apply_drops();
     EXPECT_EQ(*reinterpret_cast<uint8_t*>(kPlace), 7);
+}
+
+// User code may not run for as long as a guest's kernel likes.
+TEST_F(HostWindowTest, PagesThatAreDroppedAgainTakeNoMemory) {
+    ASSERT_TRUE(window_.open_region_of(look(kPlace)));
+    ASSERT_TRUE(map(kPlace, 0x4000, true));
+    uint64_t before = heap_bytes();
+    for (int i = 0; i < 100'000; ++i) window_.drop_page(GuestVirt(kPlace));
+    EXPECT_LT(heap_bytes(), before + 64'000);
+    window_.apply_drops();
+    EXPECT_FALSE(readable(kPlace));
 }
 
 // Single pages in no order are mappings of their own: there is a bound, and then all go.
