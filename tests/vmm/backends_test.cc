@@ -37,7 +37,7 @@ TEST(Backends, TakeTheLastLookAtAWriteRightBeforeTheKernelGetsIt) {
     std::vector<LogPos> asked;
     unsigned answers = 0;
     auto backends = Backends::create(*loop, settings, {},
-                                     {.input = [&](const Input&) { ++answers; },
+                                     {.input = [&](const drive::Input&) { ++answers; },
                                       .escape = {},
                                       .may_write =
                                           [&](LogPos entry) {
