@@ -2,6 +2,8 @@
 #include "host/host_cpu.h"
 
 #include <cpuid.h>
+#include <elf.h>
+#include <link.h>
 
 #include <algorithm>
 #include <array>
@@ -79,6 +81,38 @@ uint32_t mxcsr_mask() {
     return mask ? mask : 0xffbf;
 }
 
+constexpr size_t kNoteAlignment = 4;
+size_t aligned(size_t size) { return (size + kNoteAlignment - 1) & ~(kNoteAlignment - 1); }
+
+/// The build ID among a segment's notes (System V ABI, "Note Section"); empty: it isn't there.
+ByteSpan build_id_among(ByteSpan notes) {
+    ElfW(Nhdr) note;
+    while (notes.size() >= sizeof note) {
+        std::memcpy(&note, notes.data(), sizeof note);
+        size_t content = sizeof note + aligned(note.n_namesz);
+        if (note.n_type == NT_GNU_BUILD_ID) return notes.subspan(content, note.n_descsz);
+        notes = notes.subspan(std::min(notes.size(), content + aligned(note.n_descsz)));
+    }
+    return {};
+}
+
+/// What the linker has hashed this program to.
+ByteSpan own_build_id() {
+    ByteSpan id;
+    auto look_at_program = [](dl_phdr_info* info, size_t, void* found) {
+        for (const ElfW(Phdr) & header : std::span(info->dlpi_phdr, info->dlpi_phnum)) {
+            if (header.p_type != PT_NOTE) continue;
+            ByteSpan notes(reinterpret_cast<const uint8_t*>(info->dlpi_addr + header.p_vaddr),
+                           header.p_memsz);
+            if (ByteSpan content = build_id_among(notes); !content.empty())
+                *static_cast<ByteSpan*>(found) = content;
+        }
+        return 1;  // the first is the program itself, the rest are libraries
+    };
+    ::dl_iterate_phdr(look_at_program, &id);
+    return id;
+}
+
 }  // namespace
 
 record::CpuIdentity host_cpu_identity() {
@@ -111,8 +145,10 @@ std::string host_cpu_brand() {
 }
 
 Result<record::BuildIdentity> own_build_identity(std::string_view version) {
-    MappedFile executable = TRY(MappedFile::open("/proc/self/exe"));
-    return record::BuildIdentity::of_executable(version, executable.bytes());
+    ByteSpan id = own_build_id();
+    if (id.empty())
+        return error("this program was linked without a build ID; build it as README.md says (--build-id)");
+    return record::BuildIdentity::of_executable(version, id);
 }
 
 }  // namespace lockstep::host

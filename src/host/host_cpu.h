@@ -16,7 +16,7 @@ record::CpuIdentity host_cpu_identity();
 /// The processor's name, for people.
 std::string host_cpu_brand();
 
-/// The build of the program that runs, by the bytes of its executable.
+/// The build of the program that runs, by the hash that its linker made of it.
 Result<record::BuildIdentity> own_build_identity(std::string_view version);
 
 }  // namespace lockstep::host

@@ -23,7 +23,7 @@ struct BuildIdentity {
 
     /// From a version and a description of the sources' state, as git gives it.
     static BuildIdentity of_sources(std::string_view version, std::string_view description);
-    /// From a version and the bytes of the executable.
+    /// From a version and what stands for the bytes of the executable.
     static BuildIdentity of_executable(std::string_view version, ByteSpan executable);
 
     template <typename Codec>
