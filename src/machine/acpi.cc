@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "devices/ioapic/ioapic.h"
 #include "devices/lapic/lapic.h"
+#include "devices/legacy/hpet.h"
 #include "devices/legacy/pit.h"
 #include "devices/power/power.h"
 
@@ -126,6 +127,20 @@ Bytes multiple_apics() {
     return table;
 }
 
+// Description table of the event timer (IA-PC HPET specification 1.0a, 3.2.4).
+Bytes event_timer() {
+    Bytes table = begin_table("HPET", 1);
+    ByteWriter out(table);
+    out.fixed(devices::kHpetIdentity);
+    for (uint8_t byte : {0, 64, 0, 0}) out.fixed(byte);  // a memory address, 64 bits wide
+    out.fixed(devices::kHpetAddress);
+    out.fixed(uint8_t{0});      // number
+    out.fixed(uint16_t{1000});  // shortest period, ticks
+    out.fixed(uint8_t{0});      // page protection
+    close_table(table);
+    return table;
+}
+
 }  // namespace
 
 Bytes acpi_tables() {
@@ -146,11 +161,13 @@ Bytes acpi_tables() {
     uint64_t dsdt_at = place(dsdt_aml_code, kAlignment);
     uint64_t fadt_at = place(fixed_description(facs_at, dsdt_at), kAlignment);
     uint64_t madt_at = place(multiple_apics(), kAlignment);
+    uint64_t hpet_at = place(event_timer(), kAlignment);
 
     Bytes xsdt = begin_table("XSDT", 1);
     ByteWriter out(xsdt);
     out.fixed(fadt_at);
     out.fixed(madt_at);
+    out.fixed(hpet_at);
     close_table(xsdt);
     uint64_t xsdt_at = place(xsdt, kAlignment);
 

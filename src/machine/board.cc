@@ -21,7 +21,8 @@ static_assert(kPciFirstNetwork + kMaxNetworks < bus::kPciDevices);
 static_assert(kFirstDisk + kMaxDisks <= kFirstNetwork);
 
 constexpr uint32_t kPciWindow = 0xc0000000, kPciWindowStep = 0x10000;
-constexpr unsigned kPciPin = 16;
+constexpr unsigned kPciPin = 16, kPciInput = 10, kPciInputs = 2;
+constexpr uint16_t kLevelInputs = ((1 << kPciInputs) - 1) << kPciInput;
 
 /// One line to two controllers.
 class SplitLine : public bus::InterruptLine {
@@ -60,14 +61,20 @@ Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus
       sink_(sink),
       timers_(clock_, icount),
       lapic_(timers_),
-      ioapic_(lapic_) {
+      ioapic_(lapic_),
+      pic_(kLevelInputs) {
     using namespace devices;
-    pit_ = std::make_unique<Pit>(isa_line(0, kPitPin), timers_);
-    rtc_ = std::make_unique<Rtc>(config.start_time_ns, isa_line(kRtcPin, kRtcPin), timers_);
-    power_ = std::make_unique<Power>(isa_line(kSciPin, kSciPin), timers_);
+    std::array<bus::InterruptLine*, kHpetTimers> hpet_lines;
+    for (unsigned i = 0; i < kHpetTimers; ++i) hpet_lines[i] = &ioapic_.line(kHpetFirstPin + i);
+    hpet_ = std::make_unique<Hpet>(std::array{&split_line(0, kPitPin), &split_line(kRtcPin, kRtcPin)},
+                                   hpet_lines, timers_);
+    pit_ = std::make_unique<Pit>(hpet_->replaced_line(0), timers_);
+    rtc_ = std::make_unique<Rtc>(config.start_time_ns, hpet_->replaced_line(1), timers_);
+    power_ = std::make_unique<Power>(split_line(kSciPin, kSciPin), timers_);
     rtc_->set_alarm_listener([this] { power_->rtc_alarm(); });
-    uart_ = std::make_unique<Uart>(kSerialDevice, isa_line(kUartPin, kUartPin), timers_, sink_);
-    devices_ = {&pci_, &lapic_, &ioapic_, &pic_, pit_.get(), rtc_.get(), power_.get(), uart_.get()};
+    uart_ = std::make_unique<Uart>(kSerialDevice, split_line(kUartPin, kUartPin), timers_, sink_);
+    devices_ = {&pci_,      &lapic_,    &ioapic_,     &pic_,      hpet_.get(),
+                pit_.get(), rtc_.get(), power_.get(), uart_.get()};
     by_number_[kSerialDevice] = uart_.get();
 
     add_virtio<virtio::Rng>(kRandomDevice, kPciRandom, requests_, sink_);
@@ -93,10 +100,10 @@ template <typename Model, typename... Args>
 void Board::add_virtio(uint16_t number, unsigned pci_device, Args&&... args) {
     auto model = std::make_unique<Model>(number, std::forward<Args>(args)...);
     if constexpr (std::is_base_of_v<devices::virtio::Requester, Model>) requesters_.push_back(model.get());
-    unsigned pin = kPciPin + pci_device % 4;
-    devices::virtio::PciPlace place{kPciWindow + pci_device * kPciWindowStep, static_cast<uint8_t>(pin)};
+    unsigned input = kPciInput + pci_device % kPciInputs, pin = kPciPin + pci_device % 4;
+    devices::virtio::PciPlace place{kPciWindow + pci_device * kPciWindowStep, static_cast<uint8_t>(input)};
     virtio_.push_back(std::make_unique<devices::virtio::PciTransport>(std::move(model), memory_, lapic_,
-                                                                      ioapic_.line(pin), place));
+                                                                      split_line(input, pin), place));
     pci_.attach(pci_device, *virtio_.back());
     devices_.push_back(virtio_.back().get());
     by_number_[number] = virtio_.back().get();
@@ -108,6 +115,7 @@ void Board::connect() {
     pci_.attach(0, host_bridge_);
     CHECK(mmio_.claim(GuestPhys(kLapicAddress), kLapicSize, lapic_));
     CHECK(mmio_.claim(GuestPhys(kIoapicAddress), kIoapicSize, ioapic_));
+    CHECK(mmio_.claim(GuestPhys(kHpetAddress), kHpetSize, *hpet_));
     ports_.claim(kPicPorts[0], kPicPortCount, pic_.chip(0));
     ports_.claim(kPicPorts[1], kPicPortCount, pic_.chip(1));
     ports_.claim(kPicLevelPort, 2, pic_.level_ports());
@@ -123,9 +131,9 @@ void Board::connect() {
     ports_.claim(bus::kPciDataPort, 4, pci_.data_port());
 }
 
-bus::InterruptLine& Board::isa_line(unsigned input, unsigned pin) {
-    isa_lines_.push_back(std::make_unique<SplitLine>(ioapic_.line(pin), pic_.line(input)));
-    return *isa_lines_.back();
+bus::InterruptLine& Board::split_line(unsigned input, unsigned pin) {
+    split_lines_.push_back(std::make_unique<SplitLine>(ioapic_.line(pin), pic_.line(input)));
+    return *split_lines_.back();
 }
 
 void Board::reset() {

@@ -5,7 +5,8 @@
 // Fixed places, which src/machine/dsdt.asl and acpi.cc describe to the guest:
 //
 //     PCI device  0 host bridge, 1 entropy, 2 console, 3 + i disk i, 19 + i network i
-//     I/O APIC    pin 2 interval timer, 4 serial, 8 clock, 9 power, 16 + n % 4 PCI device n
+//     I/O APIC    pin 2 interval timer, 4 serial, 8 clock, 9 power, 16 + n % 4 PCI device n, 20 + n event timer n
+//     8259s       input 0 interval timer, 4 serial, 8 clock, 9 power, 10 + n % 2 PCI device n
 #pragma once
 
 #include <map>
@@ -21,6 +22,7 @@
 #include "cpu/platform.h"
 #include "devices/ioapic/ioapic.h"
 #include "devices/lapic/lapic.h"
+#include "devices/legacy/hpet.h"
 #include "devices/legacy/pic.h"
 #include "devices/legacy/pit.h"
 #include "devices/pci/host_bridge.h"
@@ -93,7 +95,7 @@ class Board : public cpu::Platform {
     void connect();
     bool pic_asks() const { return pic_.interrupt_pending() && lapic_.takes_external_interrupts(); }
     /// A line to an input of the 8259s and to a pin of the I/O APIC.
-    bus::InterruptLine& isa_line(unsigned input, unsigned pin);
+    bus::InterruptLine& split_line(unsigned input, unsigned pin);
     void control(const record::Entry& entry);
 
     memory::GuestMemory& memory_;
@@ -109,7 +111,8 @@ class Board : public cpu::Platform {
     devices::Ioapic ioapic_;
     devices::HostBridge host_bridge_;
     devices::Pic pic_;
-    std::vector<std::unique_ptr<bus::InterruptLine>> isa_lines_;
+    std::vector<std::unique_ptr<bus::InterruptLine>> split_lines_;
+    std::unique_ptr<devices::Hpet> hpet_;
     std::unique_ptr<devices::Pit> pit_;
     std::unique_ptr<devices::Rtc> rtc_;
     std::unique_ptr<devices::Power> power_;

@@ -12,6 +12,7 @@
 
 #include "devices/ioapic/ioapic.h"
 #include "devices/lapic/lapic.h"
+#include "devices/legacy/hpet.h"
 #include "devices/legacy/pic.h"
 #include "devices/legacy/pit.h"
 #include "devices/power/power.h"
@@ -95,14 +96,32 @@ struct IoapicSpecimen : Specimen {
 };
 
 struct PicSpecimen : Specimen {
+    PicSpecimen() {
+        for (unsigned input : {0u, 4u, 9u, 10u, 10u}) lines.push_back(&pic.line(input));
+    }
     bus::Device& device() override { return pic; }
     std::vector<std::pair<bus::RegisterHandler*, uint64_t>> registers() override {
         return {{&pic.chip(0), 2}, {&pic.chip(1), 2}, {&pic.level_ports(), 2}};
     }
     void disturb(std::mt19937_64& random) override {
-        pic.line(random() % kPicInputs).set_level(random() % 2);
+        lines[random() % lines.size()]->set_level(random() % 2);
     }
-    Pic pic;
+    Pic pic{0x0c00};
+    std::vector<bus::InterruptLine*> lines;
+};
+
+struct HpetSpecimen : Specimen {
+    bus::Device& device() override { return hpet; }
+    std::vector<std::pair<bus::RegisterHandler*, uint64_t>> registers() override { return {{&hpet, 0x170}}; }
+    void disturb(std::mt19937_64& random) override {
+        hpet.replaced_line(random() % 2).set_level(random() % 2);
+        // A plausible comparator of a timer that may interrupt.
+        uint64_t timer = 0x100 + random() % 3 * 0x20;
+        hpet.write_register(0x10, 8, 1 | (random() & 2));
+        hpet.write_register(timer, 8, 4 | (random() & 0x14a));
+        hpet.write_register(timer + 8, 8, hpet.read_register(0xf0, 8) + random() % 10'000);
+    }
+    Hpet hpet{{&line, &line}, {&line, &line, &line}, time.timers};
 };
 
 struct PitSpecimen : Specimen {
@@ -379,10 +398,11 @@ INSTANTIATE_TEST_SUITE_P(
     Devices, Conformance,
     testing::Values(Kind{"lapic", make_specimen<LapicSpecimen>},
                     Kind{"ioapic", make_specimen<IoapicSpecimen>}, Kind{"pic", make_specimen<PicSpecimen>},
-                    Kind{"pit", make_specimen<PitSpecimen>}, Kind{"rtc", make_specimen<RtcSpecimen>},
-                    Kind{"power", make_specimen<PowerSpecimen>}, Kind{"uart", make_specimen<UartSpecimen>},
-                    Kind{"block", make_specimen<BlockSpecimen>}, Kind{"net", make_specimen<NetSpecimen>},
-                    Kind{"rng", make_specimen<RngSpecimen>}, Kind{"console", make_specimen<ConsoleSpecimen>}),
+                    Kind{"hpet", make_specimen<HpetSpecimen>}, Kind{"pit", make_specimen<PitSpecimen>},
+                    Kind{"rtc", make_specimen<RtcSpecimen>}, Kind{"power", make_specimen<PowerSpecimen>},
+                    Kind{"uart", make_specimen<UartSpecimen>}, Kind{"block", make_specimen<BlockSpecimen>},
+                    Kind{"net", make_specimen<NetSpecimen>}, Kind{"rng", make_specimen<RngSpecimen>},
+                    Kind{"console", make_specimen<ConsoleSpecimen>}),
     [](const auto& instance) { return std::string(instance.param.name); });
 
 }  // namespace

@@ -85,6 +85,68 @@ TEST_F(BoardTest, SerialInterruptGoesThroughBothApics) {
     EXPECT_EQ(board_->read_port(0x3f8, 1), 'x');
 }
 
+// As for a kernel without ACPI, MSI and local APIC: by the line that the configuration space names, level-triggered, to
+// the 8259s.
+TEST_F(BoardTest, PciInterruptsReachThe8259s) {
+    for (unsigned chip : {0x20u, 0xa0u}) {
+        board_->write_port(static_cast<uint16_t>(chip), 1, 0x11);
+        for (unsigned word : {chip == 0x20 ? 0x30u : 0x38u, chip == 0x20 ? 4u : 2u, 1u})
+            board_->write_port(static_cast<uint16_t>(chip + 1), 1, word);
+    }
+    for (unsigned device : {3u, 4u}) {
+        unsigned line = pci(device, 0x3c) & 0xff;
+        ASSERT_TRUE(line == 10 || line == 11) << line;
+        EXPECT_TRUE(board_->read_port(0x4d1, 1) >> (line - 8) & 1)
+            << "level-triggered, as firmware leaves it";
+        board_->write_port(0xa1, 1, ~(1u << (line - 8)) & 0xff);
+        EXPECT_FALSE(board_->interrupt_pending());
+        // A driver that lets the device run, with a queue out of memory: the device gives up, which is an interrupt.
+        uint64_t window = pci(device, 0x10) & ~15u;
+        for (uint64_t status : {0, 1, 3}) board_->write_mmio(GuestPhys(window + 20), 1, status);
+        board_->write_mmio(GuestPhys(window + 8), 4, 1);
+        board_->write_mmio(GuestPhys(window + 12), 4, 1);
+        for (uint64_t status : {0xb, 0xf}) board_->write_mmio(GuestPhys(window + 20), 1, status);
+        board_->write_mmio(GuestPhys(window + 22), 2, 0);
+        board_->write_mmio(GuestPhys(window + 32), 8, 0x1000);
+        board_->write_mmio(GuestPhys(window + 40), 8, 1ull << 60);
+        board_->write_mmio(GuestPhys(window + 28), 2, 1);
+        board_->write_mmio(GuestPhys(window + 0x3000), 2, 0);
+        ASSERT_TRUE(board_->interrupt_pending()) << device;
+        EXPECT_EQ(board_->acknowledge_interrupt(), 0x38 + line - 8);
+        EXPECT_EQ(board_->read_mmio(GuestPhys(window + 0x1000), 1), 2u);
+        board_->write_port(0xa0, 1, 0x20);
+        board_->write_port(0x20, 1, 0x20);
+        EXPECT_FALSE(board_->interrupt_pending());
+    }
+}
+
+// Timer 0 of the event timer in place of the interval timer's, and the interval timer after it.
+TEST_F(BoardTest, TheEventTimerReplacesTheIntervalTimer) {
+    auto hpet = [this](uint64_t offset, uint64_t value) {
+        board_->write_mmio(GuestPhys(0xfed00000 + offset), 8, value);
+    };
+    auto run_to = [this](uint64_t icount) {
+        now_ = Icount(icount);
+        board_->timers().run_due();
+    };
+    board_->write_mmio(GuestPhys(0xfee000f0), 4, 0x1ff);
+    board_->write_mmio(GuestPhys(0xfec00000), 4, 0x10 + 2 * 2);
+    board_->write_mmio(GuestPhys(0xfec00010), 4, 0x32);
+    for (unsigned value : {0x34u, 0xa9u, 0x04u}) board_->write_port(value == 0x34 ? 0x43 : 0x40, 1, value);
+    hpet(0x108, 500'000);
+    hpet(0x100, 4);
+    hpet(0x10, 3);
+    run_to(4'999'000);
+    EXPECT_FALSE(board_->interrupt_pending()) << "the interval timer's periods lead nowhere";
+    run_to(5'000'000);
+    ASSERT_TRUE(board_->interrupt_pending());
+    EXPECT_EQ(board_->acknowledge_interrupt(), 0x32);
+    board_->write_mmio(GuestPhys(0xfee000b0), 4, 0);
+    hpet(0x10, 0);
+    run_to(7'000'000);
+    EXPECT_TRUE(board_->interrupt_pending());
+}
+
 TEST_F(BoardTest, LevelInterruptsEndByTheLocalApic) {
     board_->write_mmio(GuestPhys(0xfee000f0), 4, 0x1ff);
     board_->write_mmio(GuestPhys(0xfec00000), 4, 0x10 + 2 * 9);
@@ -196,7 +258,7 @@ TEST_F(BoardTest, AFullBoardCanBeMade) {
     full.networks.resize(kMaxNetworks);
     ASSERT_TRUE(Board::check(full).ok());
     Board board(full, *memory_, counter_, sink_);
-    EXPECT_EQ(board.devices().size(), 8u + 2 + kMaxDisks + kMaxNetworks);
+    EXPECT_EQ(board.devices().size(), 9u + 2 + kMaxDisks + kMaxNetworks);
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ constexpr uint32_t kMsrTsc = 0x10, kMsrApicBase = 0x1b, kMsrTscAdjust = 0x3b, kM
 constexpr uint64_t kBaseProcessor = 1 << 8, kBaseX2apic = 1 << 10, kBaseEnabled = 1 << 11;
 constexpr uint32_t kVersionValue = 0x14 | (kLvtCount - 1) << 16;
 constexpr uint32_t kLvtMasked = 1 << 16;
+// How a PC's firmware leaves LINT0: kernels that don't know this APIC have their interrupts from the 8259s.
+constexpr uint32_t kExternalInterrupts = 7 << 8;
 constexpr uint32_t kErrorSendIllegal = 1 << 5, kErrorReceiveIllegal = 1 << 6;
 constexpr unsigned kModePeriodic = 1, kModeTscDeadline = 2;
 constexpr uint8_t kFirstLegalVector = 16;
@@ -51,6 +53,7 @@ void Lapic::reset() {
     state_.destination_format = ~0u;
     state_.spurious = 0xff;
     state_.lvt.fill(kLvtMasked);
+    state_.lvt[kLvtLint0] = kExternalInterrupts;
     timers_.disarm(timer_);
     update_pending();
 }

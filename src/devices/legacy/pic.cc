@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/legacy/pic.h"
 
+#include "base/check.h"
+
 namespace lockstep::devices {
 
 namespace {
@@ -89,12 +91,14 @@ void go_on_with_initialisation(PicChipState& chip, uint8_t value) {
 
 }  // namespace
 
-Pic::Pic() : chips_{Chip(*this, 0), Chip(*this, 1)} {
-    for (unsigned input = 0; input < kPicInputs; ++input) lines_.emplace_back(*this, input);
+Pic::Pic(uint16_t level_inputs) : level_inputs_(level_inputs), chips_{Chip(*this, 0), Chip(*this, 1)} {
+    reset();
 }
 
 void Pic::reset() {
     state_ = {};
+    for (unsigned i : {0u, 1u}) state_.chips[i].level = static_cast<uint8_t>(level_inputs_ >> 8 * i);
+    state_.lines.assign(lines_.size(), 0);
     pending_ = false;
 }
 
@@ -102,12 +106,30 @@ Result<void> Pic::loaded() {
     for (const PicChipState& chip : state_.chips)
         if (chip.lowest > 7 || chip.word_expected > 4)
             return error("the saved state of {} is damaged", name());
+    if (state_.lines.size() != lines_.size())
+        return error("the saved 8259s have {} interrupt lines, this machine's {}", state_.lines.size(),
+                     lines_.size());
     update();
     return {};
 }
 
-void Pic::set_line(unsigned input, bool asserted) {
-    set_input(state_.chips[input / 8], input % 8, asserted);
+bus::InterruptLine& Pic::line(unsigned input) {
+    CHECK(input < kPicInputs && input != kCascade);
+    lines_.push_back(std::make_unique<Line>(*this, lines_.size(), input));
+    state_.lines.push_back(0);
+    return *lines_.back();
+}
+
+bool Pic::input_asserted(unsigned input) const {
+    for (size_t i = 0; i < lines_.size(); ++i)
+        if (lines_[i]->input == input && state_.lines[i]) return true;
+    return false;
+}
+
+void Pic::set_line(size_t number, bool asserted) {
+    state_.lines[number] = asserted;
+    unsigned input = lines_[number]->input;
+    set_input(state_.chips[input / 8], input % 8, input_asserted(input));
     update();
 }
 

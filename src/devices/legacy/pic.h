@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <vector>
 
 #include "devices/device_state.h"
@@ -42,19 +43,22 @@ struct PicChipState {
 
 struct PicState {
     std::array<PicChipState, 2> chips;
+    std::vector<uint8_t> lines;  ///< the level of each line, in the order in which the lines were made
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(chips);
+        codec(chips, lines);
     }
 };
 
 class Pic : public StateDevice<PicState> {
   public:
-    Pic();
+    /// `level_inputs`: a bit for each input that is level-triggered from power-on, as a PC's firmware leaves those
+    /// that PCI devices share.
+    explicit Pic(uint16_t level_inputs = 0);
     bus::RegisterHandler& chip(unsigned number) { return chips_[number]; }
     bus::RegisterHandler& level_ports() { return level_ports_; }
-    /// Input 0 to 15, but not 2.
-    bus::InterruptLine& line(unsigned input) { return lines_[input]; }
+    /// A new line to input 0 to 15, but not 2; lines of one input are joined by OR.
+    bus::InterruptLine& line(unsigned input);
 
     /// Whether the first chip asks for the processor.
     bool interrupt_pending() const { return pending_; }
@@ -89,20 +93,23 @@ class Pic : public StateDevice<PicState> {
     };
     class Line : public bus::InterruptLine {
       public:
-        Line(Pic& pic, unsigned input) : pic_(pic), input_(input) {}
-        void set_level(bool asserted) override { pic_.set_line(input_, asserted); }
+        Line(Pic& pic, size_t number, unsigned line_input) : input(line_input), pic_(pic), number_(number) {}
+        void set_level(bool asserted) override { pic_.set_line(number_, asserted); }
+        const unsigned input;
 
       private:
         Pic& pic_;
-        unsigned input_;
+        size_t number_;
     };
 
-    void set_line(unsigned input, bool asserted);
+    bool input_asserted(unsigned input) const;
+    void set_line(size_t number, bool asserted);
     void update();
 
+    const uint16_t level_inputs_;
     std::array<Chip, 2> chips_;
     LevelPorts level_ports_{*this};
-    std::vector<Line> lines_;
+    std::vector<std::unique_ptr<Line>> lines_;
     bool pending_ = false;  // follows from state_
 };
 
