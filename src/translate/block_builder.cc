@@ -2,15 +2,27 @@
 #include "translate/block_builder.h"
 
 #include "base/check.h"
+#include "translate/accesses.h"
 
 namespace lockstep::translate {
 
-bool flags_dead(std::span<const GuestInstruction> run, size_t index) {
+namespace {
+
+/// Whether an instruction that doesn't count as a reader of all flags may raise an exception. Of x87 and SSE
+/// each may: one can be pending, or unmasked.
+bool may_fault(const GuestInstruction& instruction) {
+    ZydisMnemonic mnemonic = instruction.decoded.mnemonic;
+    bool divides = mnemonic == ZYDIS_MNEMONIC_DIV || mnemonic == ZYDIS_MNEMONIC_IDIV;
+    return divides || instruction.uses_fpu || accesses_of(instruction).count > 0;
+}
+
+}  // namespace
+
+bool flags_dead(std::span<const GuestInstruction> block, size_t index) {
     uint8_t needed = kAllFlags;
-    size_t end = std::min(run.size(), index + kLookAhead);
-    for (size_t i = index; i < end; ++i) {
-        if (run[i].flags_read & needed) return false;
-        needed &= static_cast<uint8_t>(~run[i].flags_written);
+    for (const GuestInstruction& instruction : block.subspan(index)) {
+        if (instruction.flags_read & needed || may_fault(instruction)) return false;
+        needed &= static_cast<uint8_t>(~instruction.flags_written);
         if (!needed) return true;
     }
     return false;
@@ -65,7 +77,6 @@ Block& BlockBuilder::build(const BlockSource& source) {
     plan();
     start_part(Part::kHot);
     emit_entries();
-    emit_head();
     emit_body();
     CHECK(lookups_ == plans_.size(), "{} look-ups for {} accesses in the block at {:#x}", lookups_,
           plans_.size(), source.pc);
@@ -180,8 +191,7 @@ void BlockBuilder::jump_to_trampoline(const uint8_t* target) {
 }
 
 bool BlockBuilder::flags_dead_before(size_t index) const {
-    return options_.dead_flags && !source_.second_page && !source_.transient &&
-           flags_dead({run_.data(), decoded_}, index);
+    return options_.dead_flags && flags_dead({run_.data(), block_->count}, index);
 }
 
 bool BlockBuilder::goes_on_behind(const GuestInstruction& instruction) const {
@@ -199,15 +209,14 @@ void BlockBuilder::plan() {
     }
 }
 
-// Decodes the block's instructions, then as many more as flags_dead() may look at.
+// Decodes the block's instructions, and the one behind them if that isn't for blocks.
 void BlockBuilder::decode_run(const BlockSource& source) {
     decoded_ = 0;
     block_->count = 0;
     size_t at = 0;
     unsigned side_exits = 0;
-    uint8_t open_flags = kAllFlags;  // that nothing behind the block has overwritten yet
-    bool in_block = true;
-    while (true) {
+    bool goes_on = true;
+    while (goes_on) {
         if (run_.size() <= decoded_) run_.resize(decoded_ + 32);
         GuestInstruction& instruction = run_[decoded_];
         if (at == 0 && source.first) {
@@ -218,29 +227,20 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         }
         ++decoded_;
         at += instruction.length;
-        if (in_block) {
-            bool system = is_translated_system(instruction);
-            // A string instruction may leave the block in front of it, where what STI protects must not be
-            // left.
-            if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI)
-                system = system && !is_plain_string(instruction);
-            in_block = system ||
-                       (instruction.kind < Kind::kInterpret && (source.fpu_enabled || !instruction.uses_fpu));
-            if (in_block) ++block_->count;
-            side_exits += instruction.kind == Kind::kConditional;
-            bool ends = instruction.ends_block() && !system &&
-                        !(goes_on_behind(instruction) && side_exits <= kMostSideExits);
-            in_block = in_block && !ends && block_->count < source.limit;
-        }
-        if (source.second_page) break;  // what follows lies on a page that isn't looked at
-        if (decoded_ > block_->count) open_flags &= static_cast<uint8_t>(~instruction.flags_written);
-        bool enough =
-            decoded_ >= block_->count + kLookAhead || instruction.flags_read == kAllFlags || !open_flags;
-        if (!in_block && (enough || source.transient)) break;  // made anew each time: flags count as live
+        bool system = is_translated_system(instruction);
+        // A string instruction may leave the block in front of it, where what STI protects must not be left.
+        if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI)
+            system = system && !is_plain_string(instruction);
+        bool fpu_missing = instruction.uses_fpu && !source.fpu_enabled;
+        if (!system && (instruction.kind >= Kind::kInterpret || fpu_missing)) break;
+        ++block_->count;
+        side_exits += instruction.kind == Kind::kConditional;
+        bool ends = instruction.ends_block() && !system &&
+                    !(goes_on_behind(instruction) && side_exits <= kMostSideExits);
+        goes_on = !ends && block_->count < source.limit && !source.second_page;
     }
     // STI and the instruction that it protects come together.
     if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI) --block_->count;
-    block_->read_bytes = static_cast<uint16_t>(at);
     if (block_->count > 0) return;
     CHECK(decoded_ > 0, "translating at {:#x}: no instruction in {} bytes", source.pc, source.bytes.size());
     const GuestInstruction& first = run_[0];
@@ -296,18 +296,18 @@ bool BlockBuilder::add_checked_entry(Block& block) {
 }
 
 // The body finds the flags where its first use of them wants them; an entry from elsewhere brings them there.
+// Where it overwrites them unseen they are right for the head alone, which is made for both places.
 //
-//     in the slot                          in place                        dead, or in the window
-//     entry:          save                 checked entry: compare          checked entry: compare
-//     checked entry:  compare              slot entry:    restore          slot entry, entry:
-//     slot entry:                          entry:
+//     in the slot              in place                    dead behind the head        in the window
+//     entry:          save     checked entry: compare      checked entry: compare      checked entry: compare
+//     checked entry:  compare  slot entry:    restore      slot entry:    head, jmp    slot entry, entry:
+//     slot entry:              entry:                      entry:                                     head
+//                     head                    head                        head
 void BlockBuilder::emit_entries() {
     index_ = 0;
-    flags_dead_ = flags_dead_before(0);
-    flags_in_slot_ = !source_.window && !flags_dead_ && !flags_are_used_first();
-    bool live_in_place = !flags_dead_ && !flags_in_slot_;
+    flags_in_slot_ = !source_.window && !flags_are_used_first();
     head_stub_ = asm_.here();
-    if (live_in_place && block_->count > 0 && source_.head == Head::kStops) emit_head_stub();
+    if (!flags_in_slot_ && block_->count > 0 && source_.head == Head::kStops) emit_head_stub();
     Fixup over = nullptr;
     block_->entry = asm_.here();
     // A transient block is entered by the dispatcher alone, who has put the flags into both places.
@@ -321,8 +321,18 @@ void BlockBuilder::emit_entries() {
     }
     if (over) asm_.bind_short(over);
     block_->slot_entry = asm_.here();
-    if (live_in_place && !source_.window) restore_flags();
+    Fixup over_head = nullptr;
+    if (!flags_in_slot_ && !source_.window && !source_.transient) {
+        if (flags_dead_before(0)) {
+            emit_head_for_slot();
+            over_head = asm_.jmp_short();
+        } else {
+            restore_flags();
+        }
+    }
     if (!flags_in_slot_) block_->entry = asm_.here();
+    emit_head();
+    if (over_head) asm_.bind_short(over_head);
 }
 
 // Before the entries, since a JRCXZ doesn't reach far.
@@ -335,17 +345,17 @@ void BlockBuilder::emit_head() {
     if (block_->count == 0) return;
     if (source_.head == Head::kNoStop) {
         asm_.lea(kHostR11, {.base = kHostR11, .disp = block_->count});
-        return;
+    } else if (flags_in_slot_) {
+        emit_head_for_slot();
+    } else {
+        emit_head_with_flags();
     }
-    if (flags_dead_ || flags_in_slot_) {
-        uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
-        asm_.add_imm(kHostR11, block_->count);
-        cold_.push_back({.fixup = asm_.jcc(kNotSign),
-                         .record = record,
-                         .flags = flags_in_slot_ ? Flags::kSlot : Flags::kHost});
-        return;
-    }
-    emit_head_with_flags();
+}
+
+void BlockBuilder::emit_head_for_slot() {
+    uint32_t record = add_record({.kind = ExitKind::kBudget, .credit = block_->count, .pc = source_.pc});
+    asm_.add_imm(kHostR11, block_->count);
+    cold_.push_back({.fixup = asm_.jcc(kNotSign), .record = record, .flags = Flags::kSlot});
 }
 
 // Without a change of flags: the shift leaves nothing but copies of the counter's sign, of which JRCXZ knows

@@ -22,12 +22,13 @@
 //
 // FLAGS. Code of ours that changes flags may stand only where the guest's are dead (flags_dead()), otherwise
 // they are put into a slot of EngineState first (LAHF, SETO by RAX, with RAX in r12), and stay there until an
-// instruction needs them. Whether they are dead at an instruction is a function of the guest's code from
-// there to the page's end, kLookAhead instructions at most; never of block borders.
+// instruction needs them. They are dead where nothing can show them: the block overwrites them unread, and
+// may neither fault nor be left before that. So they never are at its head.
 //
 // From one block to the next they may stay in the slot: a block has an entry for either place. On the ways
 // through tables (jump cache, direct targets) they are always in the slot, so what is done on the way may use
-// the host's. Where they are dead at the successor's start its entries are one, and nothing is restored.
+// the host's. Where they are dead behind the successor's head it has a head for either place, and nothing is
+// restored.
 //
 // In the window hardly any code of ours changes flags: they are always in place between blocks, on the ways
 // through tables too.
@@ -49,7 +50,6 @@
 namespace lockstep::translate {
 
 inline constexpr int32_t kStateBias = 175;  ///< its low six bits are the count of shifts by r15
-inline constexpr unsigned kLookAhead = 16;
 
 /// A field of CpuState in translated code, by its offset.
 constexpr HostMem state_field(size_t offset) {
@@ -57,9 +57,8 @@ constexpr HostMem state_field(size_t offset) {
 }
 inline constexpr HostMem kRflags = state_field(offsetof(cpu::CpuState, rflags));
 
-/// Whether the arithmetic flags are dead before instruction `index` of a run of decoded instructions that
-/// ends at the page's end or at least kLookAhead instructions after `index`.
-bool flags_dead(std::span<const GuestInstruction> run, size_t index);
+/// Whether the arithmetic flags are dead before instruction `index` of a block: nothing can show them.
+bool flags_dead(std::span<const GuestInstruction> block, size_t index);
 
 /// What a block does at its head: look whether it may run, or not, where a part of its one instruction has
 /// been done already.
@@ -172,6 +171,7 @@ class BlockBuilder {
     void emit_check_in_window(const Block& block);
     void emit_head();
     void emit_head_stub();
+    void emit_head_for_slot();
     void emit_head_with_flags();
     void emit_instruction(const GuestInstruction& instruction);
     void emit_exit(uint32_t record, bool flags_in_slot);
@@ -313,7 +313,7 @@ class BlockBuilder {
     Assembler asm_;
     BlockSource source_;
     Block* block_ = nullptr;
-    std::vector<GuestInstruction> run_;  ///< the block's instructions, then the look-ahead
+    std::vector<GuestInstruction> run_;  ///< the block's instructions, and the one that ends it
     size_t decoded_ = 0;                 ///< how many of run_ are valid
     size_t index_ = 0;                   ///< of the instruction being emitted
     std::vector<AccessPlan> plans_;      ///< of the block's accesses

@@ -194,7 +194,11 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         Address address = emit_address(*operand, true, next_plan().sharing);
         bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
         emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
-        if (instruction.touches_flags) need_flags();
+        // Where it overwrites them all they stay in the slot, for the case that it faults after all: at an address
+        // that isn't canonical.
+        bool overwrites =
+            options_.dead_flags && !instruction.flags_read && instruction.flags_written == kAllFlags;
+        if (instruction.touches_flags && !overwrites) need_flags();
         note_operation();
         HostMem target = found(address);
         // Stores that change more than memory where the page is missing. Some CPUs have made the x87
@@ -207,6 +211,7 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
             assign_temporaries(fields, &target);
             encode(instruction, fields, &target);
         }
+        if (overwrites) flags_in_slot_ = false;
     }
     for (Field* field : {&fields.second, &fields.reg, &fields.rm})
         if (field->spilled() && field->write)

@@ -122,13 +122,12 @@ struct alignas(64) Block {
     bool shares_lookups = false;  ///< some
     bool window = false;          ///< its accesses go through the window (host_window.h)
     bool alive = true;
-    bool relocatable = false;     ///< copy_block() may be used
-    bool copied = false;          ///< on that shelf; its marks and relocations are the original's
-    bool interpret_only = false;  ///< the first instruction is the interpreter's: nothing to enter
-    ExitKind first_exit{};        ///< with interpret_only: which of the interpreter's kinds
-    uint8_t* entry = nullptr;     ///< for flags in place; in the hot part
-    uint16_t count = 0;           ///< guest instructions counted at the head
-    uint16_t read_bytes = 0;      ///< guest bytes that the translation depends on, look-ahead included
+    bool relocatable = false;             ///< copy_block() may be used
+    bool copied = false;                  ///< on that shelf; its marks and relocations are the original's
+    bool interpret_only = false;          ///< the first instruction is the interpreter's: nothing to enter
+    ExitKind first_exit{};                ///< with interpret_only: which of the interpreter's kinds
+    uint8_t* entry = nullptr;             ///< for flags in place; in the hot part
+    uint16_t count = 0;                   ///< guest instructions counted at the head
     uint32_t first_incoming = kNoRecord;  ///< exit records of kind kLink that are chained to this block
     uint8_t* slot_entry = nullptr;        ///< for flags in EngineState::flags_slot; perhaps the same
     uint8_t* checked_entry = nullptr;   ///< for indirect branches: compares r14 with pc first; null: none yet

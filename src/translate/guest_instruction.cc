@@ -221,6 +221,7 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_UD0:
         case ZYDIS_MNEMONIC_UD1:
         case ZYDIS_MNEMONIC_UD2:
+        case ZYDIS_MNEMONIC_RSM:  // of the system management mode alone
             return Kind::kUndefined;
         default:
             break;

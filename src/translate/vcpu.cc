@@ -86,7 +86,6 @@ VcpuExit Vcpu::Impl::run(Icount until) {
             reason = leave_reason;
             break;
         }
-    make_flags_canonical();
     save_fpu();
     asm volatile("fninit; ldmxcsr %0" ::"m"(*std::array<uint32_t, 1>{0x1f80}.data()));
     faults.leave_thread();
@@ -113,7 +112,6 @@ std::optional<VcpuExit> Vcpu::Impl::reason_to_leave(Icount until) {
 Vcpu::Impl::Next Vcpu::Impl::step() {
     cpu::CpuState& state = cpu.state;
     if ((state.rflags & cpu::kFlagIf) && !state.interrupt_shadow && cpu.platform.interrupt_pending()) {
-        make_flags_canonical();
         ++counters.interrupts;
         ++state.icount;
         arrival = {};
@@ -156,10 +154,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     bool reached = fetch_is_cached(cpu.state.rip);
     bool next_reached = fetch_is_cached((cpu.state.rip | kPageMask) + 1);
     Block* block = find_block(exception);
-    if (!block) {
-        make_flags_canonical();
-        return deliver(exception);
-    }
+    if (!block) return deliver(exception);
     remember_arrival(*block);
     cpu.state.rflags &= ~cpu::kFlagRf;
     if (block->interpret_only) return without_block(block->first_exit);
@@ -294,7 +289,6 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
         case ExitKind::kInterpretString:
             return interpret_string();
         case ExitKind::kFpuUnavailable:
-            make_flags_canonical();  // of the other instructions here all flags count as read
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
@@ -348,17 +342,14 @@ Vcpu::Impl::Next Vcpu::Impl::deliver(const cpu::Exception& exception) {
     return Next::kLeave;
 }
 
-// A trap comes between two instructions, of which a block may have clobbered dead flags.
 Vcpu::Impl::Next Vcpu::Impl::deliver_debug(uint64_t causes) {
-    make_flags_canonical();
     return deliver(cpu::debug_exception(cpu.state, causes));
 }
 
-// An exception in the midst of a block, where dead flags may have been clobbered. `code`: where the
-// instruction lies, which the TLB may have dropped if the fault was on the same page.
+// An exception in the midst of a block. `code`: where the instruction lies, which the TLB may have dropped if
+// the fault was on the same page.
 Vcpu::Impl::Next Vcpu::Impl::deliver_precise(const cpu::Exception& exception, GuestPhys code) {
     bool of_an_access = exception.vector >= cpu::kSs_;
-    make_flags_canonical(code);
     return deliver(of_an_access && x87_exception_waits(code) ? cpu::Exception{.vector = cpu::kMf}
                                                              : exception);
 }

@@ -245,39 +245,9 @@ void Vcpu::Impl::clear_code() {
     CHECK(indirect == kIndirectRecord && fault == kHostFaultRecord && direct == kDirectRecord);
 }
 
-// The state at state.rip as the rule of block_builder.h has it: flags that are dead there read as zero.
-// `code` is where the instruction lies.
-void Vcpu::Impl::make_flags_canonical(GuestPhys code) {
-    std::span<const uint8_t> bytes(cpu.memory.host(code), kPageSize - (code.value() & kPageMask));
-    uint8_t dead = 0, open = kAllFlags;
-    GuestInstruction instruction;
-    for (size_t at = 0, count = 0; open && count < kLookAhead && at < bytes.size();
-         ++count, at += instruction.length) {
-        if (!decode(bytes.subspan(at), cpu.state.rip + at, instruction)) break;
-        open &= static_cast<uint8_t>(~instruction.flags_read);
-        dead |= open & instruction.flags_written;
-        open &= static_cast<uint8_t>(~instruction.flags_written);
-    }
-    cpu.state.rflags &= ~unpack_flags(dead);
-}
-
-// Between two instructions. A block that was about to be entered may have clobbered what is dead in the code
-// that the TLB knows, whatever the page tables say by now; where a fetch would walk them no block has been.
-void Vcpu::Impl::make_flags_canonical() {
-    if (!cpu.state.code64()) return;
-    std::optional<GuestPhys> code = next_fetch(cpu.state.rip);
-    if (!code || !cpu.memory.is_ram(*code)) return;
-    make_flags_canonical(*code);
-}
-
 bool Vcpu::Impl::fetch_is_cached(uint64_t pc) const {
     const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(pc));
     return entry && entry->fetched && entry->executable && (entry->user || !user());
-}
-
-std::optional<GuestPhys> Vcpu::Impl::next_fetch(uint64_t pc) const {
-    if (!fetch_is_cached(pc)) return cpu.mmu.peek_fetch(GuestVirt(pc), user());
-    return GuestPhys(cpu.mmu.cached(GuestVirt(pc))->page + (pc & kPageMask));
 }
 
 }  // namespace lockstep::translate

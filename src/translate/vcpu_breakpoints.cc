@@ -37,10 +37,7 @@ Vcpu::Impl::Next Vcpu::Impl::guarded_step() {
     uint64_t met = held_off ? 0 : cpu.breakpoints.met_by_fetch(state.rip);
     if (met) return deliver_debug(met);
     Block* block = !state.code64() ? nullptr : transient_block(1, {}, exception, Head::kNoStop);
-    if (!block) {
-        make_flags_canonical();
-        return deliver(exception);
-    }
+    if (!block) return deliver(exception);
     state.rflags &= ~cpu::kFlagRf;
     if (block->interpret_only) return without_block(block->first_exit);
     state.interrupt_shadow = 0;

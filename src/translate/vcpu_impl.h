@@ -128,10 +128,6 @@ struct Vcpu::Impl : cpu::TlbListener {
     void forget_block(Block& block);
     bool has_room(Shelf shelf) const;
     bool fetch_is_cached(uint64_t pc) const;
-    /// Where the next fetch at `pc` reads, without any side effect; empty: it faults.
-    std::optional<GuestPhys> next_fetch(uint64_t pc) const;
-    void make_flags_canonical();
-    void make_flags_canonical(GuestPhys code);
 
     // vcpu_exits.cc
     /// Runs a block. Head::kNoStop: from behind its head, so that its first instruction is executed whatever

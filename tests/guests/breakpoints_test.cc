@@ -12,7 +12,6 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <tuple>
 
 #include "kit/guest_test.h"
 #include "x86/control.h"
@@ -37,13 +36,14 @@ constexpr uint64_t kUserCode = 0x400000, kUserData = 0x600000;
 constexpr uint64_t kTrapLog = kLogArea + 0x1000;
 constexpr uint64_t kRounds = 3, kBitsOfCauses = 15 | x86::kDr6Bs;
 
-/// Where a trap was, from the code's start; DR6's bits; RCX.
+/// Where a trap was, from the code's start; DR6's bits; RCX; the arithmetic flags.
 struct Trap {
-    uint64_t offset, causes, rcx;
+    uint64_t offset, causes, rcx, flags;
     bool operator==(const Trap&) const = default;
 };
 std::ostream& operator<<(std::ostream& out, const Trap& trap) {
-    return out << std::hex << "{+" << trap.offset << " " << trap.causes << " rcx " << trap.rcx << "}";
+    return out << std::hex << "{+" << trap.offset << " " << trap.causes << " rcx " << trap.rcx << " flags "
+               << trap.flags << "}";
 }
 
 /// Two debug registers and DR7. Addresses from the start of data or of code.
@@ -137,7 +137,8 @@ class NativeRun {
             auto causes = static_cast<uint64_t>(
                 ptrace(PTRACE_PEEKUSER, child_, offsetof(user, u_debugreg) + 6 * sizeof(uint64_t), nullptr));
             set_debug(6, 0);
-            traps.push_back({now.rip - code, causes & kBitsOfCauses, now.rcx});
+            traps.push_back(
+                {now.rip - code, causes & kBitsOfCauses, now.rcx, now.eflags & cpu::kArithmeticFlags});
         }
     }
 
@@ -183,21 +184,11 @@ class BreakpointsTest : public GuestTest {
         EXPECT_EQ(machine.events().size(), 1u) << "INT 0xff";
         EXPECT_EQ(machine.reg(cpu::kR12), 0u);
         std::vector<Trap> traps;
-        std::vector<uint64_t> flags;
         for (uint64_t log = kTrapLog; machine.read(log); log += 32) {
-            flags.push_back(machine.read(log + 24));
-            traps.push_back(
-                {machine.read(log) - code, machine.read(log + 8) & kBitsOfCauses, machine.read(log + 16)});
+            traps.push_back({machine.read(log) - code, machine.read(log + 8) & kBitsOfCauses,
+                             machine.read(log + 16), machine.read(log + 24) & cpu::kArithmeticFlags});
         }
-        expect_same_flags(setting, mode, flags);
         return traps;
-    }
-    /// Dead flags read as zero, by a rule that knows of no block, page or window.
-    void expect_same_flags(const Setting& setting, Mode mode, const std::vector<uint64_t>& flags) {
-        static std::map<std::tuple<std::string, Mode, bool>, std::vector<uint64_t>> known;
-        auto [place, fresh] =
-            known.try_emplace({setting.name, mode, machine.configuration.options.dead_flags}, flags);
-        EXPECT_EQ(flags, place->second) << "RFLAGS in the traps' frames";
     }
     void compare(Mode mode) {
         for (const Setting& setting : settings()) {

@@ -9,11 +9,9 @@
 
 namespace lockstep::guests {
 
-std::string compare(const TracePoint& expected, const TracePoint& actual, uint64_t zeroable) {
+std::string compare(const TracePoint& expected, const TracePoint& actual) {
     cpu::CpuState left = expected.state, right = actual.state;
     left.engine_slots = right.engine_slots = {};
-    uint64_t differing = left.rflags ^ right.rflags;
-    if (!(differing & ~(zeroable & ~right.rflags))) right.rflags = left.rflags;
     std::string out;
     if (std::memcmp(&left, &right, sizeof left) != 0)
         out +=

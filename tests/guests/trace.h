@@ -20,8 +20,8 @@ inline TracePoint trace_point(const GuestMachine& machine) {
     return {machine.cpu->state, machine.memory->hash()};
 }
 
-/// The difference as text, or empty. `zeroable`: flags of `actual` that may be zero instead.
-std::string compare(const TracePoint& expected, const TracePoint& actual, uint64_t zeroable = 0);
+/// The difference as text, or empty.
+std::string compare(const TracePoint& expected, const TracePoint& actual);
 
 /// Runs the loaded guest until it ends; element n is the state after n instructions.
 std::vector<TracePoint> trace(GuestMachine& machine, uint64_t most = 5000);

@@ -8,8 +8,7 @@
 
 namespace lockstep::instructions {
 
-/// A line for each difference; empty where there is none. Arithmetic flags that the following code overwrites
-/// unread may be zero in the engine where an exception pushes them.
+/// A line for each difference; empty where there is none.
 std::string compare(const Case& test_case, const Outcome& expected, const Outcome& actual);
 
 /// The same for two states of engines at one icount: they must be equal to the last bit.

@@ -24,51 +24,10 @@ uint32_t register_bit(ZydisRegister reg) {
     return 1u << (wide - ZYDIS_REGISTER_RAX);
 }
 
-bool is_shift_or_rotate(ZydisMnemonic mnemonic) {
-    switch (mnemonic) {
-        case ZYDIS_MNEMONIC_ROL:
-        case ZYDIS_MNEMONIC_ROR:
-        case ZYDIS_MNEMONIC_RCL:
-        case ZYDIS_MNEMONIC_RCR:
-        case ZYDIS_MNEMONIC_SHL:
-        case ZYDIS_MNEMONIC_SHR:
-        case ZYDIS_MNEMONIC_SAR:
-        case ZYDIS_MNEMONIC_SHLD:
-        case ZYDIS_MNEMONIC_SHRD:
-            return true;
-        default:
-            return false;
-    }
-}
-
-/// Instructions that leave all flags as they were for some operands: a count of zero, a repetition of none.
-bool may_keep_flags(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands) {
-    if (!is_shift_or_rotate(instruction.mnemonic))
-        return instruction.attributes &
-               (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
-    for (unsigned i = 1; i < instruction.operand_count; ++i)
-        if (operands[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-            return (operands[i].imm.value.u & (instruction.operand_width == 64 ? 63 : 31)) == 0;
-    return true;
-}
-
-/// Flags left undefined by the manual that a CPU keeps in fact (oracle_test.cc measures it).
-uint64_t kept_undefined_flags(const ZydisDecodedInstruction& instruction) {
-    switch (instruction.mnemonic) {
-        case ZYDIS_MNEMONIC_BT:
-        case ZYDIS_MNEMONIC_BTS:
-        case ZYDIS_MNEMONIC_BTR:
-        case ZYDIS_MNEMONIC_BTC:
-        case ZYDIS_MNEMONIC_MUL:
-        case ZYDIS_MNEMONIC_IMUL:
-        case ZYDIS_MNEMONIC_DIV:
-        case ZYDIS_MNEMONIC_IDIV:
-        case ZYDIS_MNEMONIC_LZCNT:
-        case ZYDIS_MNEMONIC_TZCNT:
-            return instruction.cpu_flags->undefined;
-        default:
-            return 0;
-    }
+/// CMPS or SCAS with a prefix that repeats it.
+bool is_repeated_comparison(const ZydisDecodedInstruction& instruction) {
+    return instruction.meta.category == ZYDIS_CATEGORY_STRINGOP &&
+           instruction.attributes & (ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 }
 
 /// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory.
@@ -91,7 +50,7 @@ bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
 }
 
 void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
-                   uint64_t at, Disassembly& out) {
+                   Disassembly& out) {
     for (unsigned i = 0; i < instruction.operand_count; ++i) {
         const ZydisDecodedOperand& operand = operands[i];
         out.uses_mmx |= operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -102,10 +61,6 @@ void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecode
             bool seen = operand.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
             (seen ? out.explicit_writes : out.hidden_writes) |= bit;
         }
-        ZyanU64 target;
-        if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative &&
-            ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&instruction, &operand, at, &target)))
-            out.target = target;
     }
 }
 
@@ -119,23 +74,11 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
     out.mnemonic = ZydisMnemonicGetString(instruction.mnemonic);
     out.extension = ZydisISAExtGetString(instruction.meta.isa_ext);
     out.string = instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
+    out.repeated_comparison = is_repeated_comparison(instruction);
     out.narrow = instruction.address_width == 32;
     out.segment_base = instruction.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
     out.depends_on_the_maker = depends_on_the_maker(instruction);
-    fill_operands(instruction, operands, at, out);
-    if (instruction.cpu_flags) {
-        const ZydisAccessedFlags& flags = *instruction.cpu_flags;
-        out.flags_read = flags.tested & cpu::kArithmeticFlags;
-        uint64_t written = flags.modified | flags.set_0 | flags.set_1 | flags.undefined;
-        if (!may_keep_flags(instruction, operands))
-            out.flags_written = written & ~kept_undefined_flags(instruction) & cpu::kArithmeticFlags;
-    }
-    if (instruction.mnemonic == ZYDIS_MNEMONIC_PUSHFQ || instruction.mnemonic == ZYDIS_MNEMONIC_PUSHF)
-        out.flags_read = cpu::kArithmeticFlags;
-    ZydisInstructionCategory category = instruction.meta.category;
-    out.unconditional = category == ZYDIS_CATEGORY_UNCOND_BR || category == ZYDIS_CATEGORY_CALL;
-    out.branch = out.unconditional || category == ZYDIS_CATEGORY_COND_BR || category == ZYDIS_CATEGORY_RET ||
-                 category == ZYDIS_CATEGORY_INTERRUPT || category == ZYDIS_CATEGORY_SYSCALL;
+    fill_operands(instruction, operands, out);
     if (text) {
         ZydisFormatter formatter;
         ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
@@ -156,28 +99,6 @@ Bytes code_bytes(const Image& image, uint64_t at) {
         bytes.push_back(image[*offset]);
     }
     return bytes;
-}
-
-uint64_t live_flags_from(const Case& test_case, const Image& image, uint64_t rip, unsigned depth) {
-    uint64_t decided = 0, live = 0;
-    for (unsigned steps = 0; steps < 64; ++steps) {
-        if (rip < test_case.code_start || rip >= test_case.code_start + test_case.code_size || depth > 6)
-            break;
-        std::optional<Disassembly> instruction = decode(code_bytes(image, rip), rip);
-        if (!instruction) break;
-        live |= instruction->flags_read & ~decided;
-        decided |= instruction->flags_read | instruction->flags_written;
-        if (decided == cpu::kArithmeticFlags) return live;
-        if (instruction->branch) {
-            if (!instruction->target) break;
-            uint64_t beyond = live_flags_from(test_case, image, *instruction->target, depth + 1);
-            if (!instruction->unconditional)
-                beyond |= live_flags_from(test_case, image, rip + instruction->length, depth + 1);
-            return live | (beyond & ~decided);
-        }
-        rip += instruction->length;
-    }
-    return live | (cpu::kArithmeticFlags & ~decided);
 }
 
 }  // namespace
@@ -205,10 +126,6 @@ std::string listing(const Case& test_case) {
         at += length;
     }
     return text;
-}
-
-uint64_t live_flags(const Case& test_case, const Image& image, uint64_t rip) {
-    return live_flags_from(test_case, image, rip, 0);
 }
 
 }  // namespace lockstep::instructions

@@ -18,16 +18,12 @@ struct Disassembly {
     std::string extension;              ///< of the instruction set, as Zydis names it
     bool uses_mmx = false;              ///< has an MMX register
     bool string = false;                ///< a string instruction
+    bool repeated_comparison = false;   ///< CMPS or SCAS with a prefix
     bool narrow = false;                ///< has 32-bit addresses
     bool depends_on_the_maker = false;  ///< AMD's CPUs and Intel's read it otherwise
     bool segment_base = false;          ///< by FS or GS
     uint32_t explicit_writes = 0;       ///< general registers written through operands, a bit each
     uint32_t hidden_writes = 0;         ///< and implicitly
-    uint64_t flags_read = 0;            ///< arithmetic flags
-    uint64_t flags_written = 0;         ///< arithmetic flags that are overwritten whatever the operands are
-    bool branch = false;
-    bool unconditional = false;  ///< a branch that doesn't fall through
-    std::optional<uint64_t> target;
 };
 
 /// The instruction at `at`; empty where the bytes are none.
@@ -39,9 +35,5 @@ std::optional<Disassembly> decode_in(const Image& image, uint64_t at);
 
 /// The code of a case, an instruction a line.
 std::string listing(const Case& test_case);
-
-/// The arithmetic flags that the code may read from `rip` on, as the rule says that reads them: a flag is
-/// dead where every path of the case's code overwrites it before reading it. What isn't known reads all.
-uint64_t live_flags(const Case& test_case, const Image& image, uint64_t rip);
 
 }  // namespace lockstep::instructions

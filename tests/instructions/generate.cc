@@ -37,7 +37,6 @@ class FormCase {
         state().fx = random_fx(random_, form_.has(kTagFloat));
         state().gpr[kRsp] = (kData + 0x800 + random_.below(0x3000)) & (random_.chance(85) ? ~7ull : ~0ull);
         case_.large_operand = form_.has(kTagImage);
-        case_.open_flags_at_faults = form_.has(kTagString);
         Choices choices = choose();
         encoded_ = assemble(form_, choices, random_);
         set_roles(choices);

@@ -294,6 +294,24 @@ constexpr KnownCase kKnownCases[] = {
      [](Case& c) {
          rcx(c) = kData + 0x100, c.state.gpr[kRdx] = 0x55, c.state.gpr[kRsi] = uint64_t{1} << 62;
      }},
+    // Flags that the next instructions overwrite unread, and a fault shows before.
+    {"dead_flags_at_a_load", "\x01\xca\x48\x8b\x06\x31\xc0",  // add edx, ecx ; mov rax, [rsi] ; xor eax, eax
+     [](Case& c) { c.state.gpr[kRsi] = kAbsent; }},
+    {"dead_flags_at_their_overwriter", "\x01\xca\x39\x06",  // add edx, ecx ; cmp [rsi], eax
+     [](Case& c) { c.state.gpr[kRsi] = kAbsent; }},
+    {"dead_flags_at_no_address",
+     "\x8b\x11\x01\xca\x39\x06",  // mov edx, [rcx] ; add edx, ecx ; cmp [rsi], eax
+     [](Case& c) { rcx(c) = kData + 0x100, c.state.gpr[kRsi] = rcx(c) | uint64_t{1} << 62; }},
+    {"dead_flags_at_rsm", "\x01\xca\x0f\xaa"},                         // which would load them
+    {"dead_flags_at_a_second_access", "\x39\x11\x48\x8b\x06\x31\xc0",  // cmp [rcx], edx ; mov rax, [rsi]
+     [](Case& c) { rcx(c) = kData + 0x100, c.state.gpr[kRsi] = kAbsent; }},
+    {"dead_flags_at_a_division",
+     "\x01\xca\x31\xc9\x83\xc2\x05\xf7\xf1\x31\xc0"},  // ... div ecx ; xor eax, eax
+    {"dead_flags_at_an_sse_exception", "\x01\xca\x0f\xae\x16\x0f\x51\xc0\x31\xc0",
+     [](Case& c) {  // add edx, ecx ; ldmxcsr [rsi] ; sqrtps xmm0, xmm0 ; xor eax, eax
+         c.state.gpr[kRsi] = kData + 0x100;
+         add_patch(c, kData + 0x100, 0, 4);
+     }},
     {"f3_before_loop", "\xf3\xe2\x02\x90\xf9\x90"},
     {"f3_before_jrcxz", "\xf3\xe3\x02\x90\xf9\x90"},
     {"f2_before_jz", "\xf2\x74\x02\x90\xf9\x90"},

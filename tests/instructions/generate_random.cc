@@ -219,7 +219,6 @@ Case generate_random_case(uint64_t seed) {
     out.name = fmt::format("random:{}", seed);
     out.code_size = static_cast<unsigned>(code.size());
     out.count_instructions = false;
-    out.open_flags_at_faults = true;
     return out;
 }
 

@@ -277,7 +277,6 @@ class SequenceCase {
         bool repeated = random_.chance(80);
         for (int number : {+kRsi, +kRdi, +kRcx})
             if (is_protected(number) && (number != kRcx || repeated)) return add_instruction();
-        case_.open_flags_at_faults = true;
         uint8_t opcode = random_.pick(kOpcodes);
         if (opcode == 0xad && is_protected(kRax)) opcode = 0xa5;
         if (opcode == 0xac && is_protected(kRax)) opcode = 0xa4;

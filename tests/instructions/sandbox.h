@@ -100,14 +100,11 @@ struct Case {
     std::string name;  ///< what to give to --case to repeat it
     UserState state;
     std::vector<Patch> patches;
-    uint64_t code_start = 0;  ///< the code, for the disassembly and the analysis of flags
+    uint64_t code_start = 0;  ///< the code, for the disassembly
     unsigned code_size = 0;
     uint64_t ignored_flags =
         0;  ///< flags that the manual leaves undefined and that the engine computes by itself
     std::vector<AddressRange> ignored_memory;  ///< parts of an FXSAVE image that depend on the host's kernel
-    /// A repeated comparison: flags after a fault midway are those before it (Intel) or of the last step
-    /// (AMD).
-    bool open_flags_at_faults = false;
     bool large_operand =
         false;  ///< FXSAVE and its kind: which byte of a missing page is named is up to the CPU
     bool count_instructions =
