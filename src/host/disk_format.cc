@@ -14,7 +14,7 @@ namespace lockstep::host {
 
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 enum class Place : uint8_t { kHead, kTail };
 

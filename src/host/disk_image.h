@@ -82,7 +82,7 @@ class DiskImage : private BlockIo::User {
 
     /// `unit`: `io` takes whole units of so many bytes, from aligned memory; 1: anything.
     DiskImage(EventLoop& loop, std::unique_ptr<BlockIo> io, uint64_t size, DiskMode mode, uint64_t unit = 1);
-    ~DiskImage();
+    ~DiskImage() override;
     DiskImage(const DiskImage&) = delete;
     DiskImage& operator=(const DiskImage&) = delete;
 

@@ -173,11 +173,13 @@ void EventLoop::wait_and_dispatch(uint64_t timeout_ns) {
     if (count == 0) count = wait_for_events(events, rest(end_ns) ? 0 : time_until(end_ns));
     for (int i = 0; i < count; i++) {
         const epoll_event& event = events[static_cast<size_t>(i)];
-        if (event.data.u64 == kWakeId) {
+        uint64_t id =
+            event.data.u64;  // a copy: the kernel's structure is packed, its fields may be misaligned
+        if (id == kWakeId) {
             run_posted();
-        } else if (event.data.u64 == kTimerId) {
+        } else if (id == kTimerId) {
             run_timers();
-        } else if (auto found = watches_.find(event.data.u64); found != watches_.end()) {
+        } else if (auto found = watches_.find(id); found != watches_.end()) {
             bool broken = event.events & (EPOLLERR | EPOLLHUP);
             std::shared_ptr<Watched> watched = found->second;  // the callback may end its own watch
             watched->callback({.readable = broken || (event.events & EPOLLIN),

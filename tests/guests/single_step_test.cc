@@ -18,7 +18,7 @@ LOCKSTEP_GUEST_LABEL(step_system_call);
 namespace lockstep::guests {
 namespace {
 
-constexpr uint64_t kUserCode = 0x400000, kUserData = 0x601000, kUserStack = 0x602000;
+constexpr uint64_t kUserCode = 0x400000, kUserData = 0x601000;
 constexpr uint64_t kRounds = 3;
 
 enum class Mode : uint8_t { kKernel, kUser };

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -59,7 +60,7 @@ void write_slot(const Case& test_case, Slot& slot) {
         uint8_t* at = &slot.patches[slot.patch_size];
         std::memcpy(at, &patch.address, 8);
         std::memcpy(at + 8, &size, 8);
-        std::memcpy(at + 16, patch.bytes.data(), size);
+        std::copy(patch.bytes.begin(), patch.bytes.end(), at + 16);
         slot.patch_size += 16 + size;
     }
 }

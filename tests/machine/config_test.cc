@@ -12,8 +12,8 @@ MachineConfig full_config() {
     config.disks = {{1 << 20, true, "one"}, {2 << 20, false, ""}};
     config.networks = {{{2, 0, 0, 0, 0, 1}, true}, {{2, 0, 0, 0, 0, 2}, false}};
     config.console = false;
-    config.kernel = {1, 2, 3};
-    config.initrd = {4, 5};
+    config.kernel = Bytes{1, 2, 3};
+    config.initrd = Bytes{4, 5};
     config.command_line = "console=ttyS0";
     config.start_time_ns = 1'700'000'000'000'000'123;
     return config;

@@ -24,7 +24,6 @@ constexpr uint64_t kSector = 512;
 constexpr uint64_t kSectors = 64;
 constexpr uint64_t kTickNs = 10'000'000;
 constexpr uint64_t kLinesUntilQuiet = 500;
-constexpr uint64_t kNever = ~uint64_t{0};
 
 uint64_t mix(uint64_t x) {
     x ^= x << 13;
