@@ -109,7 +109,8 @@ Result<void> make_runtime_base(const std::string& base) {
     return check_owner(path.string());
 }
 
-Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::string& vm) {
+Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::string& vm,
+                                            const std::optional<Claimant>& claimant) {
     TRY(check_vm_name(vm));
     TRY(make_runtime_base(base));
     std::string path = base + "/" + vm;
@@ -128,8 +129,10 @@ Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::
         }
         if (!is_still_named(file.get(), pid_path)) continue;
         remove_all_but_lock(path);
-        TRY(write_process_number(file.get(), pid_path));
-        return RuntimeFolder(path, std::move(file));
+        RuntimeFolder folder(path, std::move(file));
+        if (claimant) TRY(folder.write_claimant(*claimant));
+        TRY(write_process_number(folder.lock_.get(), pid_path));
+        return folder;
     }
 }
 
@@ -164,9 +167,11 @@ Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm
 }
 
 Result<void> RuntimeFolder::write_claimant(const Claimant& claimant) {
-    std::string text = claimant.name + "\n" + claimant.arbiter;
-    return write_file_atomically(path_ + "/claimant",
-                                 {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+    std::string path = path_ + "/claimant", text = claimant.name + "\n" + claimant.arbiter;
+    FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        return file_error("write", path, errno);
+    return {};
 }
 
 Result<Claimant> RuntimeFolder::claimant_of(const std::string& base, const std::string& vm) {

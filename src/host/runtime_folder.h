@@ -38,8 +38,10 @@ struct Claimant {
 
 class RuntimeFolder {
   public:
-    /// Makes the folder and takes its lock; fails with a sentence where the VM already runs here.
-    static Result<RuntimeFolder> create(const std::string& base, const std::string& vm);
+    /// Makes the folder and takes its lock; fails with a sentence where the VM already runs here. A process that
+    /// claims nothing of its own accord says at once who it is: it may hang at any moment.
+    static Result<RuntimeFolder> create(const std::string& base, const std::string& vm,
+                                        const std::optional<Claimant>& claimant = {});
     /// Removes what is in the folder, and the lock last.
     ~RuntimeFolder();
     RuntimeFolder(RuntimeFolder&&) noexcept = default;

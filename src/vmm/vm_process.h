@@ -118,7 +118,7 @@ class VmProcess {
 
   private:
     VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSettings& settings,
-              const Environment& environment, host::RuntimeFolder folder, Ended ended);
+              const Environment& environment, host::RuntimeFolder folder, uint64_t self, Ended ended);
 
     // vm_start.cc
     Result<void> open(bool terminal);
@@ -129,7 +129,6 @@ class VmProcess {
     void start_loop_timer();
     replica::Config replica_config() const;
     Introduction introduction() const;
-    std::string claimant() const;
     void fail(const std::string& sentence);
     void end(Ending::Kind kind, const std::string& sentence);
     void finish_ending(const Ending& ending, unsigned attempts);

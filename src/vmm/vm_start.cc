@@ -30,6 +30,9 @@ uint64_t random_number() {
     return number | 1;
 }
 
+/// A process's name at the arbiter.
+std::string claimant_name(uint64_t self) { return fmt::format("{:016x}", self); }
+
 std::string identity_text(const record::CpuIdentity& cpu) {
     return fmt::format("{} family {} model {} features {:x} mxcsr {:x} arithmetic {:x}", cpu.vendor,
                        cpu.family, cpu.model, cpu.features.bits, cpu.mxcsr_mask, cpu.arithmetic);
@@ -55,14 +58,14 @@ Result<std::string> own_build_text() {
 }
 
 VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSettings& settings,
-                     const Environment& environment, host::RuntimeFolder folder, Ended ended)
+                     const Environment& environment, host::RuntimeFolder folder, uint64_t self, Ended ended)
     : loop_(loop),
       factory_(factory),
       settings_(settings),
       environment_(environment),
       folder_(std::move(folder)),
       ended_(std::move(ended)),
-      self_(random_number()),
+      self_(self),
       cpu_latency_(loop, settings.low_latency),
       started_ns_(loop.now_ns()) {
     std::weak_ptr<bool> alive = alive_;
@@ -86,7 +89,7 @@ Result<void> VmProcess::open(bool terminal) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
         arbiter_ = TRY(host::create_folder_arbiter(
             loop_, {.folder = settings_.protection.arbiter,
-                    .claimant = claimant(),
+                    .claimant = claimant_name(self_),
                     .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
     }
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
@@ -106,8 +109,8 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     StartCheck check = check_start(settings, environment.this_host, factory);
     if (!check.obstacles.empty()) return Error(check.obstacles.front());
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
-    std::unique_ptr<VmProcess> vm(
-        new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+    std::unique_ptr<VmProcess> vm(new VmProcess(loop, factory, settings, environment, std::move(folder),
+                                                random_number(), std::move(ended)));
     vm->candidates_ = std::move(check.others);
     vm->vm_ = random_number();
     vm->configured_ns_ = check.configured_ns;
@@ -151,7 +154,8 @@ void VmProcess::run_first(Term term, uint64_t leased_from_ms) {
 void VmProcess::go(Term term, uint64_t leased_from_ms) {
     // Not while it only starts: then it may claim a term at any moment.
     if (arbiter_)
-        if (Result<void> told = folder_.write_claimant({claimant(), settings_.protection.arbiter}); !told)
+        if (Result<void> told = folder_.write_claimant({claimant_name(self_), settings_.protection.arbiter});
+            !told)
             log_warning("{}", told.error().message());
     replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0), nullptr, leased_from_ms));
     if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
@@ -178,16 +182,17 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
                                                            const Environment& environment, Ended ended) {
     auto settings = TRY(record::decode_fields<VmSettings>(introduction.settings, "the settings of the VM"));
     TRY(check_foreign(settings));
-    auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
+    uint64_t self = random_number();
+    host::Claimant claimant{claimant_name(self), settings.protection.arbiter};
+    auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name, claimant));
     std::unique_ptr<VmProcess> vm(
-        new VmProcess(loop, factory, settings, environment, std::move(folder), std::move(ended)));
+        new VmProcess(loop, factory, settings, environment, std::move(folder), self, std::move(ended)));
     vm->candidates_ = hosts_beside_backup(settings.protection.hosts, environment.this_host);
     vm->vm_ = introduction.vm;
     TRY(vm->open(false));
     if (!vm->arbiter_)
         return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
     TRY(link->set_peer_udp_port(introduction.udp_port));
-    TRY(vm->folder_.write_claimant({vm->claimant(), settings.protection.arbiter}));
     vm->replica_.emplace(replica::Replica::backup(vm->replica_config()));
     vm->gate_ = std::make_unique<OutputGate>(
         *vm->replica_, [raw = vm.get()] { return raw->now_ms(); },
@@ -199,9 +204,6 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
 }
 
 // --- Both ---
-
-/// This process's name at the arbiter.
-std::string VmProcess::claimant() const { return fmt::format("{:016x}", self_); }
 
 replica::Config VmProcess::replica_config() const {
     replica::Config config;
@@ -230,7 +232,7 @@ Introduction VmProcess::introduction() const {
             .udp_port = 0,
             .settings = record::encode_fields(settings_),
             .term = replica_ ? replica_->term() : Term(0),
-            .claimant = claimant()};
+            .claimant = claimant_name(self_)};
 }
 
 void VmProcess::start_loop_timer() {

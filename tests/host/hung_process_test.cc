@@ -68,10 +68,10 @@ class Holder {
     }
 
     [[noreturn]] static void live(const std::string& base, Kind kind, int ready) {
-        auto folder = RuntimeFolder::create(base, "web");
+        auto folder = kind == Kind::kClaimsNothing ? RuntimeFolder::create(base, "web")
+                                                   : RuntimeFolder::create(base, "web", kHolder);
         if (!folder) _exit(1);
         RuntimeFolder held = folder.take();
-        if (kind != Kind::kClaimsNothing && !held.write_claimant(kHolder)) _exit(1);
         if (kind == Kind::kAnswers) serve(held, ready);
         tell(ready);
         for (;;) pause();
