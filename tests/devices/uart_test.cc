@@ -127,6 +127,36 @@ TEST_F(UartTest, SaysHowMuchInputItHasRoomFor) {
     EXPECT_EQ(uart_.input_room(), Uart::kReceiveLimit);
 }
 
+// A driver that reads until nothing is left, as Linux' does in its interrupt, comes to an end, and is interrupted again.
+TEST_F(UartTest, ABurstComesInPieces) {
+    write(2, 0x01);
+    write(1, 1);
+    std::string sent(1000, 'x'), found;
+    type(sent);
+    for (int interrupts = 0; interrupts < 100 && found.size() < sent.size(); ++interrupts) {
+        ASSERT_TRUE(line_.level) << found.size();
+        size_t before = found.size();
+        while (read(5) & 1) found += static_cast<char>(read(0));
+        EXPECT_LE(found.size() - before, Uart::kFifoBytes);
+        EXPECT_FALSE(line_.level);
+        type("y");
+        EXPECT_FALSE(line_.level && found.size() < sent.size()) << "not before its time";
+        sent += 'y';
+        time_.pass(Uart::kFillNs);
+    }
+    EXPECT_EQ(found, sent.substr(0, found.size()));
+    EXPECT_GT(found.size(), 1000u);
+}
+
+TEST_F(UartTest, WhoIsHeldOffHasNoMoreThanTheFifo) {
+    write(2, 0x01);
+    write(4, 9);  // DTR without RTS
+    type("abc");
+    EXPECT_FALSE(read(5) & 1);
+    write(4, 0xb);
+    EXPECT_EQ(read(0), 'a');
+}
+
 TEST_F(UartTest, ClearingTheFifoDropsInput) {
     write(2, 0x01);
     type("abc");

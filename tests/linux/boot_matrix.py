@@ -7,7 +7,7 @@ what it is for.
     boot_matrix.py [--only SWITCHES,...] [--seed S] [--lockstep PROGRAM] [--keep FOLDER]
     boot_matrix.py --list
 
-`noapic` needs the 8259s. The seed draws the configuration of each replay.
+The seed draws the configuration of each replay.
 """
 
 import argparse
@@ -26,6 +26,10 @@ from recording import VM_NAME, BareRecording, WorkFolder, last_icount, replay  #
 
 LINE_IN_LOG = "dmesg | grep -q '{}'"
 INTERRUPT = "grep -qE '^ *{}' /proc/interrupts"
+CLOCK_SOURCE = "grep -q {} /sys/devices/system/clocksource/clocksource0/current_clocksource"
+TICKS_FROM = "grep -q 'Clock Event Device: {}' /proc/timer_list"
+# PCI devices have interrupt lines there, and no messages.
+LINES_TO_8259 = INTERRUPT.format("1[01]:.*XT-PIC.*virtio")
 
 # The switches, and what is true in the guest then: a command that ends with 0.
 MATRIX = {
@@ -34,11 +38,22 @@ MATRIX = {
     "pti=on nopcid": LINE_IN_LOG.format("page tables isolation: enabled") + " && ! grep -qw pcid /proc/cpuinfo",
     "nopcid": "! grep -qw pcid /proc/cpuinfo",
     "clearcpuid=smap": "! grep -qw smap /proc/cpuinfo",
+    "clearcpuid=smep": "! grep -qw smep /proc/cpuinfo",
+    "nokaslr": "grep -q '^ffffffff81000000 T _text' /proc/kallsyms",
     "nox2apic": "! grep -q x2apic_phys /proc/interrupts",
     "noapic": INTERRUPT.format("4:.*XT-PIC.*ttyS0"),
-    "tsc=unstable": "! grep -q tsc /sys/devices/system/clocksource/clocksource0/current_clocksource",
-    "tsc=reliable": "grep -q tsc /sys/devices/system/clocksource/clocksource0/current_clocksource",
-    "clocksource=acpi_pm": "grep -q acpi_pm /sys/devices/system/clocksource/clocksource0/current_clocksource",
+    "noapic pci=nomsi": LINES_TO_8259,
+    "nolapic": LINES_TO_8259,
+    "acpi=off": "[ ! -e /sys/firmware/acpi ] && " + LINES_TO_8259,
+    "pci=nomsi": INTERRUPT.format("1[6-9]:.*IO-APIC.*virtio"),
+    "nolapic_timer": TICKS_FROM.format("hpet"),
+    "nolapic_timer lapic=notscdeadline hpet=disable": TICKS_FROM.format("pit"),
+    "lapic=notscdeadline": TICKS_FROM.format("lapic$"),
+    "hpet=disable": "! " + CLOCK_SOURCE.replace("current", "available").format("hpet"),
+    "tsc=unstable": "! " + CLOCK_SOURCE.format("tsc"),
+    "tsc=reliable": CLOCK_SOURCE.format("tsc"),
+    "clocksource=hpet": CLOCK_SOURCE.format("hpet"),
+    "clocksource=acpi_pm": CLOCK_SOURCE.format("acpi_pm"),
     "nr_cpus=1": "grep -qx 0 /sys/devices/system/cpu/possible",
     "mitigations=off": "grep -q Vulnerable /sys/devices/system/cpu/vulnerabilities/spectre_v2",
     "mitigations=auto": "true",
@@ -53,7 +68,9 @@ class SwitchedBoot(BareRecording):
     """It is switched off from outside: not every kernel of the matrix can do it by itself."""
 
     def __init__(self, lockstep, folder, switches):
-        self.kernel_arguments = f"{BareRecording.kernel_arguments} {switches}"
+        # The shell that stands for init is handed what the kernel itself doesn't know, such as nokaslr, which its
+        # decompressor reads. After -s it takes that for parameters, not for a script.
+        self.kernel_arguments = f"{BareRecording.kernel_arguments} -s {switches}"
         super().__init__(lockstep, folder, guest_image(), "512 MiB", 200)
 
     def _power_off(self):

@@ -39,15 +39,24 @@ Uart::Uart(uint16_t number, bus::InterruptLine& line, bus::TimerQueue& timers, b
       line_(line),
       timers_(timers),
       flush_timer_(timers.add([this] { flush(); })),
+      fill_timer_(timers.add([this] {
+          state_.fill_deadline_ns = bus::kNeverNs;
+          fill_fifo();
+          update_line();
+      })),
       sink_(sink) {}
 
 void Uart::reset() {
     state_ = {};
     timers_.disarm(flush_timer_);
+    timers_.disarm(fill_timer_);
     update_line();
 }
 
 Result<void> Uart::loaded() {
+    if (state_.fifo > kFifoBytes || state_.fifo > state_.received.size())
+        return error("the saved state of {} is damaged", name());
+    timers_.arm(fill_timer_, state_.fill_deadline_ns);
     timers_.arm(flush_timer_, state_.flush_deadline_ns);
     return {};
 }
@@ -56,13 +65,17 @@ void Uart::input(const record::Entry& entry) {
     Result<record::ConsoleInput> input = record::decode<record::ConsoleInput>(entry);
     if (!input) return;
     for (uint8_t byte : input.value().bytes) receive(byte);
+    fill_fifo();
     update_line();
 }
 
-size_t Uart::input_room() const {
+bool Uart::held_off() const {
     constexpr uint8_t kTerminalReady = 1, kRequestToSend = 2;
-    bool held_off = (state_.modem_control & (kTerminalReady | kRequestToSend)) == kTerminalReady;
-    return held_off ? 0 : kReceiveLimit - std::min(state_.received.size(), kReceiveLimit);
+    return (state_.modem_control & (kTerminalReady | kRequestToSend)) == kTerminalReady;
+}
+
+size_t Uart::input_room() const {
+    return held_off() ? 0 : kReceiveLimit - std::min(state_.received.size(), kReceiveLimit);
 }
 
 void Uart::receive(uint8_t byte) {
@@ -72,9 +85,25 @@ void Uart::receive(uint8_t byte) {
         state_.received.push_back(byte);
 }
 
+void Uart::fill_fifo() {
+    if (held_off() || state_.fill_deadline_ns != bus::kNeverNs) return;
+    size_t depth = state_.fifo_control & kFifoEnable ? kFifoBytes : 1;
+    state_.fifo = static_cast<uint8_t>(std::min(state_.received.size(), depth));
+}
+
+void Uart::drop_received() {
+    state_.received.clear();
+    state_.fifo = 0;
+    state_.fill_deadline_ns = bus::kNeverNs;
+    timers_.disarm(fill_timer_);
+}
+
 void Uart::transmit(uint8_t byte) {
     state_.transmit_interrupt = true;
-    if (loopback()) return receive(byte);
+    if (loopback()) {
+        receive(byte);
+        return fill_fifo();
+    }
     if (state_.gathered.empty()) {
         state_.flush_deadline_ns = timers_.now_ns() + kGatherNs;
         timers_.arm(flush_timer_, state_.flush_deadline_ns);
@@ -93,10 +122,10 @@ void Uart::flush() {
 uint8_t Uart::interrupt_cause() const {
     uint8_t enabled = state_.interrupt_enable;
     if (enabled & kEnableLine && state_.overrun) return kCauseLine;
-    if (enabled & kEnableReceived && !state_.received.empty()) {
+    if (enabled & kEnableReceived && state_.fifo) {
         bool fifo = state_.fifo_control & kFifoEnable;
-        return !fifo || state_.received.size() >= kTriggerLevels[state_.fifo_control >> 6] ? kCauseReceived
-                                                                                           : kCauseTimeout;
+        return !fifo || state_.fifo >= kTriggerLevels[state_.fifo_control >> 6] ? kCauseReceived
+                                                                                : kCauseTimeout;
     }
     if (enabled & kEnableTransmitter && state_.transmit_interrupt) return kCauseTransmitter;
     if (enabled & kEnableModem && state_.modem_delta) return kCauseModem;
@@ -109,9 +138,13 @@ void Uart::update_line() {
 }
 
 uint8_t Uart::read_data() {
-    if (state_.received.empty()) return 0;
+    if (state_.fifo == 0) return 0;
     uint8_t byte = state_.received.front();
     state_.received.pop_front();
+    if (--state_.fifo == 0 && !state_.received.empty()) {
+        state_.fill_deadline_ns = timers_.now_ns() + kFillNs;
+        timers_.arm(fill_timer_, state_.fill_deadline_ns);
+    }
     return byte;
 }
 
@@ -123,7 +156,7 @@ uint8_t Uart::read_interrupt_identification() {
 
 uint8_t Uart::line_status() {
     uint8_t status = kLineTransmitterEmpty;
-    if (!state_.received.empty()) status |= kLineDataReady;
+    if (state_.fifo) status |= kLineDataReady;
     if (std::exchange(state_.overrun, false)) status |= kLineOverrun;
     return status;
 }
@@ -146,13 +179,14 @@ void Uart::write_interrupt_enable(uint8_t value) {
 
 void Uart::write_fifo_control(uint8_t value) {
     bool toggled = (value ^ state_.fifo_control) & kFifoEnable;
-    if (toggled || value & kFifoClearReceive) state_.received.clear();
+    if (toggled || value & kFifoClearReceive) drop_received();
     state_.fifo_control = value & 0xc9;
 }
 
 void Uart::write_modem_control(uint8_t value) {
     uint8_t before = modem_lines();
     state_.modem_control = value & 0x1f;
+    fill_fifo();
     uint8_t changed = (before ^ modem_lines()) >> 4;
     // The ring indicator counts only when it ends.
     if (changed & 4 && modem_lines() & 0x40) changed &= ~4;

@@ -27,13 +27,15 @@ struct UartState {
     uint16_t divisor = 12;
     bool transmit_interrupt = false;  ///< the transmitter became empty, not yet told
     bool overrun = false;
-    std::deque<uint8_t> received;
+    std::deque<uint8_t> received;  ///< what is in the FIFO, and behind it what is on the line
+    uint8_t fifo = 0;              ///< bytes in the FIFO
+    uint64_t fill_deadline_ns = bus::kNeverNs;
     Bytes gathered;
     uint64_t flush_deadline_ns = bus::kNeverNs;
     template <typename Codec>
     void fields(Codec& codec) {
         codec(interrupt_enable, fifo_control, line_control, modem_control, modem_delta, scratch, divisor,
-              transmit_interrupt, overrun, received, gathered, flush_deadline_ns);
+              transmit_interrupt, overrun, received, fifo, fill_deadline_ns, gathered, flush_deadline_ns);
     }
 };
 
@@ -43,6 +45,11 @@ class Uart : public StateDevice<UartState>, public bus::RegisterHandler {
     static constexpr uint64_t kGatherNs = 1'000'000;
     /// Input beyond this many unread bytes is lost, as on a real line; who has more waits for room.
     static constexpr size_t kReceiveLimit = 8192;
+
+    /// What the guest finds at once, with FIFOs on. A driver reads in its interrupt until nothing is left, so there must
+    /// be an end to that: the next bytes come some guest time after it has read these.
+    static constexpr uint8_t kFifoBytes = 16;
+    static constexpr uint64_t kFillNs = 50'000;
 
     Uart(uint16_t number, bus::InterruptLine& line, bus::TimerQueue& timers, bus::OutputSink& sink);
 
@@ -62,7 +69,10 @@ class Uart : public StateDevice<UartState>, public bus::RegisterHandler {
 
   private:
     bool loopback() const { return state_.modem_control >> 4 & 1; }
+    bool held_off() const;
     void receive(uint8_t byte);
+    void fill_fifo();
+    void drop_received();
     void transmit(uint8_t byte);
     uint8_t interrupt_cause() const;
     void update_line();
@@ -78,7 +88,7 @@ class Uart : public StateDevice<UartState>, public bus::RegisterHandler {
     const uint16_t number_;
     bus::InterruptLine& line_;
     bus::TimerQueue& timers_;
-    bus::TimerQueue::Id flush_timer_;
+    bus::TimerQueue::Id flush_timer_, fill_timer_;
     bus::OutputSink& sink_;
 };
 
