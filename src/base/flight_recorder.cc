@@ -15,14 +15,13 @@ namespace {
 constexpr size_t kDumpedEvents = 256;
 
 struct Row {
-    std::string_view name;
     std::string_view text;
     std::string_view first;
     std::string_view second;
 };
 
 constexpr Row kRows[] = {
-#define LOCKSTEP_FLIGHT_EVENT(name, text, first, second) {#name, text, first, second},
+#define LOCKSTEP_FLIGHT_EVENT(name, text, first, second) {text, first, second},
     LOCKSTEP_FLIGHT_EVENTS(LOCKSTEP_FLIGHT_EVENT)
 #undef LOCKSTEP_FLIGHT_EVENT
 };
@@ -39,11 +38,6 @@ void dump() {
 }
 
 }  // namespace
-
-std::string_view flight_event_name(FlightEvent event) {
-    size_t number = static_cast<size_t>(event);
-    return number < std::size(kRows) ? kRows[number].name.substr(1) : "unknown";
-}
 
 FlightRecorder::FlightRecorder() : ring_(std::make_unique<std::array<Event, kEvents>>()) {}
 

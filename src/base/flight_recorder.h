@@ -69,7 +69,4 @@ class FlightRecorder {
     std::atomic<uint64_t> written_{0};
 };
 
-/// As in the table, without its k: "Run".
-std::string_view flight_event_name(FlightEvent event);
-
 }  // namespace lockstep

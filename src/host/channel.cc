@@ -325,33 +325,6 @@ void Channel::fail(CloseCause cause, const Error& reason) {
     if (handlers && handlers->closed) handlers->closed(cause, reason);
 }
 
-Result<std::unique_ptr<ChannelListener>> ChannelListener::create(EventLoop& loop, const SocketAddress& at,
-                                                                 const ChannelOptions& options,
-                                                                 Accepted accepted) {
-    FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket) return socket_error("TCP", at, errno);
-    set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    set_buffers(socket.get(), options);  // inherited; the receive buffer must be known before the handshake
-    if (bind(socket.get(), at.get(), at.length) < 0 || listen(socket.get(), 16) < 0)
-        return socket_error("TCP", at, errno);
-    return std::unique_ptr<ChannelListener>(
-        new ChannelListener(loop, std::move(socket), options, std::move(accepted)));
-}
-
-ChannelListener::ChannelListener(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options,
-                                 Accepted accepted)
-    : loop_(loop),
-      options_(options),
-      accepted_(std::move(accepted)),
-      acceptor_(loop, std::move(socket),
-                [this](FileDescriptor connection) { accept(std::move(connection)); }) {}
-
-void ChannelListener::accept(FileDescriptor connection) {
-    accepted_(make_channel(loop_, std::move(connection), options_));
-}
-
-SocketAddress ChannelListener::address() const { return local_address(acceptor_.descriptor()); }
-
 ChannelConnector::ChannelConnector(EventLoop& loop, const SocketAddress& to, const ChannelOptions& options,
                                    const Times& times, Connected connected, Failed failed)
     : loop_(loop),

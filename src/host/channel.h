@@ -22,7 +22,6 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
-#include "host/acceptor.h"
 #include "host/address.h"
 #include "host/event_loop.h"
 #include "host/file_descriptor.h"
@@ -143,26 +142,6 @@ class Channel {
 
 /// A channel over a connected, non-blocking TCP socket, such as one that another process has accepted.
 std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options);
-
-/// Accepts channels at an address.
-class ChannelListener {
-  public:
-    using Accepted = std::function<void(std::unique_ptr<Channel> channel)>;
-    /// Fails with a sentence where the port is busy, or the address isn't one of this host's.
-    static Result<std::unique_ptr<ChannelListener>> create(EventLoop& loop, const SocketAddress& at,
-                                                           const ChannelOptions& options, Accepted accepted);
-    /// The address listened at, with the port that was chosen where 0 was asked for.
-    SocketAddress address() const;
-
-  private:
-    ChannelListener(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options, Accepted accepted);
-    void accept(FileDescriptor connection);
-
-    EventLoop& loop_;
-    ChannelOptions options_;
-    Accepted accepted_;
-    Acceptor acceptor_;
-};
 
 /// Connects to an address, again and again until it succeeds; destroying it gives up. To reconnect after a
 /// channel has closed, make another.

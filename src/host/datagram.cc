@@ -43,21 +43,4 @@ void DatagramSocket::send(const SocketAddress& to, ByteSpan datagram) {
 
 SocketAddress DatagramSocket::address() const { return local_address(socket_.get()); }
 
-HeartbeatSender::HeartbeatSender(EventLoop& loop, DatagramSocket& socket, const SocketAddress& to,
-                                 uint64_t interval_ns, std::function<Bytes()> content)
-    : loop_(loop),
-      socket_(socket),
-      to_(to),
-      interval_ns_(interval_ns),
-      next_ns_(loop.now_ns()),
-      content_(std::move(content)),
-      timer_(loop.call_at(next_ns_, [this] { beat(); })) {}
-
-void HeartbeatSender::beat() {
-    socket_.send(to_, content_());
-    // Beats that were missed (the process was stopped) aren't made up for.
-    next_ns_ = std::max(next_ns_ + interval_ns_, loop_.now_ns());
-    timer_ = loop_.call_at(next_ns_, [this] { beat(); });
-}
-
 }  // namespace lockstep::host

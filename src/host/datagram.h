@@ -39,22 +39,4 @@ class DatagramSocket {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // a callback may destroy this object
 };
 
-/// Sends a datagram to one peer every `interval_ns`, made by `content` each time.
-class HeartbeatSender {
-  public:
-    HeartbeatSender(EventLoop& loop, DatagramSocket& socket, const SocketAddress& to, uint64_t interval_ns,
-                    std::function<Bytes()> content);
-
-  private:
-    void beat();
-
-    EventLoop& loop_;
-    DatagramSocket& socket_;
-    SocketAddress to_;
-    uint64_t interval_ns_;
-    uint64_t next_ns_;
-    std::function<Bytes()> content_;
-    Timer timer_;
-};
-
 }  // namespace lockstep::host

@@ -242,9 +242,7 @@ void DiskImage::finish(uint64_t id, DiskStatus status) {
     issue_kept();
     bool carries_data = request.action == DiskAction::kRead && status == DiskStatus::kOk;
     if (carries_data && unit_ > 1) request.data.assign(ended->wanted().begin(), ended->wanted().end());
-    std::weak_ptr<bool> alive = alive_;
-    request.done(status, carries_data ? std::move(request.data) : Bytes{});
-    if (!alive.expired()) check_drained();
+    request.done(status, carries_data ? std::move(request.data) : Bytes{});  // may destroy this object
 }
 
 void DiskImage::report_later(DiskRequest request, DiskStatus status) {
@@ -258,21 +256,6 @@ void DiskImage::stop_issuing() {
     stopped_ = true;
     for (uint64_t id : order_.remove_waiting())
         report_later(std::move(requests_.extract(id).mapped()->request), DiskStatus::kStopped);
-    check_drained();
-}
-
-void DiskImage::drain(Callback done) {
-    drain_callbacks_.push_back(std::move(done));
-    check_drained();
-}
-
-void DiskImage::check_drained() {
-    if (!requests_.empty()) return;
-    for (Callback& done : std::exchange(drain_callbacks_, {})) {
-        loop_.post([alive = std::weak_ptr<bool>(alive_), done = std::move(done)] {
-            if (!alive.expired()) done();
-        });
-    }
 }
 
 }  // namespace lockstep::host

@@ -98,11 +98,8 @@ class DiskImage : private BlockIo::User {
     }
 
     /// The fence: requests that wait or are kept, and all that come later, end with kStopped. Those already
-    /// issued to the kernel go on and are reported as usual; drain() tells when the last has ended. There is
-    /// no way back.
+    /// issued to the kernel go on and are reported as usual. There is no way back.
     void stop_issuing();
-    /// Calls `done` once nothing is under way.
-    void drain(Callback done);
     /// Requests submitted and not ended.
     size_t in_flight() const { return requests_.size(); }
 
@@ -120,7 +117,6 @@ class DiskImage : private BlockIo::User {
     void again(uint64_t id);
     void finish(uint64_t id, DiskStatus status);
     void report_later(DiskRequest request, DiskStatus status);
-    void check_drained();
 
     EventLoop& loop_;
     std::unique_ptr<BlockIo> io_;
@@ -132,7 +128,6 @@ class DiskImage : private BlockIo::User {
     disk::RequestQueue order_;
     std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;
     WriteGate may_write_ = [](LogPos) { return true; };
-    std::vector<Callback> drain_callbacks_;
     Counters counters_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted reports look at it
 };

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/sockets.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 namespace lockstep::host {
+
+namespace {
+
+constexpr int kBacklog = 16;
+
+}  // namespace
 
 Error socket_error(const char* protocol, const SocketAddress& at, int error_number) {
     std::string where = at.text();
@@ -23,6 +30,16 @@ Error socket_error(const char* protocol, const SocketAddress& at, int error_numb
         default:
             return error("cannot use {} at {}: {}", protocol, where, std::strerror(error_number));
     }
+}
+
+Result<FileDescriptor> listen_at(const SocketAddress& at) {
+    FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket) return socket_error("TCP", at, errno);
+    int one = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (::bind(socket.get(), at.get(), at.length) != 0 || ::listen(socket.get(), kBacklog) != 0)
+        return socket_error("TCP", at, errno);
+    return socket;
 }
 
 SocketAddress local_address(int socket) {

@@ -13,11 +13,10 @@ struct Row {
     EntryKind kind;
     EntryClass entry_class;
     std::string_view name;
-    std::string_view text;
 };
 
 constexpr Row kRows[] = {
-#define LOCKSTEP_ENTRY(name, number, the_class, text) {EntryKind::name, EntryClass::the_class, #name, text},
+#define LOCKSTEP_ENTRY(name, number, the_class, text) {EntryKind::name, EntryClass::the_class, #name},
     LOCKSTEP_LOG_ENTRIES(LOCKSTEP_ENTRY)
 #undef LOCKSTEP_ENTRY
 };
@@ -42,11 +41,6 @@ bool is_entry_kind(uint8_t number) { return find(static_cast<EntryKind>(number))
 std::string_view entry_name(EntryKind kind) {
     const Row* row = find(kind);
     return row ? row->name.substr(1) : "unknown";
-}
-
-std::string_view entry_text(EntryKind kind) {
-    const Row* row = find(kind);
-    return row ? row->text : "unknown";
 }
 
 EntryClass entry_class(EntryKind kind) {

@@ -15,8 +15,6 @@ std::span<const EntryKind> entry_kinds();
 bool is_entry_kind(uint8_t number);
 /// As in the table without its k: "NetworkReceive"; "unknown" for a number that isn't in it.
 std::string_view entry_name(EntryKind kind);
-/// The table's sentence.
-std::string_view entry_text(EntryKind kind);
 EntryClass entry_class(EntryKind kind);
 
 }  // namespace lockstep::record

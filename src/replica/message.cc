@@ -225,21 +225,4 @@ std::string describe(const Message& message) {
     return fmt::format("{}{{{}}}", info_of(message).name, describer.text);
 }
 
-void MessageStream::feed(ByteSpan bytes) {
-    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(start_));
-    start_ = 0;
-    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
-}
-
-Result<ByteSpan> MessageStream::next() {
-    ByteSpan rest = ByteSpan(buffer_).subspan(start_);
-    if (rest.size() < kHeaderBytes) return ByteSpan{};
-    size_t size = get_header(rest).header.size;
-    if (size < kHeaderBytes || size > kMaxMessageBytes)
-        return error("the channel is damaged: it announces a message of {} bytes", size);
-    if (rest.size() < size) return ByteSpan{};
-    start_ += size;
-    return rest.first(size);
-}
-
 }  // namespace lockstep::replica

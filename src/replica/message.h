@@ -149,18 +149,4 @@ Result<Envelope> decode(ByteSpan bytes);
 /// For logs and traces: name and fields, byte strings by their length.
 std::string describe(const Message& message);
 
-/// Cuts the channel's byte stream into messages.
-class MessageStream {
-  public:
-    /// Adds what was read from the channel.
-    void feed(ByteSpan bytes);
-    /// The bytes of the next whole message (valid until the next call of either function), empty if more must
-    /// be read, or an error if the stream is damaged: the channel is useless then.
-    Result<ByteSpan> next();
-
-  private:
-    Bytes buffer_;
-    size_t start_ = 0;
-};
-
 }  // namespace lockstep::replica

@@ -125,15 +125,6 @@ void Replica::on_snapshot_part(uint64_t now_ms, ByteSpan part) {
     primary_.snapshot_sent += part.size();
 }
 
-void Replica::on_snapshot_failed(uint64_t now_ms, const Error& why) {
-    advance(now_ms);
-    if (state_ != State::kSynchronising) return;
-    send(StandDown{why.message()});
-    close_channel();
-    primary_.ask_at_ms = now_ms_ + kRefusalPauses * config_.timing.ask_ms;
-    become_solo(term_, fmt::format("no snapshot could be made: {}", why.message()));
-}
-
 void Replica::handle(const Loaded& message) {
     if (state_ != State::kSynchronising || !primary_.log_flows ||
         message.position != primary_.snapshot_position)

@@ -124,8 +124,8 @@ struct Status {
     LogPos appended;      ///< owner: entries made; backup: entries received
     LogPos acknowledged;  ///< owner: entries that the backup holds
     LogPos replayed;      ///< entries that the backup has executed
-    uint64_t lag_ms =
-        0;  ///< how old the oldest entry was that the backup hadn't executed when it last reported
+    /// How old the oldest entry was that the backup hadn't executed when it last reported
+    uint64_t lag_ms = 0;
     uint64_t lag_icount = 0;      ///< instructions that the backup is behind
     uint64_t buffered_bytes = 0;  ///< log that the backup hasn't executed
     uint32_t speed_permille = 1000;
@@ -150,7 +150,7 @@ class Replica {
     /// The channel to the other side is connected (owner: to a would-be backup; backup: to its primary).
     void on_channel_open(uint64_t now_ms);
     void on_channel_closed(uint64_t now_ms, ChannelEnd end);
-    /// One whole message, as MessageStream cuts them.
+    /// One whole message.
     void on_channel_message(uint64_t now_ms, ByteSpan bytes);
     void on_datagram(uint64_t now_ms, ByteSpan bytes);
     void on_arbiter(uint64_t now_ms, Term term, ArbiterAnswer answer);
@@ -178,8 +178,6 @@ class Replica {
     /// The next bytes of the configuration or, after it, of the state (1 MiB, say), as the channel can take
     /// them. None belongs to both.
     void on_snapshot_part(uint64_t now_ms, ByteSpan part);
-    /// No snapshot could be made, and why.
-    void on_snapshot_failed(uint64_t now_ms, const Error& why);
     /// The guest has switched itself off; its kEnd entry has been reported.
     void on_guest_off(uint64_t now_ms);
 
@@ -229,9 +227,9 @@ class Replica {
         uint64_t newest_stamp = 0;     ///< the peer's clock, as of its newest message
         uint64_t newest_stamp_at = 0;  ///< own clock when that came
         uint64_t echoed_ms = 0;  ///< own clock when the newest message was sent that the peer has echoed
-        uint64_t leased_ms =
-            0;                  ///< primary: own clock up to which outputs could leave, for all that is known
-        uint64_t lease_ms = 0;  ///< backup: the lease that the primary works by
+        /// Primary: own clock up to which outputs could leave, for all that is known
+        uint64_t leased_ms = 0;
+        uint64_t lease_ms = 0;      ///< backup: the lease that the primary works by
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
         uint8_t links_lost = kLinksUnknown;
     };

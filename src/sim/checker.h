@@ -64,7 +64,6 @@ class Checker {
     bool failed() const { return !failure_.empty(); }
     /// The first failure: "checker: what happened".
     const std::string& failure() const { return failure_; }
-    const std::set<uint64_t>& answered_requests() const { return answered_; }
 
   private:
     std::string failure_;

@@ -98,7 +98,6 @@ void Assembler::jmp_near(const void* target) {
 }
 void Assembler::lea(HostReg to, const HostMem& from) { op_mem(0x8d, true, to, from); }
 void Assembler::lea32(HostReg to, const HostMem& from) { op_mem(0x8d, false, to, from); }
-void Assembler::lea_near(HostReg to, const void* address) { op_near(0x8d, to, address); }
 void Assembler::movzx16(HostReg to, HostReg from) {
     rex_reg(false, to, from), bytes({0x0f, 0xb7}), modrm_reg(to, from);
 }
@@ -213,12 +212,6 @@ void Assembler::jmp_mem(const HostMem& target) {
     rex_mem(false, 4, target);
     byte(0xff);
     modrm_mem(4, target);
-}
-void Assembler::jmp_mem_far(HostReg base, int32_t disp) {
-    rex_reg(false, 4, base), byte(0xff);
-    byte(static_cast<uint8_t>(0xa0 | (base & 7)));
-    if ((base & 7) == 4) byte(0x24);
-    u32(static_cast<uint32_t>(disp));
 }
 void Assembler::jmp_reg(HostReg target) {
     rex_reg(false, 4, target);

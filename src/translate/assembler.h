@@ -88,13 +88,11 @@ class Assembler {
     void store32(const HostMem& to, HostReg from);
     /// MOV qword [mem], simm32
     void store_imm(const HostMem& to, int32_t value);
-    /// MOV to, GS:[index * 8]
     /// RIP-relative load and store of 64 bits; `address` within 2 GiB of the code.
     void load_near(HostReg to, const void* address);
     void store_near(const void* address, HostReg from);
     void lea(HostReg to, const HostMem& from);
     void lea32(HostReg to, const HostMem& from);
-    void lea_near(HostReg to, const void* address);
     void rorx(HostReg to, HostReg from, uint8_t count);
     void movzx16(HostReg to, HostReg from);
     void movzx8(HostReg to, const HostMem& from);
@@ -144,8 +142,6 @@ class Assembler {
     void jcc_to(Condition condition, const uint8_t* target) { bind(jcc(condition), target); }
     void jmp_to(const uint8_t* target) { bind(jmp(), target); }
     void jmp_mem(const HostMem& target);
-    /// JMP [base + disp], with the 32-bit displacement last.
-    void jmp_mem_far(HostReg base, int32_t disp);
     void jmp_reg(HostReg target);
     /// To the address that lies at `target`.
     void jmp_near(const void* target);

@@ -114,8 +114,8 @@ struct alignas(64) Block {
     GuestPhys physical;
     Block* next_in_bucket = nullptr;  ///< in BlockTable
     Block* next_variant = nullptr;    ///< the same
-    uint64_t second_page =
-        0;  ///< guest-physical page of the tail of an instruction that crosses pages; 0: none
+    /// Guest-physical page of the tail of an instruction that crosses pages; 0: none
+    uint64_t second_page = 0;
     bool user = false;
     bool fpu_enabled = true;
     bool plain = false;           ///< made without shared look-ups (shared_lookups.h)

@@ -36,19 +36,8 @@ constexpr size_t kMostWaiting = 128;
 constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
 /// A process whose stranger hasn't introduced himself ends by itself before; it has no VM yet.
 constexpr uint64_t kStrangerTimeoutNs = 12 * host::kNsPerSecond;
-constexpr int kBacklog = 16;
 constexpr uint64_t kStatusTimeoutNs = 300 * host::kNsPerMs;
 constexpr uint64_t kLookTimeoutNs = 500 * host::kNsPerMs;
-
-Result<host::FileDescriptor> listen_at(const host::SocketAddress& at) {
-    host::FileDescriptor socket(::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket) return host::socket_error("TCP", at, errno);
-    int one = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (::bind(socket.get(), at.get(), at.length) != 0 || ::listen(socket.get(), kBacklog) != 0)
-        return host::socket_error("TCP", at, errno);
-    return socket;
-}
 
 /// The address without its port.
 std::string host_of(const host::FileDescriptor& connection) {
@@ -110,7 +99,7 @@ Result<std::unique_ptr<HostDaemon>> HostDaemon::create(host::EventLoop& loop, co
     std::unique_ptr<HostDaemon> daemon(new HostDaemon(loop, options));
     host::SocketAddress at = TRY(host::SocketAddress::parse(options.listen));
     daemon->acceptor_ = std::make_unique<host::Acceptor>(
-        loop, TRY(listen_at(at)),
+        loop, TRY(host::listen_at(at)),
         [raw = daemon.get()](host::FileDescriptor connection) { raw->accept(std::move(connection)); });
     return daemon;
 }

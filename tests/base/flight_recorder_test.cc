@@ -48,10 +48,5 @@ TEST(FlightRecorderDeathTest, AGoneRecorderIsNotPrinted) {
     EXPECT_DEATH(CHECK(false, "planted"), "planted\n$");
 }
 
-TEST(FlightRecorder, EventsHaveNames) {
-    EXPECT_EQ(flight_event_name(FlightEvent::kLive), "Live");
-    EXPECT_EQ(flight_event_name(static_cast<FlightEvent>(255)), "unknown");
-}
-
 }  // namespace
 }  // namespace lockstep

@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "base/hash.h"
+#include "host/acceptor.h"
+#include "host/sockets.h"
 #include "support.h"
 
 namespace lockstep::host {
@@ -22,11 +24,12 @@ class ChannelTest : public testing::Test {
     ChannelTest() : loop_(make_loop()), near_end_(SocketAddress::parse("127.0.0.1:0").take()) {}
 
     void listen() {
-        auto listener = ChannelListener::create(
-            *loop_, near_end_, options_, [this](std::unique_ptr<Channel> c) { accepted_ = std::move(c); });
-        ASSERT_TRUE(listener.ok()) << listener.error().message();
-        listener_ = listener.take();
-        near_end_ = listener_->address();
+        auto socket = listen_at(near_end_);
+        ASSERT_TRUE(socket.ok()) << socket.error().message();
+        listener_ = std::make_unique<Acceptor>(*loop_, socket.take(), [this](FileDescriptor connection) {
+            accepted_ = make_channel(*loop_, std::move(connection), options_);
+        });
+        near_end_ = local_address(listener_->descriptor());
     }
     void start_connecting() {
         connector_ = std::make_unique<ChannelConnector>(
@@ -61,7 +64,7 @@ class ChannelTest : public testing::Test {
     std::unique_ptr<EventLoop> loop_;
     SocketAddress near_end_;
     ChannelOptions options_;
-    std::unique_ptr<ChannelListener> listener_;
+    std::unique_ptr<Acceptor> listener_;
     std::unique_ptr<ChannelConnector> connector_;
     std::unique_ptr<Channel> accepted_;
     std::unique_ptr<Channel> connected_;
@@ -347,12 +350,11 @@ TEST_F(ChannelTest, ItKeepsTryingUntilSomebodyListens) {
 
 TEST_F(ChannelTest, ABusyPortIsNamed) {
     listen();
-    auto second = ChannelListener::create(*loop_, near_end_, options_, [](std::unique_ptr<Channel>) {});
+    auto second = listen_at(near_end_);
     ASSERT_FALSE(second.ok());
     expect_contains(second.error().message(), "is busy");
     expect_contains(second.error().message(), std::to_string(near_end_.port()));
-    auto elsewhere =
-        ChannelListener::create(*loop_, SocketAddress::parse("192.0.2.1:0").take(), options_, [](auto) {});
+    auto elsewhere = listen_at(SocketAddress::parse("192.0.2.1:0").take());
     ASSERT_FALSE(elsewhere.ok());
     expect_contains(elsewhere.error().message(), "none of this host's addresses");
 }

@@ -8,23 +8,6 @@ namespace {
 
 SocketAddress any_port() { return SocketAddress::parse("127.0.0.1:0").take(); }
 
-TEST(Datagram, HeartbeatsArriveAtTheirInterval) {
-    auto loop = make_loop();
-    std::vector<std::string> received;
-    auto receiver = DatagramSocket::create(*loop, any_port(), [&](ByteSpan datagram, const SocketAddress&) {
-        received.push_back(to_text(datagram));
-    });
-    auto sender = DatagramSocket::create(*loop, any_port(), [](ByteSpan, const SocketAddress&) {});
-    ASSERT_TRUE(receiver.ok() && sender.ok());
-    int count = 0;
-    uint64_t start = loop->now_ns();
-    HeartbeatSender heartbeat(*loop, *sender.value(), receiver.value()->address(), 10 * kNsPerMs,
-                              [&] { return to_bytes("beat " + std::to_string(count++)); });
-    EXPECT_TRUE(run_until(*loop, [&] { return received.size() == 5; }));
-    EXPECT_GE(loop->now_ns() - start, 40 * kNsPerMs);
-    EXPECT_EQ(received[4], "beat 4");
-}
-
 TEST(Datagram, TheSenderIsKnownAndCanBeAnswered) {
     auto loop = make_loop();
     bool answered = false;

@@ -13,7 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "host/acceptor.h"
 #include "host/channel.h"
+#include "host/sockets.h"
 #include "host/tap_device.h"
 #include "support.h"
 
@@ -386,9 +388,10 @@ TEST_F(NetworkTest, AMissingRightIsNamed) {
 TEST_F(NetworkTest, AChannelWhoseLinkDiesIsBroken) {
     ChannelOptions options{.user_timeout_ms = 400};
     std::unique_ptr<Channel> accepted, connected;
-    auto listener = ChannelListener::create(*loop_, SocketAddress::parse("127.0.0.1:0").take(), options,
-                                            [&](std::unique_ptr<Channel> c) { accepted = std::move(c); });
-    ChannelConnector connector(*loop_, listener.value()->address(), options, {},
+    Acceptor listener(
+        *loop_, listen_at(SocketAddress::parse("127.0.0.1:0").take()).take(),
+        [&](FileDescriptor connection) { accepted = make_channel(*loop_, std::move(connection), options); });
+    ChannelConnector connector(*loop_, local_address(listener.descriptor()), options, {},
                                [&](std::unique_ptr<Channel> c) { connected = std::move(c); }, {});
     ASSERT_TRUE(run_until(*loop_, [&] { return accepted && connected; }));
     std::optional<CloseCause> cause;

@@ -102,13 +102,13 @@ struct Case {
     std::vector<Patch> patches;
     uint64_t code_start = 0;  ///< the code, for the disassembly
     unsigned code_size = 0;
-    uint64_t ignored_flags =
-        0;  ///< flags that the manual leaves undefined and that the engine computes by itself
+    /// Flags that the manual leaves undefined and that the engine computes by itself
+    uint64_t ignored_flags = 0;
     std::vector<AddressRange> ignored_memory;  ///< parts of an FXSAVE image that depend on the host's kernel
-    bool large_operand =
-        false;  ///< FXSAVE and its kind: which byte of a missing page is named is up to the CPU
-    bool count_instructions =
-        false;  ///< single-step it on the bare CPU, to know the number of retired instructions
+    /// FXSAVE and its kind: which byte of a missing page is named is up to the CPU
+    bool large_operand = false;
+    /// Single-step it on the bare CPU, to know the number of retired instructions
+    bool count_instructions = false;
 };
 
 enum class Ending : uint8_t {
@@ -123,8 +123,8 @@ struct Outcome {
     uint8_t vector = 0;
     uint32_t error_code = 0;
     uint64_t cr2 = 0;  ///< page faults only
-    uint64_t retired =
-        0;            ///< instructions before the exception; on the bare CPU only where the case asked for it
+    /// Instructions before the exception; on the bare CPU only where the case asked for it
+    uint64_t retired = 0;
     UserState state;  ///< rip and rflags as the exception pushed them
     Image memory;
 };

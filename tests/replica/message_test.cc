@@ -167,40 +167,6 @@ TEST(Message, DescriptionsNameTheFields) {
               "Log{first=8, count=2, complete=99, ends=1, entries=4 bytes}");
 }
 
-TEST(MessageStream, CutsTheStreamHoweverItArrives) {
-    Bytes stream;
-    for (const Message& message : samples()) {
-        Bytes bytes = encode(header(), message);
-        stream.insert(stream.end(), bytes.begin(), bytes.end());
-    }
-    for (size_t step : {size_t{1}, size_t{7}, size_t{64}, size_t{1000}, stream.size()}) {
-        MessageStream cutter;
-        std::vector<Message> got;
-        for (size_t at = 0; at < stream.size(); at += step) {
-            cutter.feed(ByteSpan(stream).subspan(at, std::min(step, stream.size() - at)));
-            while (true) {
-                Result<ByteSpan> next = cutter.next();
-                ASSERT_TRUE(next);
-                if (next.value().empty()) break;
-                Result<Envelope> envelope = decode(next.value());
-                ASSERT_TRUE(envelope) << envelope.error().message();
-                got.push_back(envelope.value().message);
-            }
-        }
-        EXPECT_TRUE(got == samples()) << "in steps of " << step;
-    }
-}
-
-TEST(MessageStream, AnImpossibleSizeIsDamage) {
-    for (uint32_t size : {uint32_t{0}, uint32_t{kHeaderBytes - 1}, uint32_t{kMaxMessageBytes + 1}}) {
-        Bytes bytes = encode(header(), Protect{LogPos(1)});
-        std::memcpy(bytes.data() + 8, &size, sizeof size);
-        MessageStream cutter;
-        cutter.feed(bytes);
-        EXPECT_FALSE(cutter.next()) << size;
-    }
-}
-
 TEST(Message, TextOfTheOtherSideComesInCleanAndShort) {
     Header header{.vm = 1, .term = Term(1), .sender = 2, .receiver = 3};
     auto read = [&](const std::string& sentence) {
