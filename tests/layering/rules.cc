@@ -230,13 +230,6 @@ std::vector<std::string> link_breaches(const SourceFile& file) {
                         fmt::join(known, " "))};
 }
 
-std::vector<std::string> licence_breaches(const SourceFile& file) {
-    static constexpr std::string_view kLine = "SPDX-License-Identifier: Apache-2.0";
-    std::string_view head = std::string_view(file.text).substr(0, 200);
-    if (head.find(kLine) != std::string_view::npos) return {};
-    return {fmt::format("{}: no line \"{}\"; tools/add_licence_lines adds it", file.path, kLine)};
-}
-
 /// Whether any pattern can match: each has a word of these in it. Regular expressions are slow, most lines have none.
 bool may_hold_a_call(const std::string& line) {
     static constexpr std::string_view kWords[] = {

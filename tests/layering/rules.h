@@ -3,7 +3,6 @@
 //
 //   layers     a room includes and links only the rooms that it knows, which are below it
 //   the wall   nothing below host/ observes the host: banned headers and calls, each with what to use instead
-//   licence    each source says under which licence it is
 //   length     a file has at most kMostLines lines; the few that are longer are listed, and may only shrink
 #pragma once
 
@@ -69,8 +68,5 @@ std::vector<std::string> layer_breaches(const SourceFile& file);
 std::vector<std::string> link_breaches(const SourceFile& file);
 std::vector<std::string> wall_breaches(const SourceFile& file);
 std::vector<std::string> length_breaches(const SourceFile& file, const std::vector<LongFile>& allowances);
-
-/// Whether the file says its licence in its first lines (its second one after a "#!").
-std::vector<std::string> licence_breaches(const SourceFile& file);
 
 }  // namespace lockstep::layering
