@@ -22,6 +22,21 @@ class RegisterHandler {
     virtual void write_register(uint64_t offset, unsigned size, uint64_t value) = 0;
 };
 
+/// The registers of a device that has several ranges of them: two of its member functions.
+template <typename Owner, uint64_t (Owner::*kRead)(uint64_t offset, unsigned size),
+          void (Owner::*kWrite)(uint64_t offset, unsigned size, uint64_t value)>
+class MemberRegisters final : public RegisterHandler {
+  public:
+    explicit MemberRegisters(Owner& owner) : owner_(owner) {}
+    uint64_t read_register(uint64_t offset, unsigned size) override { return (owner_.*kRead)(offset, size); }
+    void write_register(uint64_t offset, unsigned size, uint64_t value) override {
+        (owner_.*kWrite)(offset, size, value);
+    }
+
+  private:
+    Owner& owner_;
+};
+
 /// A level-sensitive interrupt line.
 class InterruptLine {
   public:

@@ -21,12 +21,12 @@ Result<void> PciBus::load(ByteReader& in) {
     return {};
 }
 
-uint64_t PciBus::AddressPort::read_register(uint64_t offset, unsigned size) {
-    return offset == 0 && size == 4 ? bus_.address_ : ~uint64_t{0};
+uint64_t PciBus::read_address(uint64_t offset, unsigned size) {
+    return offset == 0 && size == 4 ? address_ : ~uint64_t{0};
 }
 
-void PciBus::AddressPort::write_register(uint64_t offset, unsigned size, uint64_t value) {
-    if (offset == 0 && size == 4) bus_.address_ = static_cast<uint32_t>(value) & kWritable;
+void PciBus::write_address(uint64_t offset, unsigned size, uint64_t value) {
+    if (offset == 0 && size == 4) address_ = static_cast<uint32_t>(value) & kWritable;
 }
 
 // Bits of the address: 31 enable, 23:16 bus, 15:11 device, 10:8 function, 7:2 register.
@@ -35,21 +35,18 @@ PciFunction* PciBus::selected(uint64_t offset, unsigned size) const {
     return functions_[address_ >> 11 & 31];
 }
 
-uint64_t PciBus::DataPort::read_register(uint64_t offset, unsigned size) {
-    PciFunction* function = bus_.selected(offset, size);
+uint64_t PciBus::read_data(uint64_t offset, unsigned size) {
+    PciFunction* function = selected(offset, size);
     if (!function) return ~uint64_t{0};
-    return function->read_config((bus_.address_ & 0xfc) + static_cast<unsigned>(offset), size);
+    return function->read_config((address_ & 0xfc) + static_cast<unsigned>(offset), size);
 }
 
-void PciBus::DataPort::write_register(uint64_t offset, unsigned size, uint64_t value) {
-    bus_.write_selected(offset, size, static_cast<uint32_t>(value));
-}
-
-void PciBus::write_selected(uint64_t offset, unsigned size, uint32_t value) {
+void PciBus::write_data(uint64_t offset, unsigned size, uint64_t value) {
     PciFunction* function = selected(offset, size);
     if (!function) return;
     PciFunction::MemoryRange before = function->memory_range();
-    function->write_config((address_ & 0xfc) + static_cast<unsigned>(offset), size, value);
+    function->write_config((address_ & 0xfc) + static_cast<unsigned>(offset), size,
+                           static_cast<uint32_t>(value));
     if (function->memory_range() != before) map_functions();
 }
 

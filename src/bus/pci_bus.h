@@ -36,7 +36,7 @@ inline constexpr unsigned kPciDevices = 32;
 
 class PciBus : public Device {
   public:
-    explicit PciBus(MmioBus& mmio) : address_port_(*this), data_port_(*this), mmio_(mmio) {}
+    explicit PciBus(MmioBus& mmio) : mmio_(mmio) {}
 
     /// `device`: its number on bus 0.
     void attach(unsigned device, PciFunction& function);
@@ -52,30 +52,14 @@ class PciBus : public Device {
     Result<void> load(ByteReader& in) override;
 
   private:
-    class AddressPort : public RegisterHandler {
-      public:
-        explicit AddressPort(PciBus& bus) : bus_(bus) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        PciBus& bus_;
-    };
-    class DataPort : public RegisterHandler {
-      public:
-        explicit DataPort(PciBus& bus) : bus_(bus) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        PciBus& bus_;
-    };
+    uint64_t read_address(uint64_t offset, unsigned size);
+    void write_address(uint64_t offset, unsigned size, uint64_t value);
+    uint64_t read_data(uint64_t offset, unsigned size);
+    void write_data(uint64_t offset, unsigned size, uint64_t value);
     PciFunction* selected(uint64_t offset, unsigned size) const;
 
-    void write_selected(uint64_t offset, unsigned size, uint32_t value);
-
-    AddressPort address_port_;
-    DataPort data_port_;
+    MemberRegisters<PciBus, &PciBus::read_address, &PciBus::write_address> address_port_{*this};
+    MemberRegisters<PciBus, &PciBus::read_data, &PciBus::write_data> data_port_{*this};
     MmioBus& mmio_;
     std::array<PciFunction*, kPciDevices> functions_{};
     uint32_t address_ = 0;

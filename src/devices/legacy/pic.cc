@@ -178,15 +178,13 @@ void Pic::Chip::write_register(uint64_t offset, unsigned, uint64_t wide) {
     pic_.update();
 }
 
-uint64_t Pic::LevelPorts::read_register(uint64_t offset, unsigned) {
-    return pic_.state_.chips[offset & 1].level;
-}
+uint64_t Pic::read_level_port(uint64_t offset, unsigned) { return state_.chips[offset & 1].level; }
 
-void Pic::LevelPorts::write_register(uint64_t offset, unsigned, uint64_t value) {
-    PicChipState& chip = pic_.state_.chips[offset & 1];
+void Pic::write_level_port(uint64_t offset, unsigned, uint64_t value) {
+    PicChipState& chip = state_.chips[offset & 1];
     chip.level = static_cast<uint8_t>(value) & kMayBeLevel[offset & 1];
     chip.requested |= chip.lines & chip.level;
-    pic_.update();
+    update();
 }
 
 }  // namespace lockstep::devices

@@ -82,15 +82,8 @@ class Pic : public StateDevice<PicState> {
         Pic& pic_;
         unsigned number_;
     };
-    class LevelPorts : public bus::RegisterHandler {
-      public:
-        explicit LevelPorts(Pic& pic) : pic_(pic) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        Pic& pic_;
-    };
+    uint64_t read_level_port(uint64_t offset, unsigned size);
+    void write_level_port(uint64_t offset, unsigned size, uint64_t value);
     class Line : public bus::InterruptLine {
       public:
         Line(Pic& pic, size_t number, unsigned line_input) : input(line_input), pic_(pic), number_(number) {}
@@ -108,7 +101,7 @@ class Pic : public StateDevice<PicState> {
 
     const uint16_t level_inputs_;
     std::array<Chip, 2> chips_;
-    LevelPorts level_ports_{*this};
+    bus::MemberRegisters<Pic, &Pic::read_level_port, &Pic::write_level_port> level_ports_{*this};
     std::vector<std::unique_ptr<Line>> lines_;
     bool pending_ = false;  // follows from state_
 };

@@ -22,7 +22,7 @@ bool repeats(const PitChannel& channel) { return channel.mode == 2 || channel.mo
 }  // namespace
 
 Pit::Pit(bus::InterruptLine& line, bus::TimerQueue& timers)
-    : line_(line), timers_(timers), timer_(timers.add([this] { timer_expired(); })), control_port_(*this) {}
+    : line_(line), timers_(timers), timer_(timers.add([this] { timer_expired(); })) {}
 
 void Pit::reset() {
     state_ = {};
@@ -145,18 +145,18 @@ void Pit::write_register(uint64_t offset, unsigned, uint64_t value) {
         write_command(static_cast<uint8_t>(value));
 }
 
-uint64_t Pit::ControlPort::read_register(uint64_t, unsigned) {
-    uint8_t refresh = ticks_in(pit_.timers_.now_ns()) / 18 & 1 ? kRefresh : 0;
-    return pit_.state_.control | refresh | (pit_.output(pit_.state_.channels[2]) ? kOutput2 : 0);
+uint64_t Pit::read_control_port(uint64_t, unsigned) {
+    uint8_t refresh = ticks_in(timers_.now_ns()) / 18 & 1 ? kRefresh : 0;
+    return state_.control | refresh | (output(state_.channels[2]) ? kOutput2 : 0);
 }
 
-void Pit::ControlPort::write_register(uint64_t, unsigned, uint64_t value) {
-    PitChannel& channel = pit_.state_.channels[2];
-    bool gate = value & kGate2, before = pit_.state_.control & kGate2;
-    pit_.state_.control = value & 3;
+void Pit::write_control_port(uint64_t, unsigned, uint64_t value) {
+    PitChannel& channel = state_.channels[2];
+    bool gate = value & kGate2, before = state_.control & kGate2;
+    state_.control = value & 3;
     if (gate && !before) {
         channel.counting = true;
-        channel.start_ns = pit_.timers_.now_ns();
+        channel.start_ns = timers_.now_ns();
     } else if (!gate) {
         channel.counting = false;
     }

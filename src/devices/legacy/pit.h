@@ -60,15 +60,8 @@ class Pit : public StateDevice<PitState>, public bus::RegisterHandler {
     Result<void> loaded() override;
 
   private:
-    class ControlPort : public bus::RegisterHandler {
-      public:
-        explicit ControlPort(Pit& pit) : pit_(pit) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        Pit& pit_;
-    };
+    uint64_t read_control_port(uint64_t offset, unsigned size);
+    void write_control_port(uint64_t offset, unsigned size, uint64_t value);
     uint64_t ticks(const PitChannel& channel) const;
     uint16_t count(const PitChannel& channel) const;
     bool output(const PitChannel& channel) const;
@@ -82,7 +75,7 @@ class Pit : public StateDevice<PitState>, public bus::RegisterHandler {
     bus::InterruptLine& line_;
     bus::TimerQueue& timers_;
     bus::TimerQueue::Id timer_;
-    ControlPort control_port_;
+    bus::MemberRegisters<Pit, &Pit::read_control_port, &Pit::write_control_port> control_port_{*this};
 };
 
 }  // namespace lockstep::devices

@@ -15,8 +15,7 @@ constexpr uint64_t kPmTimerHz = 3579545;
 
 }  // namespace
 
-Power::Power(bus::InterruptLine& sci, const bus::TimerQueue& timers)
-    : sci_(sci), timers_(timers), reset_port_(*this), keyboard_port_(*this) {}
+Power::Power(bus::InterruptLine& sci, const bus::TimerQueue& timers) : sci_(sci), timers_(timers) {}
 
 void Power::reset() {
     state_ = {};
@@ -93,19 +92,19 @@ void Power::write_register(uint64_t offset, unsigned size, uint64_t value) {
 }
 
 // Port cf9, as Intel's chipsets have it: bit 2 going up resets.
-uint64_t Power::ResetPort::read_register(uint64_t, unsigned) { return power_.state_.reset_control; }
+uint64_t Power::read_reset_port(uint64_t, unsigned) { return state_.reset_control; }
 
-void Power::ResetPort::write_register(uint64_t, unsigned, uint64_t value) {
-    if (value & ~power_.state_.reset_control & 4) power_.request_reset();
-    power_.state_.reset_control = value & 0xa;
+void Power::write_reset_port(uint64_t, unsigned, uint64_t value) {
+    if (value & ~state_.reset_control & 4) request_reset();
+    state_.reset_control = value & 0xa;
 }
 
 // No keyboard: the status says "nothing to read, ready for a command", of which only the reset pulse is
 // known.
-uint64_t Power::KeyboardPort::read_register(uint64_t, unsigned) { return 0; }
+uint64_t Power::read_keyboard_port(uint64_t, unsigned) { return 0; }
 
-void Power::KeyboardPort::write_register(uint64_t, unsigned, uint64_t value) {
-    if ((value & 0xff) == 0xfe) power_.request_reset();
+void Power::write_keyboard_port(uint64_t, unsigned, uint64_t value) {
+    if ((value & 0xff) == 0xfe) request_reset();
 }
 
 }  // namespace lockstep::devices

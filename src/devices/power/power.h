@@ -17,8 +17,8 @@
 
 namespace lockstep::devices {
 
-inline constexpr uint16_t kPowerPort =
-    0x600;  ///< PM1 event block (4), PM1 control (2), 2 unused, PM timer (4)
+/// PM1 event block (4), PM1 control (2), 2 unused, PM timer (4)
+inline constexpr uint16_t kPowerPort = 0x600;
 inline constexpr uint16_t kPowerPorts = 12;
 inline constexpr uint16_t kPowerControlOffset = 4;
 inline constexpr uint16_t kPowerTimerOffset = 8;
@@ -66,32 +66,19 @@ class Power : public StateDevice<PowerState>, public bus::RegisterHandler {
     Result<void> loaded() override;
 
   private:
-    class ResetPort : public bus::RegisterHandler {
-      public:
-        explicit ResetPort(Power& power) : power_(power) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        Power& power_;
-    };
-    class KeyboardPort : public bus::RegisterHandler {
-      public:
-        explicit KeyboardPort(Power& power) : power_(power) {}
-        uint64_t read_register(uint64_t offset, unsigned size) override;
-        void write_register(uint64_t offset, unsigned size, uint64_t value) override;
-
-      private:
-        Power& power_;
-    };
+    uint64_t read_reset_port(uint64_t offset, unsigned size);
+    void write_reset_port(uint64_t offset, unsigned size, uint64_t value);
+    uint64_t read_keyboard_port(uint64_t offset, unsigned size);
+    void write_keyboard_port(uint64_t offset, unsigned size, uint64_t value);
     uint8_t read_byte(unsigned offset) const;
     void write_byte(unsigned offset, uint8_t value);
     void update_line();
 
     bus::InterruptLine& sci_;
     const bus::TimerQueue& timers_;
-    ResetPort reset_port_;
-    KeyboardPort keyboard_port_;
+    bus::MemberRegisters<Power, &Power::read_reset_port, &Power::write_reset_port> reset_port_{*this};
+    bus::MemberRegisters<Power, &Power::read_keyboard_port, &Power::write_keyboard_port> keyboard_port_{
+        *this};
 };
 
 }  // namespace lockstep::devices
