@@ -4,6 +4,7 @@
 #include "cpu/cpu_state.h"
 #include "cpu/decoder_corrections.h"
 #include "translate/hint_encodings.h"
+#include "translate/offered_extensions.h"
 
 namespace lockstep::translate {
 
@@ -16,36 +17,6 @@ const ZydisDecoder& decoder() {
         return made;
     }();
     return instance;
-}
-
-/// The instruction-set extensions of the CPUID model (x86/cpuid.h) that are executed natively.
-bool is_offered(ZydisISAExt extension) {
-    switch (extension) {
-        case ZYDIS_ISA_EXT_BASE:
-        case ZYDIS_ISA_EXT_LONGMODE:
-        case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_MMX:
-        case ZYDIS_ISA_EXT_SSE:
-        case ZYDIS_ISA_EXT_SSE2:
-        case ZYDIS_ISA_EXT_SSE3:
-        case ZYDIS_ISA_EXT_SSSE3:
-        case ZYDIS_ISA_EXT_SSE4:
-        case ZYDIS_ISA_EXT_AES:
-        case ZYDIS_ISA_EXT_PCLMULQDQ:
-        case ZYDIS_ISA_EXT_SHA:
-        case ZYDIS_ISA_EXT_BMI1:
-        case ZYDIS_ISA_EXT_BMI2:
-        case ZYDIS_ISA_EXT_ADOX_ADCX:
-        case ZYDIS_ISA_EXT_LZCNT:
-        case ZYDIS_ISA_EXT_MOVBE:
-        case ZYDIS_ISA_EXT_PAUSE:
-        case ZYDIS_ISA_EXT_CLFSH:
-        case ZYDIS_ISA_EXT_AMD3DNOW_PREFETCH:
-        case ZYDIS_ISA_EXT_PREFETCHWT1:
-            return true;
-        default:
-            return false;
-    }
 }
 
 bool is_string_instruction(ZydisInstructionCategory category) {
@@ -244,23 +215,7 @@ Kind classify(const GuestInstruction& instruction) {
     return kind;
 }
 
-bool uses_fpu(ZydisISAExt extension) {
-    switch (extension) {
-        case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_MMX:
-        case ZYDIS_ISA_EXT_SSE:
-        case ZYDIS_ISA_EXT_SSE2:
-        case ZYDIS_ISA_EXT_SSE3:
-        case ZYDIS_ISA_EXT_SSSE3:
-        case ZYDIS_ISA_EXT_SSE4:
-        case ZYDIS_ISA_EXT_AES:
-        case ZYDIS_ISA_EXT_PCLMULQDQ:
-        case ZYDIS_ISA_EXT_SHA:
-            return true;
-        default:
-            return false;
-    }
-}
+bool uses_fpu(ZydisISAExt extension) { return registers_of(extension) == ExtensionRegisters::kFpu; }
 
 /// Flags left "undefined" by the manual that every known CPU sets without regard to their former value. For
 /// the others (multiplication, rotation, BT, division, LZCNT) CPUs keep the former value, so they aren't

@@ -21,6 +21,7 @@
 #include "differential.h"
 #include "fuzz_machine.h"
 #include "generate.h"
+#include "run_tests.h"
 
 namespace lockstep::instructions {
 namespace {
@@ -197,29 +198,14 @@ int run_in_child(int (*run)()) {
     return 1;
 }
 
-int run_tests() {
-    set_dump_hook(print_current_case);
-    auto made = Oracle::create();
-    if (!made.ok()) {
-        std::fprintf(stderr, "%s\n", made.error().message().c_str());
-        return 1;
-    }
-    std::unique_ptr<Oracle> owner = made.take();
-    oracle = owner.get();
-    return RUN_ALL_TESTS();
-}
+int run_tests() { return run_tests_with(oracle, print_current_case); }
 
 }  // namespace
 }  // namespace lockstep::instructions
 
 int main(int argc, char** argv) {
     using namespace lockstep::instructions;
-    testing::InitGoogleTest(&argc, argv);
-    for (int i = 1; i < argc; ++i) {
-        if (parse(argv[i])) continue;
-        std::fprintf(stderr, "unknown argument %s; see the head of fuzz_test.cc\n", argv[i]);
-        return 2;
-    }
+    take_arguments(argc, argv, parse, "fuzz_test.cc");
     if (!arguments.seed) arguments.seed = std::random_device()() % 1'000'000'000;
     std::printf("seed %lu: repeat with --seed=%lu\n", arguments.seed, arguments.seed);
     std::fflush(stdout);

@@ -11,6 +11,7 @@
 
 #include "generate.h"
 #include "generate_parts.h"
+#include "translate/offered_extensions.h"
 
 namespace lockstep::instructions {
 
@@ -20,36 +21,10 @@ constexpr uint8_t kBreakpoint = 0xcc;
 constexpr std::array<uint8_t, 11> kPrefixBytes{0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf3,
                                                0xf0, 0x64, 0x65, 0x2e, 0x36};
 
-bool is_offered(ZydisISAExt extension) {
-    switch (extension) {
-        case ZYDIS_ISA_EXT_BASE:
-        case ZYDIS_ISA_EXT_LONGMODE:
-        case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_MMX:
-        case ZYDIS_ISA_EXT_SSE:
-        case ZYDIS_ISA_EXT_SSE2:
-        case ZYDIS_ISA_EXT_SSE3:
-        case ZYDIS_ISA_EXT_SSSE3:
-        case ZYDIS_ISA_EXT_SSE4:
-        case ZYDIS_ISA_EXT_AES:
-        case ZYDIS_ISA_EXT_PCLMULQDQ:
-        case ZYDIS_ISA_EXT_SHA:
-        case ZYDIS_ISA_EXT_BMI1:
-        case ZYDIS_ISA_EXT_BMI2:
-        case ZYDIS_ISA_EXT_ADOX_ADCX:
-        case ZYDIS_ISA_EXT_LZCNT:
-        case ZYDIS_ISA_EXT_MOVBE:
-        case ZYDIS_ISA_EXT_PAUSE:
-        case ZYDIS_ISA_EXT_CLFSH:
-        case ZYDIS_ISA_EXT_AMD3DNOW_PREFETCH:
-        case ZYDIS_ISA_EXT_PREFETCHWT1:
-        case ZYDIS_ISA_EXT_CET:
-        case ZYDIS_ISA_EXT_MPX:
-        case ZYDIS_ISA_EXT_CLDEMOTE:
-            return true;
-        default:
-            return false;
-    }
+/// Offered by the CPU model, or hints that it takes for no-ops as the bare CPU does.
+bool may_run(ZydisISAExt extension) {
+    return translate::is_offered(extension) || extension == ZYDIS_ISA_EXT_CET ||
+           extension == ZYDIS_ISA_EXT_MPX || extension == ZYDIS_ISA_EXT_CLDEMOTE;
 }
 
 bool differs_between_cpus(ZydisMnemonic mnemonic) {
@@ -139,7 +114,7 @@ bool is_judged(ByteSpan bytes) {
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes.data(), bytes.size(), &instruction, operands)))
         return !is_someones_opcode(bytes);
-    if (!is_offered(instruction.meta.isa_ext) || differs_between_cpus(instruction.mnemonic) ||
+    if (!may_run(instruction.meta.isa_ext) || differs_between_cpus(instruction.mnemonic) ||
         ends_the_oracle(instruction.mnemonic) || has_segment_register(instruction, operands) ||
         instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return false;

@@ -20,6 +20,7 @@
 #include "differential.h"
 #include "generate.h"
 #include "oracle.h"
+#include "run_tests.h"
 #include "translate/guest_instruction.h"
 
 namespace lockstep::instructions {
@@ -166,19 +167,6 @@ bool parse(std::string_view argument) {
 
 int main(int argc, char** argv) {
     using namespace lockstep::instructions;
-    testing::InitGoogleTest(&argc, argv);
-    for (int i = 1; i < argc; ++i) {
-        if (parse(argv[i])) continue;
-        std::fprintf(stderr, "unknown argument %s; see the head of instructions_test.cc\n", argv[i]);
-        return 2;
-    }
-    lockstep::set_dump_hook(print_current_case);
-    auto made = Oracle::create();
-    if (!made.ok()) {
-        std::fprintf(stderr, "%s\n", made.error().message().c_str());
-        return 1;
-    }
-    std::unique_ptr<Oracle> owner = made.take();
-    oracle = owner.get();
-    return RUN_ALL_TESTS();
+    take_arguments(argc, argv, parse, "instructions_test.cc");
+    return run_tests_with(oracle, print_current_case);
 }
