@@ -26,6 +26,9 @@ class ChannelTest : public testing::Test {
     void listen() {
         auto socket = listen_at(near_end_);
         ASSERT_TRUE(socket.ok()) << socket.error().message();
+        // Inherited: a receiver that waits for much needs room for it.
+        int bytes = options_.socket_buffer_bytes;
+        setsockopt(socket.value().get(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
         listener_ = std::make_unique<Acceptor>(*loop_, socket.take(), [this](FileDescriptor connection) {
             accepted_ = make_channel(*loop_, std::move(connection), options_);
         });

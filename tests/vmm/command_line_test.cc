@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "build_id.h"
+
 namespace lockstep::vmm {
 namespace {
 
@@ -213,22 +215,9 @@ TEST_F(RecordedLog, OfAnotherBuildIsRefused) {
     expect_sentence(run({"replay", log_}, LOCKSTEP_PROGRAM), {log_, "the builds of Lockstep differ"});
 }
 
-/// Copies the executable to `path` and changes its linker's hash there: another build that computes alike.
-void copy_as_other_build(const std::string& path) {
-    std::ifstream from(LOCKSTEP_TOY, std::ios::binary);
-    std::string program{std::istreambuf_iterator(from), {}};
-    // A note: the sizes of name and content, its type, its name (System V ABI, "Note Section").
-    const std::string note("\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0", 16);
-    size_t at = program.find(note);
-    ASSERT_NE(at, std::string::npos) << "the executable has no build ID";
-    program[at + note.size()] ^= 1;
-    std::ofstream(path, std::ios::binary) << program;
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
-}
-
 TEST_F(RecordedLog, OfAnotherBuildIsReplayedWithAWarningIfAskedFor) {
     std::string other = folder_ + "/other_lockstep";
-    copy_as_other_build(other);
+    copy_as_other_build(LOCKSTEP_TOY, other);
     expect_sentence(run({"replay", log_}, other), {log_, "the builds of Lockstep differ"});
 
     Outcome outcome = run({"replay", "--any-build", log_}, other);

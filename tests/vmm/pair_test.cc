@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "build_id.h"
 #include "host/arbiter.h"
 #include "host/files.h"
 #include "host/host_cpu.h"
@@ -243,8 +244,7 @@ TEST(Pair, AHostWithAnotherBuildRefusesAndHarmsNobody) {
     Pair pair;
     pair.kill_daemon("b");
     std::string other = pair.folder + "/other-build";
-    std::filesystem::copy_file(LOCKSTEP_TOY, other);
-    std::ofstream(other, std::ios::app | std::ios::binary) << "x";
+    copy_as_other_build(LOCKSTEP_TOY, other);
     pair.start_daemon("b", other);
     auto vm = pair.start_vm("a");
     pair.wait_for("a says that the build differs", [&] {
@@ -274,8 +274,10 @@ TEST(Pair, AHostThatCantTakeTheBackupSaysWhyAndHarmsNobody) {
 
 /// The build of the daemons, which isn't that of this test.
 std::string toy_build() {
-    host::MappedFile executable = host::MappedFile::open(LOCKSTEP_TOY).take();
-    auto build = record::BuildIdentity::of_executable(kVersion, executable.bytes());
+    std::string program = program_at(LOCKSTEP_TOY);
+    std::span<const char> id = build_id_in(program);
+    auto build = record::BuildIdentity::of_executable(
+        kVersion, ByteSpan(reinterpret_cast<const uint8_t*>(id.data()), id.size()));
     return fmt::format("{} {:016x}", build.version, build.hash);
 }
 
