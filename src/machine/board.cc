@@ -165,11 +165,20 @@ void Board::control(const record::Entry& entry) {
         clock_.advance(now, advance.value().ticks);
     } else if (auto power = record::decode<record::PowerControl>(entry)) {
         power_->control(power.value().action);
+        if (leave_requested()) leave();
     } else {
         log_error("an entry of the log, of kind {}, means nothing to the machine",
                   static_cast<unsigned>(entry.kind));
     }
     timers_.clock_changed();
+}
+
+// What is due happens and what was gathered leaves before the machine stops: at the entry that ends it, so that its state
+// is the same for who then runs it and for who doesn't.
+void Board::leave() {
+    timers_.clock_changed();
+    timers_.run_due();
+    uart_->flush();
 }
 
 // The time and the requests, the names of the devices, then the state of each as a blob.

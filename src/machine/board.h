@@ -97,6 +97,7 @@ class Board : public cpu::Platform {
     /// A line to an input of the 8259s and to a pin of the I/O APIC.
     bus::InterruptLine& split_line(unsigned input, unsigned pin);
     void control(const record::Entry& entry);
+    void leave();
 
     memory::GuestMemory& memory_;
     const bus::IcountSource& icount_;

@@ -195,8 +195,11 @@ TEST_F(BoardTest, MeaninglessEntriesAreIgnored) {
 
 TEST_F(BoardTest, OperatorsPowerControl) {
     EXPECT_FALSE(board_->leave_requested());
+    board_->write_port(0x3f8, 1, 'x');
+    EXPECT_TRUE(sink_.outputs.empty()) << "it is gathered";
     deliver(0, record::PowerControl{record::PowerAction::kPowerOff});
     EXPECT_TRUE(board_->leave_requested());
+    EXPECT_EQ(sink_.outputs.size(), 1u) << "the last state hash follows, for which a replay doesn't run";
     board_->reset();
     EXPECT_FALSE(board_->leave_requested());
 }
