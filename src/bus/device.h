@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the rooms above the bus and the devices agree on: devices, the handlers of their registers, interrupt
-// lines, and the outputs that leave the machine.
+// lines. What leaves the machine is in output.h.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "base/strong.h"
+#include "bus/output.h"
 #include "record/entry.h"
 
 namespace lockstep::bus {
@@ -64,27 +65,6 @@ class Device {
     virtual void input(const record::Entry& entry) { (void)entry; }
     /// Bytes of input that it has room for; what is more would be lost.
     virtual size_t input_room() const { return SIZE_MAX; }
-};
-
-enum class OutputKind : uint8_t {
-    kPackets,          ///< packets to send; payload as of a NetworkReceive
-    kDiskRequest,      ///< a disk request; payload as devices/virtio/block/request.h says
-    kConsoleBytes,     ///< bytes for a console or serial port
-    kRandomRequest,    ///< the guest wants random bytes; payload: request number, count
-    kNetworkOffloads,  ///< a network driver starts; payload: a byte of devices::virtio::NetOffloads
-};
-
-/// What leaves the machine, in order, on the primary and on the backup alike.
-struct Output {
-    OutputKind kind;
-    uint16_t device;
-    Bytes payload;
-};
-
-class OutputSink {
-  public:
-    virtual ~OutputSink() = default;
-    virtual void output(Output output) = 0;
 };
 
 }  // namespace lockstep::bus

@@ -2,6 +2,7 @@
 // The status of a VM, for programs and for people.
 #include "control/actions.h"
 #include "host/tap_device.h"
+#include "pair/wait_meter.h"
 
 namespace lockstep::control {
 
@@ -23,7 +24,7 @@ std::string bits_text(double bits_per_second) {
 
 double microseconds(uint64_t ns) { return static_cast<double>(ns) / 1e3; }
 
-Json wait_view(const vmm::WaitMeter& waits) {
+Json wait_view(const pair::WaitMeter& waits) {
     return {{"count", waits.count()},
             {"mean_us", microseconds(waits.mean_ns())},
             {"median_us", microseconds(waits.quantile_ns(500))},

@@ -2,6 +2,7 @@
 #include "machine/board.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -221,14 +222,12 @@ Result<void> Board::load(ByteReader& in) {
 }
 
 std::vector<bus::Output> Board::unanswered() const {
-    std::vector<devices::virtio::UnansweredRequest> requests;
+    std::multimap<uint64_t, bus::Output> by_number;
     for (const devices::virtio::Requester* requester : requesters_)
         for (devices::virtio::UnansweredRequest& request : requester->unanswered())
-            requests.push_back(std::move(request));
-    std::sort(requests.begin(), requests.end(),
-              [](const auto& a, const auto& b) { return a.number < b.number; });
+            by_number.emplace(request.number, std::move(request.output));
     std::vector<bus::Output> outputs;
-    for (auto& request : requests) outputs.push_back(std::move(request.output));
+    for (auto& [number, output] : by_number) outputs.push_back(std::move(output));
     return outputs;
 }
 

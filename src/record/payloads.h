@@ -18,7 +18,7 @@ namespace lockstep::record {
 
 /// kNetworkReceive: a batch of packets, in order of arrival. The device raises one interrupt for it. Each is
 /// a virtio header (Virtio 1.2, 5.1.6; 12 bytes) and an Ethernet frame without its check sequence.
-/// bus::OutputKind::kPackets has the same layout. record/packets.h reads it without copies.
+/// record/packets.h reads it without copies.
 struct NetworkReceive {
     static constexpr EntryKind kKind = EntryKind::kNetworkReceive;
     std::vector<Bytes> packets;

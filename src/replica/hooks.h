@@ -61,6 +61,8 @@ class Hooks {
     virtual ~Hooks() = default;
     virtual bool strikes(FaultPoint point) = 0;
     virtual bool planted(PlantedBug bug) const = 0;
+    /// Whether the process is stopped, or over, before it carries out the next action (Session::go_on()).
+    virtual bool stops() = 0;
 };
 
 }  // namespace lockstep::replica

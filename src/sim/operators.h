@@ -3,15 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <vector>
 
 #include "replica/starter.h"
-#include "sim/process.h"
 
 namespace lockstep::sim {
 
+class Process;
 class World;
 
 class Operators {
@@ -28,29 +26,10 @@ class Operators {
     bool busy() const;
 
   private:
-    struct Attempt {
-        uint64_t id;
-        unsigned host;
-        HostClock clock;
-        replica::Caution caution;
-        replica::Starter starter;
-        Micros asleep_until = 0;  ///< as by SIGSTOP
-        bool over = false;
-    };
-    using Shared = std::shared_ptr<Attempt>;
-
-    void tick(const Shared& attempt);
-    void when_awake(const Shared& attempt, std::function<void(uint64_t local_ms)> run);
-    void pump(const Shared& attempt);
-    void carry_out(const Shared& attempt, const replica::LookAtTerm& action);
-    void carry_out(const Shared& attempt, const replica::Claim& action);
-    void carry_out(const Shared& attempt, const replica::RenewTerm& action);
-    void carry_out(const Shared& attempt, const replica::StartGuest& action);
-    void carry_out(const Shared& attempt, const replica::GiveUp& action);
-    void carry_out(const Shared& attempt, const replica::Say& action);
+    void disturb(uint64_t process);
 
     World& world_;
-    std::vector<Shared> attempts_;
+    std::vector<uint64_t> started_;  ///< processes
     bool tried_both_ = false;
 };
 

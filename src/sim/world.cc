@@ -26,6 +26,7 @@ class World::SimulatedHooks : public replica::Hooks {
         return !quiet_ && random_.chance(rates_[static_cast<size_t>(point)]);
     }
     bool planted(replica::PlantedBug bug) const override { return plant_ == bug; }
+    bool stops() override { return false; }
 
     bool quiet_ = false;
 
@@ -65,28 +66,30 @@ World::World(const WorldOptions& options)
     timing_.term_lease_ms = 900;
     timing_.watch_ms = 1100;
     timing_.look_ms = 60;
-    uint64_t id = next_process_++;
-    Process& first = add_process(replica::Replica::solo(config_for(id), Term(1), LogPos(0), hooks_.get()), id,
-                                 0, any_clock());
-    granted_[1] = id;
-    first.start();
+    Process& first = add_process(0, next_config());
+    granted_[1] = first.id();
+    first.own(Term(1));
     client_step();
     client_retry();
 }
 
 World::~World() = default;
 
-replica::Config World::config_for(uint64_t id) {
-    replica::Config config;
+/// Of a process with a new number.
+pair::Config World::next_config() {
+    pair::Config session;
+    session.machine = Bytes(20, 7);
+    session.clone_pace = {.part = 64, .ahead = random_.between(1, 2000)};
+    replica::Config& config = session.replica;
     config.vm = 7;
-    config.self = id;
+    config.self = next_process_++;
     config.vm_name = "toy";
     config.build = "sim";
     config.cpu = "toy";
     config.buffer_bytes = random_.between(100, 2000);  // small, so that it fills up
     config.timing = timing_;
     config.tenure = replica::Tenure::kLeased;
-    return config;
+    return session;
 }
 
 HostClock World::any_clock() {
@@ -94,12 +97,9 @@ HostClock World::any_clock() {
     return {drift, random_.between(1, 1'000'000)};
 }
 
-Process& World::add_process(replica::Replica replica, uint64_t id, unsigned host, const HostClock& clock) {
-    auto process = std::make_unique<Process>(*this, id, host, std::move(replica), clock);
-    Process& made = *process;
-    processes_[id] = std::move(process);
-    made.start_ticking();
-    return made;
+Process& World::add_process(unsigned host, pair::Config config) {
+    uint64_t id = config.replica.self;
+    return *(processes_[id] = std::make_unique<Process>(*this, id, host, std::move(config), any_clock()));
 }
 
 void World::run(Micros until) {
@@ -130,7 +130,7 @@ Process* World::find(uint64_t id) {
 std::vector<Process*> World::living() {
     std::vector<Process*> list;
     for (auto& [id, process] : processes_)
-        if (process->alive()) list.push_back(process.get());
+        if (process->alive() && !process->starts()) list.push_back(process.get());
     return list;
 }
 
@@ -151,10 +151,10 @@ void World::connect(uint64_t primary) {
                   owner->replica().state() == State::kSolo;
     unsigned host = 1 - owner->host();
     if (!wanted || backups_refused_ || runs_on(host)) return;
-    uint64_t id = next_process_++;
     ++counts_.backups;
-    Process& backup =
-        add_process(replica::Replica::backup(config_for(id), hooks_.get()), id, host, any_clock());
+    Process& backup = add_process(host, next_config());
+    uint64_t id = backup.id();
+    backup.back_up();
     uint64_t number = next_channel_++;
     channels_[number].ends = {primary, id};
     backup.channel_opened(number);
@@ -247,8 +247,9 @@ void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
     });
 }
 
-void World::look_at_term(unsigned host, Term term, std::function<void(const replica::TermView&)> answer) {
-    after(random_.between(200, 6000), 0, [this, host, term, answer = std::move(answer)] {
+void World::look_at_term(unsigned host, uint64_t to, Term term,
+                         std::function<void(const replica::TermView&)> answer) {
+    after(random_.between(200, 6000), 0, [this, host, to, term, answer = std::move(answer)] {
         replica::TermView view;
         view.reachable = answers(host);
         view.latest = Term(granted_.rbegin()->first);
@@ -256,8 +257,9 @@ void World::look_at_term(unsigned host, Term term, std::function<void(const repl
         if (lease != leases_.end()) {
             view.lease = fmt::format("{} {}", lease->second.process, lease->second.count);
             view.owner = fmt::format("process {}", lease->second.process);
+            view.free = lease->second.free;
         }
-        after(answer_time(), 0, [answer, view] { answer(view); });
+        after(answer_time(), to, [answer, view] { answer(view); });
     });
 }
 
@@ -278,16 +280,22 @@ bool World::says_that_it_runs(unsigned host) {
         list, [&](Process* process) { return process->host() == host && !process->paused(); });
 }
 
-void World::begin_life(uint64_t id, unsigned host, const HostClock& clock, const replica::StartGuest& start,
-                       replica::Caution caution) {
+Process& World::start_by_hand(unsigned host, replica::Caution caution) {
+    pair::Config config = next_config();
+    config.caution = caution;
+    Process& process = add_process(host, std::move(config));
+    say(process.id(), fmt::format("is started by hand on host {}{}", host,
+                                  caution == replica::Caution::kForce ? ", by force" : ""));
+    process.start_by_hand();
+    return process;
+}
+
+void World::begin_life(Term term, replica::Caution caution) {
     ++counts_.lives;
-    checker_.begin_life(start.term, caution);
+    checker_.begin_life(term, caution);
     outstanding_.clear();
     disk_ = {};
     cache_.clear();
-    auto replica =
-        replica::Replica::solo(config_for(id), start.term, LogPos(0), hooks_.get(), start.leased_from_ms);
-    add_process(std::move(replica), id, host, clock).start();
 }
 
 /// Processes whose term was overruled by force don't count.
@@ -339,7 +347,7 @@ void World::store(uint64_t id, Term term, uint64_t sector, uint64_t value) {
 }
 
 void World::effect(Process& from, LogPos entry, const ToyOutput& output) {
-    Process* backup = find(from.replica().status(from.local_ms()).peer);
+    Process* backup = find(from.replica().status(0).peer);
     Effect effect;
     effect.process = from.id();
     effect.term = from.replica().term();
@@ -398,6 +406,7 @@ void World::kill(Process& process) {
     ++counts_.crashes;
     say(process.id(), silent_death_ ? "HOST DIES" : "KILLED");
     if (silent_death_) cache_.erase(process.id());
+    if (!silent_death_ && random_.chance(300)) process.say_last_words();
     if (!silent_death_ && process.channel() != 0) close_channel(process);
     process.die();
 }
@@ -422,7 +431,7 @@ void World::heal() {
     arbiter_back_ = {now_, now_};
     healed_ = true;
     backups_refused_ = false;
-    for (Process* process : living()) {
+    for (auto& [id, process] : processes_) {
         process->die_after(0);
         process->pause_after(0, 0);
         process->set_replay_speed(1500);
@@ -474,11 +483,12 @@ bool World::settled() {
 void World::finish() {
     if (checker_.failed()) return;
     Process* owner = nullptr;
-    for (auto& [id, process] : processes_)
-        if (granted_.contains(process->replica().term().value()) &&
-            granted_[process->replica().term().value()] == id &&
-            (!owner || process->replica().term() > owner->replica().term()))
-            owner = process.get();
+    for (auto& [id, process] : processes_) {
+        if (!process->session().replica()) continue;  // a start that was refused
+        auto granted = granted_.find(process->replica().term().value());
+        bool owned = granted != granted_.end() && granted->second == id;
+        if (owned && (!owner || process->replica().term() > owner->replica().term())) owner = process.get();
+    }
     if (!owner) return checker_.fail("one owner", "no process is in the term that it owns");
     bool has_it_all =
         owner->replica().state() != State::kGoingLive;  // or it died before it had executed the log

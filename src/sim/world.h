@@ -57,7 +57,8 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(sent_again,   "packets sent again by a side gone live")           \
     LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
     LOCKSTEP_SIM_COUNT(kept_writes,  "writes that the last look kept back")              \
-    LOCKSTEP_SIM_COUNT(disk_waits,   "disk requests that waited for others or for room")
+    LOCKSTEP_SIM_COUNT(disk_waits,   "disk requests that waited for others or for room")  \
+    LOCKSTEP_SIM_COUNT(careful,      "guests taken over from a process that a signal of its own ended")
 // clang-format on
 
 struct Counts {
@@ -102,7 +103,9 @@ class World {
                std::function<void(replica::ArbiterAnswer)> answer);
     void renew(uint64_t id, unsigned host, uint64_t to, Term term,
                std::function<void(replica::Renewal)> answer);
-    void look_at_term(unsigned host, Term term, std::function<void(const replica::TermView&)> answer);
+    void look_at_term(unsigned host, uint64_t to, Term term,
+                      std::function<void(const replica::TermView&)> answer);
+    void set_free(Term term) { leases_[term.value()].free = true; }
     bool planted(replica::PlantedBug bug) const;
     /// The kernel of its host gets a disk request; `number` comes back with disk_done().
     void submit(Process& from, uint64_t number, const ToyOutput& output);
@@ -114,17 +117,14 @@ class World {
 
     // --- What operators do ---
 
-    uint64_t new_process_id() { return next_process_++; }
-    HostClock any_clock();
-    const replica::Timing& timing() const { return timing_; }
     replica::Hooks* hooks();
+    Process& start_by_hand(unsigned host, replica::Caution caution);
     /// A process of the VM is on this host, alive or stopped.
     bool runs_on(unsigned host);
     /// A host's daemon can be asked, and says that it runs the VM.
     bool says_that_it_runs(unsigned host);
-    /// A start by hand has won the VM.
-    void begin_life(uint64_t id, unsigned host, const HostClock& clock, const replica::StartGuest& start,
-                    replica::Caution caution);
+    /// A start by hand has won the VM, in `term`, and its guest runs.
+    void begin_life(Term term, replica::Caution caution);
     bool healed() const { return healed_; }
     bool power_off_expected() const { return power_off_expected_; }
 
@@ -158,6 +158,7 @@ class World {
     bool loss_allowed() const { return loss_allowed_; }
 
     Process* find(uint64_t id);
+    /// The processes that have a replica.
     std::vector<Process*> living();
     /// The process that owns the guest for certain, or nobody.
     Process* the_owner();
@@ -174,11 +175,12 @@ class World {
     };
     class SimulatedHooks;
 
-    Process& add_process(replica::Replica replica, uint64_t id, unsigned host, const HostClock& clock);
+    Process& add_process(unsigned host, pair::Config config);
+    HostClock any_clock();
     bool answers(unsigned host) const { return now_ >= arbiter_back_[host]; }
     Micros answer_time() { return random_.between(200, random_.chance(50) ? 300'000 : 2000); }
     bool others_may_act(uint64_t process);
-    replica::Config config_for(uint64_t id);
+    pair::Config next_config();
     Micros delay();
     Micros arrival_through(Channel& channel, uint64_t from, uint64_t to);
     void connect(uint64_t primary);

@@ -4,9 +4,6 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "devices/virtio/block/request.h"
-#include "devices/virtio/net/net.h"
-#include "devices/virtio/rng/rng.h"
 #include "host/network_device.h"
 #include "host/random.h"
 #include "machine/machine.h"
@@ -14,8 +11,7 @@
 
 namespace lockstep::vmm {
 
-using bus::OutputKind;
-using devices::virtio::DiskOperation;
+using bus::DiskOperation;
 
 namespace {
 
@@ -127,41 +123,32 @@ void Backends::go_live() {
 
 void Backends::submit(const bus::Output& output, LogPos entry) {
     if (stopped_) return;
-    switch (output.kind) {
-        case OutputKind::kPackets:
-            return submit_packets(output);
-        case OutputKind::kDiskRequest:
-            return submit_disk(output, entry);
-        case OutputKind::kConsoleBytes:
-            return show(output);
-        case OutputKind::kRandomRequest:
-            return submit_random(output);
-        case OutputKind::kNetworkOffloads:
-            return submit_offloads(output);
-    }
+    std::visit([&](const auto& what) { let_out(output.device, what, entry); }, output.what);
 }
 
 void Backends::show(const bus::Output& output) {
-    if (output.kind == OutputKind::kPackets) return learn_sources(output);
-    bool serial = settings_.console.port == ConsolePort::kSerial;
-    uint16_t device = serial ? machine::kSerialDevice : machine::kConsoleDevice;
-    if (console_ && output.kind == OutputKind::kConsoleBytes && output.device == device)
-        console_->write(output.payload);
+    if (const auto* packets = output.as<bus::Packets>()) learn_sources(output.device, packets->views());
+    if (const auto* printed = output.as<bus::ConsoleBytes>()) let_out(output.device, *printed, {});
 }
 
-host::TapDevice* Backends::network_of(const bus::Output& output) {
-    size_t index = static_cast<size_t>(output.device - machine::kFirstNetwork);
-    bool known = output.device >= machine::kFirstNetwork && index < networks_.size();
+void Backends::let_out(uint16_t device, const bus::ConsoleBytes& printed, LogPos) {
+    bool serial = settings_.console.port == ConsolePort::kSerial;
+    uint16_t shown = serial ? machine::kSerialDevice : machine::kConsoleDevice;
+    if (console_ && device == shown) console_->write(printed.bytes);
+}
+
+host::TapDevice* Backends::network_of(uint16_t device) {
+    size_t index = static_cast<size_t>(device - machine::kFirstNetwork);
+    bool known = device >= machine::kFirstNetwork && index < networks_.size();
     return known ? networks_[index].get() : nullptr;
 }
 
-void Backends::learn_sources(const bus::Output& output) {
-    size_t index = static_cast<size_t>(output.device - machine::kFirstNetwork);
-    auto packets = record::packet_views(output.payload);
-    if (output.device < machine::kFirstNetwork || index >= sources_.size() || !packets) return;
-    for (ByteSpan packet : packets.value())
+void Backends::learn_sources(uint16_t device, std::span<const ByteSpan> packets) {
+    if (!network_of(device)) return;
+    host::SourceAddresses& sources = sources_[static_cast<size_t>(device - machine::kFirstNetwork)];
+    for (ByteSpan packet : packets)
         if (packet.size() > host::TapDevice::kHeader)
-            sources_[index].sent(packet.subspan(host::TapDevice::kHeader), loop_.now_ns());
+            sources.sent(packet.subspan(host::TapDevice::kHeader), loop_.now_ns());
 }
 
 void Backends::look_at_links() {
@@ -183,34 +170,28 @@ size_t Backends::links_lost() const {
         std::ranges::count_if(link_faults_, [](const std::string& fault) { return !fault.empty(); }));
 }
 
-void Backends::submit_packets(const bus::Output& output) {
-    host::TapDevice* network = network_of(output);
+void Backends::let_out(uint16_t device, const bus::Packets& packets, LogPos) {
+    host::TapDevice* network = network_of(device);
     if (!network) return;
-    learn_sources(output);
-    auto packets = record::packet_views(output.payload);
-    if (!packets) return log_error("network {}: {}", network->name(), packets.error().message());
-    network->send(packets.value());
+    std::vector<ByteSpan> views = packets.views();
+    learn_sources(device, views);
+    network->send(views);
 }
 
-void Backends::submit_offloads(const bus::Output& output) {
-    host::TapDevice* network = network_of(output);
-    if (!network || output.payload.empty()) return;
-    uint8_t offloads = output.payload.front();
-    network->set_offloads({.checksum = (offloads & devices::virtio::kOffloadChecksum) != 0,
-                           .tcp4 = (offloads & devices::virtio::kOffloadTcp4) != 0,
-                           .tcp6 = (offloads & devices::virtio::kOffloadTcp6) != 0,
-                           .ecn = (offloads & devices::virtio::kOffloadEcn) != 0});
+void Backends::let_out(uint16_t device, const bus::NetworkOffloads& offloads, LogPos) {
+    if (host::TapDevice* network = network_of(device))
+        network->set_offloads({.checksum = offloads.checksum,
+                               .tcp4 = offloads.tcp4,
+                               .tcp6 = offloads.tcp6,
+                               .ecn = offloads.ecn});
 }
 
-void Backends::submit_disk(const bus::Output& output, LogPos entry) {
-    auto request = devices::virtio::decode_disk_request(output.payload);
-    size_t index = static_cast<size_t>(output.device - machine::kFirstDisk);
-    if (!request || output.device < machine::kFirstDisk || index >= disks_.size())
-        return log_error("a disk request of the guest names no disk: {}",
-                         request ? "no such disk" : request.error().message());
-    host::DiskAction action = action_of(request.value().operation);
-    auto done = [this, device = output.device, number = request.value().number, index, action](
-                    host::DiskStatus status, Bytes data) {
+void Backends::let_out(uint16_t device, const bus::DiskRequest& request, LogPos entry) {
+    size_t index = static_cast<size_t>(device - machine::kFirstDisk);
+    if (device < machine::kFirstDisk || index >= disks_.size())
+        return log_error("a disk request of the guest names no disk: {}", device);
+    host::DiskAction action = action_of(request.operation);
+    auto done = [this, device, number = request.number, index, action](host::DiskStatus status, Bytes data) {
         if (status == host::DiskStatus::kStopped) return;
         complain(index, action, status);
         ++completions_;
@@ -219,11 +200,10 @@ void Backends::submit_disk(const bus::Output& output, LogPos entry) {
                         .request = number, .status = guest_status(status), .data = std::move(data)}));
         check_drained();
     };
-    devices::virtio::DiskRequest& wanted = request.value();
     disks_[index]->submit({.action = action,
-                           .offset = wanted.offset,
-                           .size = wanted.size,
-                           .data = std::move(wanted.data),
+                           .offset = request.offset,
+                           .size = request.size,
+                           .data = request.data,
                            .entry = entry,
                            .done = done});
 }
@@ -251,14 +231,11 @@ void Backends::complain(size_t disk, host::DiskAction action, host::DiskStatus s
             settings_.name, verb_of(action), path);
 }
 
-void Backends::submit_random(const bus::Output& output) {
-    auto request =
-        record::decode_fields<devices::virtio::RandomRequest>(output.payload, "a request for random bytes");
-    if (!request) return log_error("{}", request.error().message());
-    record::RandomBytes answer{.request = request.value().number, .bytes = Bytes(request.value().size)};
+void Backends::let_out(uint16_t device, const bus::RandomRequest& request, LogPos) {
+    record::RandomBytes answer{.request = request.number, .bytes = Bytes(request.size)};
     host::fill_random(answer.bytes);
     ++completions_;
-    hooks_.input(drive::make_input(output.device, answer));
+    hooks_.input(drive::make_input(device, answer));
 }
 
 void Backends::pause_inputs() {
@@ -287,17 +264,17 @@ size_t Backends::in_flight() const {
     return count;
 }
 
-void Backends::drain(std::function<void()> done) {
-    drain_callbacks_.push_back(std::move(done));
+void Backends::drain() {
+    draining_ = true;
     check_drained();
 }
 
 // A disk counts a request as ended once its callback has returned, so look a moment later.
 void Backends::check_drained() {
-    if (drain_callbacks_.empty()) return;
+    if (!draining_) return;
     loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
         if (alive.expired() || in_flight() > 0) return;
-        for (auto& done : std::exchange(drain_callbacks_, {})) done();
+        if (std::exchange(draining_, false)) hooks_.drained();
     });
 }
 
@@ -305,7 +282,7 @@ void Backends::stop() {
     stopped_ = true;
     live_ = false;
     for (auto& disk : disks_) disk->stop_issuing();
-    if (!drain_callbacks_.empty()) check_drained();
+    check_drained();
 }
 
 std::string Backends::console_place() const { return console_ ? console_->place() : ""; }

@@ -14,13 +14,14 @@
 #include <string>
 #include <vector>
 
-#include "bus/device.h"
+#include "bus/output.h"
 #include "drive/live_driver.h"
 #include "host/console.h"
 #include "host/disk_image.h"
 #include "host/event_loop.h"
 #include "host/source_addresses.h"
 #include "host/tap_device.h"
+#include "pair/ports.h"
 #include "vmm/settings.h"
 
 namespace lockstep::vmm {
@@ -28,7 +29,7 @@ namespace lockstep::vmm {
 /// How the image of a disk is opened.
 host::DiskOptions image_options(const DiskSettings& disk);
 
-class Backends {
+class Backends : public pair::Outside {
   public:
     struct Hooks {
         std::function<void(drive::Input)> input;  ///< something for the guest
@@ -36,6 +37,7 @@ class Backends {
         /// Whether a write whose kOutput entry is `entry` may be made at this very moment (the last look of
         /// docs/adr/0001-who-may-act.md); asked for each write, right before the kernel gets it.
         std::function<bool(LogPos entry)> may_write;
+        std::function<void()> drained;  ///< answers drain()
     };
     /// `console`: the path of its socket or link. `terminal`: whether a console of kind terminal can be had;
     /// otherwise it becomes a socket.
@@ -46,17 +48,11 @@ class Backends {
     static Result<std::unique_ptr<Backends>> create(host::EventLoop& loop, const VmSettings& settings,
                                                     const Places& places, Hooks hooks);
 
-    /// From now on inputs are let in; the addresses that the guest has sent from are announced.
-    void go_live();
-    /// Announces nothing: for a guest that starts here.
-    void let_inputs_in() { live_ = true; }
-    /// Does what the output says, now. `entry`: its kOutput entry, what Hooks::may_write is asked about.
-    /// Completions come through Hooks::input.
-    void submit(const bus::Output& output, LogPos entry);
-    /// Hooks::may_write may say yes again: writes that it has kept are asked for once more.
-    void issue_kept();
-    /// A backup's output: what is to be seen here is shown, and what it tells of the guest is remembered.
-    void show(const bus::Output& output);
+    void go_live() override;
+    void let_inputs_in() override { live_ = true; }
+    void submit(const bus::Output& output, LogPos entry) override;
+    void issue_kept() override;
+    void show(const bus::Output& output) override;
     /// Back-pressure: while paused, packets and typed bytes wait in the kernel.
     void pause_inputs();
     void resume_inputs();
@@ -65,14 +61,10 @@ class Backends {
     void pause_console();
     void resume_console();
 
-    /// Requests under way.
-    size_t in_flight() const;
-    /// Completions handed to Hooks::input so far.
-    uint64_t completions() const { return completions_; }
-    /// Calls `done` when nothing is under way.
-    void drain(std::function<void()> done);
-    /// The fence: nothing more is let out.
-    void stop();
+    size_t in_flight() const override;
+    uint64_t completions() const override { return completions_; }
+    void drain() override;
+    void stop() override;
 
     /// Sees whether the guest's networks lead beyond this host, and says so in the log where that changes.
     void look_at_links();
@@ -91,12 +83,13 @@ class Backends {
     Result<void> open_disks();
     Result<void> open_networks();
     Result<void> open_console(const Places& places);
-    void submit_disk(const bus::Output& output, LogPos entry);
-    host::TapDevice* network_of(const bus::Output& output);
-    void submit_packets(const bus::Output& output);
-    void learn_sources(const bus::Output& output);
-    void submit_offloads(const bus::Output& output);
-    void submit_random(const bus::Output& output);
+    void let_out(uint16_t device, const bus::Packets& packets, LogPos entry);
+    void let_out(uint16_t device, const bus::DiskRequest& request, LogPos entry);
+    void let_out(uint16_t device, const bus::ConsoleBytes& printed, LogPos entry);
+    void let_out(uint16_t device, const bus::RandomRequest& request, LogPos entry);
+    void let_out(uint16_t device, const bus::NetworkOffloads& offloads, LogPos entry);
+    host::TapDevice* network_of(uint16_t device);
+    void learn_sources(uint16_t device, std::span<const ByteSpan> packets);
     void check_drained();
     void complain(size_t disk, host::DiskAction action, host::DiskStatus status);
 
@@ -114,7 +107,7 @@ class Backends {
     std::vector<host::SourceAddresses> sources_;  ///< of each network
     std::vector<std::string> link_faults_;        ///< of each network
     std::unique_ptr<host::Console> console_;
-    std::vector<std::function<void()>> drain_callbacks_;
+    bool draining_ = false;  ///< Hooks::drained is to be called
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

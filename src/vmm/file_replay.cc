@@ -155,8 +155,8 @@ class FileReplay : private bus::OutputSink {
 
     void output(bus::Output output) override {
         if (replayer_) replayer_->count_output();
-        if (output.kind == bus::OutputKind::kConsoleBytes && options_.console)
-            options_.console(output.payload);
+        const auto* printed = output.as<bus::ConsoleBytes>();
+        if (printed && options_.console) options_.console(printed->bytes);
     }
 
     MachineFactory& factory_;

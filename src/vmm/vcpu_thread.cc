@@ -11,7 +11,6 @@
 #include "host/thread_placement.h"
 #include "record/entry_table.h"
 #include "replica/lag_control.h"
-#include "vmm/output_gate.h"
 
 namespace lockstep::vmm {
 
@@ -300,12 +299,11 @@ void VcpuThread::entry_made(LogPos position, std::shared_ptr<const record::Entry
 
 void VcpuThread::output_made(LogPos position, bus::Output output) {
     uint64_t now_ns = host::monotonic_ns();
-    flight_.record(FlightEvent::kOutput, machine_->icount(), static_cast<uint64_t>(output.kind),
-                   output.device);
-    if (output.kind == bus::OutputKind::kPackets) groups_.add();
-    bool for_outside = changes_outside(output);
+    flight_.record(FlightEvent::kOutput, machine_->icount(), output.what.index(), output.device);
+    if (output.as<bus::Packets>()) groups_.add();
+    bool for_outside = bus::changes_outside(output);
     Urgency urgency = Urgency::kAtOnce;
-    if (for_outside || is_disk_read(output)) {
+    if (for_outside || bus::is_disk_read(output)) {
         bool with_log = for_outside || outputs_wait_;  // a read ends the waiting of others, too
         outputs_wait_ = gathers(now_ns);
         if (outputs_wait_) {

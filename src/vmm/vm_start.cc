@@ -71,33 +71,51 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
     std::weak_ptr<bool> alive = alive_;
     auto notify = [this, alive] {
         loop_.post([this, alive] {
-            if (!alive.expired()) drain_vcpu();
+            if (!alive.expired() && session_) drain_vcpu();
         });
     };
     vcpu_ = std::make_unique<VcpuThread>(
         factory_, VcpuThread::Hooks{.notify = notify, .sleeps = [this] { loop_.end_rest(); }});
     host::prefer_this_thread();  // outputs and heartbeats wait for it
     loop_.poll_while([this, alive] { return !alive.expired() && polls(); });
-    loop_.rest_for([this, alive] { return alive.expired() ? 0 : rest_ns(); });
+    loop_.rest_for([this, alive] { return alive.expired() || !session_ ? 0 : rest_ns(); });
+    guest_ = std::make_unique<VcpuGuest>(
+        *vcpu_, settings_,
+        VcpuGuest::Hooks{.replayed = [this](const record::Entry& entry) { replayed_entry(entry); },
+                         .log_wanted = [this] { set_wanted(); },
+                         .recorded = [this] { return recording_ != nullptr; }});
 }
 
 /// What owner and backup need alike.
-Result<void> VmProcess::open(bool terminal) {
-    build_ = TRY(own_build_text());
+Result<void> VmProcess::open(bool terminal, pair::Config config) {
     TRY(check_resources(settings_));
+    std::unique_ptr<host::Arbiter> arbiter;
     if (!settings_.protection.hosts.empty()) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
-        arbiter_ = TRY(host::create_folder_arbiter(
+        arbiter = TRY(host::create_folder_arbiter(
             loop_, {.folder = settings_.protection.arbiter,
                     .claimant = claimant_name(self_),
                     .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
     }
+    arbiter_ = std::make_unique<ArbiterPort>(settings_.name, std::move(arbiter), leaving_);
     seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
     Backends::Hooks hooks{
         .input = [this](drive::Input input) { add_input(std::move(input)); },
         .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
-        .may_write = [this](LogPos entry) { return replica_ && replica_->may_release(entry, now_ms()); }};
+        .may_write = [this](LogPos entry) { return session_ && session_->may_write(entry); },
+        .drained = [this] { session_->on_drained(); }};
     backends_ = TRY(Backends::create(loop_, settings_, {folder_.console(), terminal}, std::move(hooks)));
+    config.replica.tenure = arbiter_->exists() ? replica::Tenure::kLeased : replica::Tenure::kUnlimited;
+    pair::Ports ports{.clock = *this,
+                      .guest = *guest_,
+                      .link = link_,
+                      .outside = *backends_,
+                      .arbiter = *arbiter_,
+                      .host = *this};
+    session_ = std::make_unique<pair::Session>(ports, std::move(config));
+    guest_->connect(*session_);
+    link_.connect(*session_);
+    arbiter_->connect(*session_);
     return {};
 }
 
@@ -113,23 +131,26 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
                                                 random_number(), std::move(ended)));
     vm->candidates_ = std::move(check.others);
     vm->vm_ = random_number();
-    vm->configured_ns_ = check.configured_ns;
-    vm->configuration_ = std::move(check.configuration);
-    TRY(vm->open(environment.terminal));
+    vm->build_ = TRY(own_build_text());
+    pair::Config config = vm->session_config();
+    config.machine = std::move(check.configuration);
+    config.configured_ns = check.configured_ns;
+    TRY(vm->open(environment.terminal, std::move(config)));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
-    if (!vm->arbiter_)
-        vm->run_first(Term(1), 0);
+    if (!vm->arbiter_->exists())
+        vm->session_->own(Term(1), 0);
     else if (environment.caution == replica::Caution::kForce)
-        vm->prove_that_nobody_owns_it();
+        vm->session_->prove();
     else
         vm->look_elsewhere(0);
+    vm->start_timer();
     return vm;
 }
 
 /// The VM must not run twice: asks the other hosts one after the other, which finds a backup too. A host that
 /// can't be asked is no obstacle: it may be down for good, and the owner's lease at the arbiter is the proof.
 void VmProcess::look_elsewhere(size_t candidate) {
-    if (candidate >= candidates_.size()) return prove_that_nobody_owns_it();
+    if (candidate >= candidates_.size()) return session_->prove();
     Introduction question = introduction();
     question.purpose = Purpose::kQuery;
     greeting_ = std::make_unique<Greeting>(
@@ -137,41 +158,12 @@ void VmProcess::look_elsewhere(size_t candidate) {
         [this, candidate](Result<std::unique_ptr<PairLink>> link, const Answer& answer) {
             greeting_.reset();
             if (link.ok())
-                return fail(fmt::format("VM {} runs on {} already ({}); stop it there, or use it there",
-                                        settings_.name, candidates_[candidate], answer.sentence));
+                return session_->end(
+                    Ending::Kind::kFailed,
+                    fmt::format("VM {} runs on {} already ({}); stop it there, or use it there",
+                                settings_.name, candidates_[candidate], answer.sentence));
             look_elsewhere(candidate + 1);
         });
-}
-
-void VmProcess::run_first(Term term, uint64_t leased_from_ms) {
-    vcpu_->create(configuration_, settings_.engine, std::nullopt,
-                  [this, term, leased_from_ms](Result<void> made) {
-                      if (!made) return fail(made.error().message());
-                      go(term, leased_from_ms);
-                  });
-}
-
-void VmProcess::go(Term term, uint64_t leased_from_ms) {
-    // Not while it only starts: then it may claim a term at any moment.
-    if (arbiter_)
-        if (Result<void> told = folder_.write_claimant({claimant_name(self_), settings_.protection.arbiter});
-            !told)
-            log_warning("{}", told.error().message());
-    replica_.emplace(replica::Replica::solo(replica_config(), term, LogPos(0), nullptr, leased_from_ms));
-    if (recording_) recording_->begin(configuration_, std::nullopt, LogPos(0), Icount(0));
-    gate_ = std::make_unique<OutputGate>(
-        *replica_, [this] { return now_ms(); },
-        [this](const bus::Output& output, LogPos entry) { backends_->submit(output, entry); });
-    live_ = true;
-    live_since_ns_ = loop_.now_ns();
-    backends_->let_inputs_in();
-    uint64_t hash_ns = keeps_hashes() ? settings_.protection.hash_ms * host::kNsPerMs : 0;
-    // The real-time clock is of the moment of the configuration; what has passed since counts as guest time.
-    uint64_t behind_ns = loop_.now_ns() - configured_ns_;
-    vcpu_->go_live(LogPos(0), hash_ns, behind_ns, [](const std::vector<bus::Output>&) {});
-    log_info("VM {} runs, in term {}", settings_.name, term.value());
-    if (environment_.started) environment_.started();
-    on_timer();
 }
 
 // --- A backup ---
@@ -189,24 +181,28 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
         new VmProcess(loop, factory, settings, environment, std::move(folder), self, std::move(ended)));
     vm->candidates_ = hosts_beside_backup(settings.protection.hosts, environment.this_host);
     vm->vm_ = introduction.vm;
-    TRY(vm->open(false));
-    if (!vm->arbiter_)
+    vm->build_ = TRY(own_build_text());
+    TRY(vm->open(false, vm->session_config()));
+    if (!vm->arbiter_->exists())
         return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
     TRY(link->set_peer_udp_port(introduction.udp_port));
-    vm->replica_.emplace(replica::Replica::backup(vm->replica_config()));
-    vm->gate_ = std::make_unique<OutputGate>(
-        *vm->replica_, [raw = vm.get()] { return raw->now_ms(); },
-        [raw = vm.get()](const bus::Output& output, LogPos entry) { raw->backends_->submit(output, entry); });
+    vm->named_ = true;
+    vm->session_->back_up();
     link->send(encode_answer({.accepted = true, .sentence = {}, .udp_port = link->udp_port()}));
-    vm->attach(std::move(link));
+    vm->link_.attach(std::move(link));
     vm->on_timer();
     return vm;
 }
 
 // --- Both ---
 
-replica::Config VmProcess::replica_config() const {
-    replica::Config config;
+pair::Config VmProcess::session_config() const {
+    pair::Config session;
+    session.caution = environment_.caution;
+    session.link_loss =
+        settings_.protection.hand_over_on_link_loss ? pair::LinkLoss::kHandOver : pair::LinkLoss::kStay;
+    session.expected_state = settings_.memory_bytes;
+    replica::Config& config = session.replica;
     config.vm = vm_;
     config.self = self_;
     config.vm_name = settings_.name;
@@ -219,8 +215,7 @@ replica::Config VmProcess::replica_config() const {
     config.most_config_bytes = settings_.memory_bytes + kSmallStateBytes;
     config.most_state_bytes = 2 * settings_.memory_bytes + kSmallStateBytes;
     config.timing = timing_of(settings_.protection);
-    config.tenure = arbiter_ ? replica::Tenure::kLeased : replica::Tenure::kUnlimited;
-    return config;
+    return session;
 }
 
 Introduction VmProcess::introduction() const {
@@ -231,34 +226,60 @@ Introduction VmProcess::introduction() const {
             .vm = vm_,
             .udp_port = 0,
             .settings = record::encode_fields(settings_),
-            .term = replica_ ? replica_->term() : Term(0),
+            .term = session_->replica() ? session_->replica()->term() : Term(0),
             .claimant = claimant_name(self_)};
 }
 
-void VmProcess::start_loop_timer() {
-    uint64_t period_ms = std::max<uint64_t>(settings_.protection.heartbeat_ms / 2, 1);
-    timer_ = loop_.call_after(period_ms * host::kNsPerMs, [this] { on_timer(); });
+void VmProcess::start_timer() {
+    timer_ = loop_.call_after(session_->period_ms() * host::kNsPerMs, [this] { on_timer(); });
 }
 
-void VmProcess::fail(const std::string& sentence) { end(Ending::Kind::kFailed, sentence); }
+// --- What the session asks for ---
 
-void VmProcess::end(Ending::Kind kind, const std::string& sentence) {
-    if (std::exchange(ending_, true)) return;
+void VmProcess::wake_for_log(uint64_t at_ns) {
+    log_timer_ = loop_.call_at(at_ns, [this] { session_->on_log_due(); });
+}
+
+void VmProcess::ask_for_backup() {
+    seeker_->seek(introduction(), [this](std::unique_ptr<PairLink> link) {
+        if (!session_->is_live()) return;
+        log_info("VM {}: {} serves as its backup", settings_.name, link->peer());
+        link_.attach(std::move(link));
+    });
+}
+
+void VmProcess::went_live() {
+    // Not while it only starts: then it may claim a term at any moment.
+    if (arbiter_->exists() && !std::exchange(named_, true))
+        if (Result<void> told = folder_.write_claimant({claimant_name(self_), settings_.protection.arbiter});
+            !told)
+            log_warning("{}", told.error().message());
+    bool from_power_on = recording_ && !environment_.record_path.empty();
+    if (from_power_on) recording_->begin(session_->machine(), std::nullopt, LogPos(0), Icount(0));
+    if (environment_.started) environment_.started();
+}
+
+void VmProcess::say(LogLevel level, const std::string& sentence) {
+    log(level, "VM {}: {}", settings_.name, sentence);
+}
+
+// --- The end ---
+
+void VmProcess::ended(const Ending& ending) {
     timer_.reset();
     log_timer_.reset();
-    backends_->stop();
-    set_free(kind);
-    if (Result<void> recorded = end_recording(kind); !recorded && kind == Ending::Kind::kPoweredOff)
-        return finish_ending({Ending::Kind::kFailed, recorded.error().message()}, kLastWordsAttempts);
-    finish_ending({kind, sentence}, kLastWordsAttempts);
+    Result<void> recorded = end_recording(ending.kind);
+    bool cut_short = !recorded && ending.kind == Ending::Kind::kPoweredOff;
+    finish_ending(cut_short ? Ending{Ending::Kind::kFailed, recorded.error().message()} : ending,
+                  kLastWordsAttempts);
 }
 
 /// Fails where the process was started to record, and the recording isn't whole.
 Result<void> VmProcess::end_recording(Ending::Kind kind) {
-    if (recording_ && recording_->has_begun()) {
+    if (is_recorded()) {
         record::EndReason reason =
             kind == Ending::Kind::kPoweredOff ? record::EndReason::kPowerOff : record::EndReason::kStopped;
-        if (Result<void> finished = recording_->finish(complete_, reason); !finished)
+        if (Result<void> finished = recording_->finish(session_->complete(), reason); !finished)
             recording_failed(finished.error());
     }
     recording_.reset();
@@ -269,7 +290,7 @@ Result<void> VmProcess::end_recording(Ending::Kind kind) {
 /// Last words to the other side leave before the process does, if they can.
 void VmProcess::finish_ending(const Ending& ending, unsigned attempts) {
     timer_ = loop_.call_after(kLastWordsPauseNs, [this, ending, attempts] {
-        if (*closing_ > 0 && attempts > 0) return finish_ending(ending, attempts - 1);
+        if (*leaving_ > 0 && attempts > 0) return finish_ending(ending, attempts - 1);
         ended_(ending);
     });
 }

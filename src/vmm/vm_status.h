@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "pair/output_gate.h"
 #include "replica/replica.h"
 #include "translate/engine_report.h"
 #include "vmm/backends.h"
 #include "vmm/log_meter.h"
-#include "vmm/output_gate.h"
 #include "vmm/settings.h"
 
 namespace lockstep::vmm {
@@ -43,7 +43,7 @@ struct VmStatus {
     };
     std::vector<Kind> entries;  ///< of the log by kind, those that occurred
     uint64_t held_outputs = 0;  ///< waiting for the backup now
-    OutputGate::Waits waits;
+    pair::OutputGate::Waits waits;
     uint64_t link_round_trip_ns = 0;  ///< of the logging link, by the kernel; 0: not known
     uint64_t checkpoints = 0;         ///< state hashes made (owner) or found equal (backup)
     Backends::Traffic traffic;

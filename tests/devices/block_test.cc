@@ -4,6 +4,9 @@
 #include "virtio_driver.h"
 
 namespace lockstep::devices::virtio {
+
+using bus::DiskOperation;
+using bus::DiskRequest;
 namespace {
 
 constexpr uint64_t kDiskBytes = 1 << 20, kHeader = 0x100000, kData = 0x101000, kStatus = 0x180000;
@@ -37,11 +40,10 @@ struct BlockTest : testing::Test {
         return head;
     }
     DiskRequest sent(size_t index) {
-        EXPECT_EQ(sink.outputs.at(index).kind, bus::OutputKind::kDiskRequest);
         EXPECT_EQ(sink.outputs.at(index).device, kDevice);
-        auto decoded = decode_disk_request(sink.outputs.at(index).payload);
-        EXPECT_TRUE(decoded.ok());
-        return decoded.take();
+        auto request = std::get<DiskRequest>(sink.outputs.at(index).what);
+        EXPECT_TRUE(bus::is_sound(request));
+        return request;
     }
     void complete(uint64_t number, record::DiskStatus status = record::DiskStatus::kOk, Bytes data = {}) {
         bench->transport.input(entry(kDevice, record::DiskCompletion{number, status, std::move(data)}));
@@ -185,8 +187,8 @@ TEST_F(BlockTest, UnansweredRequestsSurviveSaveAndLoad) {
     ASSERT_TRUE(loads(other, state));
     auto waiting = copy.unanswered();
     ASSERT_EQ(waiting.size(), 2u);
-    EXPECT_EQ(waiting[0].output.payload, sink.outputs[0].payload);
-    EXPECT_EQ(waiting[1].output.payload, sink.outputs[1].payload);
+    EXPECT_EQ(waiting[0].output, sink.outputs[0]);
+    EXPECT_EQ(waiting[1].output, sink.outputs[1]);
     other.input(
         entry(kDevice, record::DiskCompletion{sent(1).number, record::DiskStatus::kOk, Bytes(512, 9)}));
     EXPECT_EQ(bench->get(kData + 0x1000, 512), Bytes(512, 9));

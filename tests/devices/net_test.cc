@@ -11,7 +11,8 @@ namespace {
 constexpr uint16_t kDevice = 32;
 constexpr unsigned kReceive = 0, kTransmit = 1;
 // Features (Virtio 1.2, 5.1.3).
-constexpr uint64_t kPlain = 1, kGuestChecksum = 2, kGuestTcp4 = 1 << 7, kHostTcp4 = 1 << 11, kMerge = 1 << 15;
+constexpr uint64_t kPlain = 1, kGuestChecksum = 2, kGuestTcp4 = 1 << 7, kGuestTcp6 = 1 << 8,
+                   kGuestEcn = 1 << 9, kHostTcp4 = 1 << 11, kMerge = 1 << 15;
 constexpr uint64_t kBuffers = 0x100000, kBufferStep = 0x1000;
 
 Bytes to_bytes(const NetHeader& header) {
@@ -71,11 +72,10 @@ class NetTest : public testing::Test {
         return frames;
     }
     std::vector<Bytes> sent_packets(size_t index) {
-        EXPECT_EQ(sink_.outputs.at(index).kind, bus::OutputKind::kPackets);
-        auto decoded =
-            record::decode_fields<record::NetworkReceive>(sink_.outputs.at(index).payload, "packets");
-        EXPECT_TRUE(decoded.ok());
-        return decoded.take().packets;
+        std::vector<Bytes> packets;
+        for (ByteSpan packet : std::get<bus::Packets>(sink_.outputs.at(index).what).views())
+            packets.emplace_back(packet.begin(), packet.end());
+        return packets;
     }
 
     TestSink sink_;
@@ -183,16 +183,18 @@ TEST_F(NetTest, ChecksumsAreCompletedForADriverThatNeedsThem) {
 }
 
 TEST_F(NetTest, ADriverSaysWhatItTakes) {
-    for (auto [features, offloads] : {std::pair<uint64_t, uint8_t>{kPlain, 0},
-                                      {kGuestChecksum, kOffloadChecksum},
-                                      {kGuestChecksum | kGuestTcp4, kOffloadChecksum | kOffloadTcp4},
-                                      {kGuestTcp4, 0}}) {
+    for (auto [features, offloads] :
+         {std::pair<uint64_t, bus::NetworkOffloads>{kPlain, {}},
+          {kGuestChecksum, {.checksum = true}},
+          {kGuestChecksum | kGuestTcp4, {.checksum = true, .tcp4 = true}},
+          {kGuestChecksum | kGuestEcn, {.checksum = true}},
+          {kGuestChecksum | kGuestTcp6 | kGuestEcn, {.checksum = true, .tcp6 = true, .ecn = true}},
+          {kGuestTcp4, {}}}) {
         start(features);
-        EXPECT_EQ(net_->unanswered().at(0).output.payload, Bytes{offloads});
+        EXPECT_EQ(net_->unanswered().at(0).output.what, bus::Output({0, offloads}).what);
         bench_->start(features);
         ASSERT_EQ(sink_.outputs.size(), 1u);
-        EXPECT_EQ(sink_.outputs[0].kind, bus::OutputKind::kNetworkOffloads);
-        EXPECT_EQ(sink_.outputs[0].payload, Bytes{offloads});
+        EXPECT_EQ(std::get<bus::NetworkOffloads>(sink_.outputs[0].what), offloads);
     }
     bench_->write(20, 1, 0);
     EXPECT_TRUE(net_->unanswered().empty()) << "no driver, nothing to tell";

@@ -16,8 +16,8 @@ class RngTest : public testing::Test {
         bench_ = std::make_unique<VirtioBench>(std::move(model));
         bench_->start(0);
     }
-    RandomRequest sent(size_t index) {
-        return record::decode_fields<RandomRequest>(sink_.outputs.at(index).payload, "request").take();
+    bus::RandomRequest sent(size_t index) {
+        return std::get<bus::RandomRequest>(sink_.outputs.at(index).what);
     }
     void answer(uint64_t number, Bytes bytes) {
         bench_->transport.input(entry(3, record::RandomBytes{number, std::move(bytes)}));
@@ -33,7 +33,6 @@ TEST_F(RngTest, BytesComeFromTheLog) {
     uint16_t head = bench_->queues[0].add({{kBuffer, 64, true}});
     bench_->notify(0);
     ASSERT_EQ(sink_.outputs.size(), 1u);
-    EXPECT_EQ(sink_.outputs[0].kind, bus::OutputKind::kRandomRequest);
     EXPECT_EQ(sent(0).size, 64u);
     EXPECT_EQ(rng_->unanswered().size(), 1u);
     EXPECT_TRUE(bench_->queues[0].take_used().empty());
@@ -91,9 +90,7 @@ TEST_F(ConsoleTest, ANotificationIsOneOutput) {
     bench_->queues[1].add({{kBuffer + 2, 1, false}});
     bench_->notify(1);
     ASSERT_EQ(sink_.outputs.size(), 1u);
-    EXPECT_EQ(sink_.outputs[0].kind, bus::OutputKind::kConsoleBytes);
-    EXPECT_EQ(sink_.outputs[0].device, 2);
-    EXPECT_EQ(sink_.outputs[0].payload, (Bytes{'a', 'b', 'c'}));
+    EXPECT_EQ(sink_.outputs[0], (bus::Output{2, bus::ConsoleBytes{{'a', 'b', 'c'}}}));
     EXPECT_EQ(bench_->queues[1].take_used().size(), 2u);
 }
 

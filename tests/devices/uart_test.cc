@@ -18,8 +18,10 @@ class UartTest : public testing::Test {
     }
     std::string printed() {
         std::string text;
-        for (const bus::Output& output : sink_.outputs)
-            text.append(output.payload.begin(), output.payload.end());
+        for (const bus::Output& output : sink_.outputs) {
+            const Bytes& bytes = std::get<bus::ConsoleBytes>(output.what).bytes;
+            text.append(bytes.begin(), bytes.end());
+        }
         return text;
     }
 
@@ -36,7 +38,6 @@ TEST_F(UartTest, BytesAreGatheredIntoOneOutput) {
     EXPECT_TRUE(sink_.outputs.empty());
     time_.pass(1);
     ASSERT_EQ(sink_.outputs.size(), 1u);
-    EXPECT_EQ(sink_.outputs[0].kind, bus::OutputKind::kConsoleBytes);
     EXPECT_EQ(sink_.outputs[0].device, 1);
     EXPECT_EQ(printed(), "hello\n");
     EXPECT_EQ(time_.timers.next_event(), kNeverIcount);
@@ -58,7 +59,7 @@ TEST_F(UartTest, GatheredBytesSurviveSaveAndLoad) {
     ASSERT_TRUE(loads(other, saved(uart_)));
     other_time.pass(Uart::kGatherNs);
     ASSERT_EQ(other_sink.outputs.size(), 1u);
-    EXPECT_EQ(other_sink.outputs[0].payload, Bytes{'a'});
+    EXPECT_EQ(std::get<bus::ConsoleBytes>(other_sink.outputs[0].what).bytes, Bytes{'a'});
 }
 
 TEST_F(UartTest, TransmitterIsAlwaysEmpty) {

@@ -9,7 +9,7 @@
 #include "../machine/small_kernel.h"
 #include "../record/sample_log.h"
 #include "base/check.h"
-#include "devices/virtio/block/request.h"
+#include "bus/output.h"
 #include "machine/machine.h"
 #include "replica/message.h"
 #include "vmm/introduction.h"
@@ -85,7 +85,7 @@ void machine_states(const Folder& folder) {
 }
 
 void disk_requests(const Folder& folder) {
-    using namespace devices::virtio;
+    using namespace bus;
     folder.write("disk_request", "read",
                  record::encode_fields(DiskRequest{1, DiskOperation::kRead, 4096, 512, {}}));
     folder.write("disk_request", "write",

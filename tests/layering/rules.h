@@ -33,10 +33,11 @@ inline constexpr Room kRooms[] = {
     {"drive", "base record bus machine"},
     {"disk", "base"},
     {"replica", "base record"},
+    {"pair", "base record bus replica"},
     {"host", "base record disk"},
-    {"vmm", "base record translate bus devices machine drive replica host"},
-    {"sim", "base record disk replica"},
-    {"control", "base replica host vmm"},
+    {"vmm", "base record translate bus machine drive replica pair host"},
+    {"sim", "base record bus disk replica pair"},
+    {"control", "base replica pair host vmm"},
 };
 
 /// Rooms that must not observe the host: all below it, and the simulation, which runs from a seed alone.

@@ -17,7 +17,8 @@ namespace {
 class Sink : public bus::OutputSink {
   public:
     void output(bus::Output output) override {
-        text.append(output.payload.begin(), output.payload.end());
+        if (const auto* printed = output.as<bus::ConsoleBytes>())
+            text.append(printed->bytes.begin(), printed->bytes.end());
         if (machine) icounts.push_back(machine->icount().value());
     }
     std::string text;

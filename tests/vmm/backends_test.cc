@@ -7,21 +7,19 @@
 #include <filesystem>
 #include <fstream>
 
-#include "devices/virtio/block/request.h"
 #include "host/files.h"
 #include "machine/machine.h"
 
 namespace lockstep::vmm {
 namespace {
 
-using devices::virtio::DiskOperation;
-using devices::virtio::DiskRequest;
+using bus::DiskOperation;
 
 bus::Output disk_request(uint64_t number, DiskOperation operation, uint64_t offset) {
-    DiskRequest request{
+    bus::DiskRequest request{
         .number = number, .operation = operation, .offset = offset, .size = 512, .data = Bytes(512, 7)};
     if (operation == DiskOperation::kRead) request.data.clear();
-    return {bus::OutputKind::kDiskRequest, machine::kFirstDisk, record::encode_fields(request)};
+    return {machine::kFirstDisk, request};
 }
 
 TEST(Backends, TakeTheLastLookAtAWriteRightBeforeTheKernelGetsIt) {
@@ -43,7 +41,8 @@ TEST(Backends, TakeTheLastLookAtAWriteRightBeforeTheKernelGetsIt) {
                                           [&](LogPos entry) {
                                               asked.push_back(entry);
                                               return entry < allowed;
-                                          }})
+                                          },
+                                      .drained = {}})
                         .take();
     auto run = [&] {
         for (int i = 0; i < 20; ++i) loop->run_once(host::kNsPerMs);

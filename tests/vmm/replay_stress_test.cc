@@ -118,15 +118,13 @@ class RandomHost {
     }
 
     void answer(const bus::Output& output) {
-        ByteReader in(output.payload);
-        uint64_t number = in.varint();
-        if (output.kind == bus::OutputKind::kDiskRequest)
+        if (const auto* asked = output.as<bus::DiskRequest>())
             answers_.push_back(drive::make_input(
-                output.device, record::DiskCompletion{number, record::DiskStatus::kOk, {}}));
-        if (output.kind == bus::OutputKind::kRandomRequest)
+                output.device, record::DiskCompletion{asked->number, record::DiskStatus::kOk, {}}));
+        if (const auto* asked = output.as<bus::RandomRequest>())
             answers_.push_back(drive::make_input(
-                output.device,
-                record::RandomBytes{.request = number, .bytes = Bytes(8, static_cast<uint8_t>(random_()))}));
+                output.device, record::RandomBytes{.request = asked->number,
+                                                   .bytes = Bytes(8, static_cast<uint8_t>(random_()))}));
     }
 
     std::mt19937_64 random_;
@@ -168,8 +166,7 @@ TEST_P(ReplayStress, WholeReplaysEndTheSame) {
         EXPECT_EQ(machine.icount(), recording.icount);
         EXPECT_GT(replayer.checkpoints(), 10u);
         ASSERT_EQ(sink.outputs.size(), recording.outputs.size());
-        for (size_t i = 0; i < sink.outputs.size(); ++i)
-            ASSERT_EQ(sink.outputs[i].payload, recording.outputs[i].payload);
+        for (size_t i = 0; i < sink.outputs.size(); ++i) ASSERT_EQ(sink.outputs[i], recording.outputs[i]);
     }
 }
 

@@ -3,17 +3,14 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "devices/virtio/block/request.h"
 #include "devices/virtio/net/header.h"
-#include "devices/virtio/rng/rng.h"
 #include "host/disk_image.h"
 #include "host/files.h"
 #include "record/payloads.h"
 
 namespace lockstep::vmm::testing {
 
-using bus::OutputKind;
-using devices::virtio::DiskOperation;
+using bus::DiskOperation;
 using devices::virtio::kNetHeaderSize;
 using machine::Stop;
 using record::EntryKind;
@@ -110,11 +107,12 @@ void ToyMachine::act(uint64_t choice) {
         const Bytes tag = {0x81, 0, 0, 7};
         if (choice == 18) std::copy(tag.begin(), tag.end(), packet.begin() + kNetHeaderSize + 12);
         std::memcpy(packet.data() + kNetHeaderSize + 18, &state_.value, 8);
-        sink_.output({OutputKind::kPackets, machine::kFirstNetwork,
-                      record::encode(record::NetworkReceive{.packets = {packet}})});
+        bus::Packets packets;
+        packets.add(packet);
+        sink_.output({machine::kFirstNetwork, std::move(packets)});
     } else if (choice < 22) {
-        ask(OutputKind::kRandomRequest, machine::kRandomDevice, ++state_.requests,
-            record::encode_fields(devices::virtio::RandomRequest{state_.requests, 16}));
+        state_.random.push_back({++state_.requests, 16});
+        sink_.output({machine::kRandomDevice, state_.random.back()});
     } else if (choice < 26 && config_.disk_bytes) {
         read_disk(state_.value % kSectors);
     } else if (choice >= 32 && config_.halts) {
@@ -124,12 +122,12 @@ void ToyMachine::act(uint64_t choice) {
 
 void ToyMachine::print_line() {
     std::string line = fmt::format("{}\n", state_.lines++);
-    sink_.output({OutputKind::kConsoleBytes, machine::kSerialDevice, Bytes(line.begin(), line.end())});
+    sink_.output({machine::kSerialDevice, bus::ConsoleBytes{Bytes(line.begin(), line.end())}});
 }
 
 void ToyMachine::write_disk() {
     if (!config_.disk_bytes || state_.write_pending) return;
-    devices::virtio::DiskRequest request;
+    bus::DiskRequest request;
     request.number = state_.write_pending = ++state_.requests;
     request.operation = DiskOperation::kWrite;
     uint64_t k = ++state_.writes;
@@ -137,47 +135,34 @@ void ToyMachine::write_disk() {
     request.size = kSector;
     request.data.assign(kSector, static_cast<uint8_t>(k));
     std::memcpy(request.data.data(), &k, sizeof k);
-    ask(OutputKind::kDiskRequest, machine::kFirstDisk, request.number, record::encode_fields(request));
+    ask_disk(std::move(request));
 }
 
 void ToyMachine::read_disk(uint64_t sector) {
-    devices::virtio::DiskRequest request;
+    bus::DiskRequest request;
     request.number = ++state_.requests;
     request.operation = DiskOperation::kRead;
     request.offset = sector * kSector;
     request.size = kSector;
-    ask(OutputKind::kDiskRequest, machine::kFirstDisk, request.number, record::encode_fields(request));
+    ask_disk(std::move(request));
 }
 
-void ToyMachine::ask(OutputKind kind, uint16_t device, uint64_t number, const Bytes& payload) {
-    Bytes kept;
-    ByteWriter out(kept);
-    out.fixed(number);
-    out.fixed(kind);
-    out.fixed(device);
-    out.raw(payload);
-    state_.in_flight.push_back(kept);
-    sink_.output({kind, device, payload});
+void ToyMachine::ask_disk(bus::DiskRequest request) {
+    state_.disk.push_back(request);
+    sink_.output({machine::kFirstDisk, std::move(request)});
 }
 
 void ToyMachine::answered(uint64_t number) {
-    std::erase_if(state_.in_flight, [number](const Bytes& kept) {
-        ByteReader in(kept);
-        return in.fixed<uint64_t>() == number;
-    });
+    std::erase_if(state_.disk, [number](const auto& request) { return request.number == number; });
+    std::erase_if(state_.random, [number](const auto& request) { return request.number == number; });
     if (state_.write_pending == number) state_.write_pending = 0;
 }
 
 std::vector<bus::Output> ToyMachine::unanswered() const {
     std::vector<bus::Output> outputs;
-    for (const Bytes& kept : state_.in_flight) {
-        ByteReader in(kept);
-        in.fixed<uint64_t>();
-        OutputKind kind = in.fixed<OutputKind>();
-        uint16_t device = in.fixed<uint16_t>();
-        ByteSpan payload = in.raw(in.remaining());
-        outputs.push_back({kind, device, Bytes(payload.begin(), payload.end())});
-    }
+    for (const bus::DiskRequest& request : state_.disk) outputs.push_back({machine::kFirstDisk, request});
+    for (const bus::RandomRequest& request : state_.random)
+        outputs.push_back({machine::kRandomDevice, request});
     return outputs;
 }
 
@@ -216,7 +201,7 @@ void ToyMachine::deliver(const record::Entry& entry) {
 void ToyMachine::typed(const record::Entry& entry) {
     Bytes bytes = record::decode<record::ConsoleInput>(entry).value().bytes;
     std::string line = "echo " + std::string(bytes.begin(), bytes.end()) + "\n";
-    sink_.output({OutputKind::kConsoleBytes, machine::kSerialDevice, Bytes(line.begin(), line.end())});
+    sink_.output({machine::kSerialDevice, bus::ConsoleBytes{Bytes(line.begin(), line.end())}});
     for (uint8_t byte : bytes) {
         if (byte == 'q') state_.off = true;
         if (byte == 'r') state_.reset_wanted = true;

@@ -76,12 +76,13 @@ class ToyMachine : public machine::Machine {
         bool halted = false;
         bool off = false;
         bool reset_wanted = false;
-        std::deque<Bytes> waiting;    ///< inputs that no interrupt has fetched yet
-        std::deque<Bytes> in_flight;  ///< payloads of requests, with their kind and device before them
+        std::deque<Bytes> waiting;              ///< inputs that no interrupt has fetched yet
+        std::deque<bus::DiskRequest> disk;      ///< requests in flight
+        std::deque<bus::RandomRequest> random;  ///< the same
         template <typename Codec>
         void fields(Codec& codec) {
             codec(icount, value, timer_ns, lines, writes, write_pending, requests, halted, off, reset_wanted,
-                  waiting, in_flight);
+                  waiting, disk, random);
         }
     };
 
@@ -92,7 +93,7 @@ class ToyMachine : public machine::Machine {
     void print_line();
     void write_disk();
     void read_disk(uint64_t sector);
-    void ask(bus::OutputKind kind, uint16_t device, uint64_t number, const Bytes& payload);
+    void ask_disk(bus::DiskRequest request);
     void typed(const record::Entry& entry);
     void answered(uint64_t number);
 

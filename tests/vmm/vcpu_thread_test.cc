@@ -8,7 +8,6 @@
 #include <semaphore>
 
 #include "base/check.h"
-#include "devices/virtio/block/request.h"
 #include "record/entry_table.h"
 #include "record/payloads.h"
 #include "toy_machine.h"
@@ -16,8 +15,7 @@
 namespace lockstep::vmm {
 namespace {
 
-using devices::virtio::DiskOperation;
-using devices::virtio::DiskRequest;
+using bus::DiskOperation;
 using testing::ToyConfig;
 using testing::ToyMachine;
 using Clock = std::chrono::steady_clock;
@@ -27,13 +25,13 @@ void compute(std::chrono::microseconds time) {
 }
 
 bus::Output a_packet() {
-    return {bus::OutputKind::kPackets, machine::kFirstNetwork,
-            record::encode(record::NetworkReceive{.packets = {Bytes(64)}})};
+    bus::Packets packets;
+    packets.add(Bytes(64));
+    return {machine::kFirstNetwork, std::move(packets)};
 }
 bus::Output a_disk_request(DiskOperation operation) {
-    return {bus::OutputKind::kDiskRequest, machine::kFirstDisk,
-            record::encode_fields(
-                DiskRequest{.number = 1, .operation = operation, .offset = 0, .size = 512, .data = {}})};
+    return {machine::kFirstDisk,
+            bus::DiskRequest{.number = 1, .operation = operation, .offset = 0, .size = 512, .data = {}}};
 }
 
 /// Makes `count` outputs one after another when it runs next, and computes all the time.
@@ -107,7 +105,7 @@ class SendingGuest {
             Batch batch = thread_.take();
             for (const Produced& produced : batch.produced) {
                 const auto* made = std::get_if<OutputMade>(&produced);
-                seen += made && made->output.kind == factory_.output.kind;
+                seen += made && made->output.what.index() == factory_.output.what.index();
             }
             log_sent = batch.send_log || (log_sent && seen == before);
             hand_overs.pieces += seen > before;

@@ -116,7 +116,7 @@ void Uart::flush() {
     if (state_.gathered.empty()) return;
     state_.flush_deadline_ns = bus::kNeverNs;
     timers_.disarm(flush_timer_);
-    sink_.output({bus::OutputKind::kConsoleBytes, number_, std::exchange(state_.gathered, {})});
+    sink_.output({number_, bus::ConsoleBytes{std::exchange(state_.gathered, {})}});
 }
 
 uint8_t Uart::interrupt_cause() const {

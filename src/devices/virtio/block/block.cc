@@ -7,6 +7,9 @@
 
 namespace lockstep::devices::virtio {
 
+using bus::DiskOperation;
+using bus::DiskRequest;
+
 namespace {
 
 constexpr uint64_t kFeatureSizeMax = 1 << 1, kFeatureSegMax = 1 << 2, kFeatureReadOnly = 1 << 5,
@@ -122,9 +125,7 @@ void Block::input(const record::Entry& entry) {
     transport().used(0);
 }
 
-bus::Output Block::output_of(const DiskRequest& request) const {
-    return {bus::OutputKind::kDiskRequest, number_, record::encode_fields(request)};
-}
+bus::Output Block::output_of(const DiskRequest& request) const { return {number_, request}; }
 
 std::vector<UnansweredRequest> Block::unanswered() const {
     std::vector<UnansweredRequest> requests;
@@ -138,11 +139,13 @@ void Block::save(ByteWriter& out) const { record::write_fields(out, state_); }
 Result<void> Block::load(ByteReader& in) {
     BlockState state;
     TRY(record::read_fields(in, state, name_));
-    for (BlockInFlight& waiting : state.in_flight)
+    for (BlockInFlight& waiting : state.in_flight) {
+        bool sound = bus::is_sound(waiting.request);
         for (const Segment& segment : waiting.chain.writable)
-            if (!transport().memory().is_ram(segment.at, segment.size) ||
-                total_size(waiting.chain.writable) < 1)
-                return error("the saved state of {} is damaged", name_);
+            sound = sound && transport().memory().is_ram(segment.at, segment.size) &&
+                    total_size(waiting.chain.writable) >= 1;
+        if (!sound) return error("the saved state of {} is damaged", name_);
+    }
     state_ = std::move(state);
     return {};
 }

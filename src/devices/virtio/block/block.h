@@ -9,7 +9,6 @@
 #include <deque>
 #include <string>
 
-#include "devices/virtio/block/request.h"
 #include "devices/virtio/model.h"
 #include "devices/virtio/requests.h"
 
@@ -22,7 +21,7 @@ struct BlockConfig {
 };
 
 struct BlockInFlight {
-    DiskRequest request;
+    bus::DiskRequest request;
     Chain chain;
     template <typename Codec>
     void fields(Codec& codec) {
@@ -65,9 +64,9 @@ class Block : public Model, public Requester {
 
   private:
     void take(Chain& chain);
-    void issue(DiskOperation operation, uint64_t sector, Chain& chain);
+    void issue(bus::DiskOperation operation, uint64_t sector, Chain& chain);
     void finish(const Chain& chain, uint8_t status, uint64_t written);
-    bus::Output output_of(const DiskRequest& request) const;
+    bus::Output output_of(const bus::DiskRequest& request) const;
 
     const uint16_t number_;
     const std::string name_;

@@ -54,7 +54,7 @@ void Console::send() {
         bytes.insert(bytes.end(), part.begin(), part.end());
         queue.push(chain.head, 0);
     }
-    if (!bytes.empty()) sink_.output({bus::OutputKind::kConsoleBytes, number_, std::move(bytes)});
+    if (!bytes.empty()) sink_.output({number_, bus::ConsoleBytes{std::move(bytes)}});
     if (result == PopResult::kBroken) return transport().fail();
     queue.want_notification(true);
     transport().used(kTransmit);

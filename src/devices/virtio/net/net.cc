@@ -55,36 +55,36 @@ Bytes Net::config() const {
 // --- What the driver understands
 
 /// Segments need checksums: bits that the driver chose without those they depend on don't count.
-uint8_t Net::driver_offloads() const {
+bus::NetworkOffloads Net::driver_offloads() const {
     const Transport& driver = transport();
-    if (!driver.negotiated(kGuestChecksum)) return 0;
-    uint8_t offloads = kOffloadChecksum;
-    if (driver.negotiated(kGuestTcp4)) offloads |= kOffloadTcp4;
-    if (driver.negotiated(kGuestTcp6)) offloads |= kOffloadTcp6;
-    if (driver.negotiated(kGuestEcn) && offloads != kOffloadChecksum) offloads |= kOffloadEcn;
+    bus::NetworkOffloads offloads;
+    offloads.checksum = driver.negotiated(kGuestChecksum);
+    offloads.tcp4 = offloads.checksum && driver.negotiated(kGuestTcp4);
+    offloads.tcp6 = offloads.checksum && driver.negotiated(kGuestTcp6);
+    offloads.ecn = (offloads.tcp4 || offloads.tcp6) && driver.negotiated(kGuestEcn);
     return offloads;
 }
 
 void Net::started() {
     transport().queue(kReceive).want_notification(false);
-    sink_.output({bus::OutputKind::kNetworkOffloads, number_, {driver_offloads()}});
+    sink_.output({number_, driver_offloads()});
 }
 
 std::vector<UnansweredRequest> Net::unanswered() const {
     if (!transport().running()) return {};
-    return {{0, {bus::OutputKind::kNetworkOffloads, number_, {driver_offloads()}}}};
+    return {{0, {number_, driver_offloads()}}};
 }
 
 bool Net::driver_takes(const NetHeader& header) const {
-    uint8_t offloads = driver_offloads();
-    if (header.segmentation & kNetEcn && !(offloads & kOffloadEcn)) return false;
+    bus::NetworkOffloads offloads = driver_offloads();
+    if (header.segmentation & kNetEcn && !offloads.ecn) return false;
     switch (header.protocol()) {
         case kNetNotSegmented:
             return true;
         case kNetTcp4:
-            return offloads & kOffloadTcp4;
+            return offloads.tcp4;
         case kNetTcp6:
-            return offloads & kOffloadTcp6;
+            return offloads.tcp6;
         default:
             return false;
     }
@@ -119,7 +119,7 @@ void Net::arrive(ByteSpan packet) {
         return;
     }
     NetHeader header = read_net_header(packet);
-    if (header.needs_checksum() && !(driver_offloads() & kOffloadChecksum)) {
+    if (header.needs_checksum() && !driver_offloads().checksum) {
         Bytes mended(packet.begin(), packet.end());
         complete_checksum(std::span(mended).subspan(kNetHeaderSize), header.checksum_start,
                           header.checksum_offset);
@@ -195,7 +195,7 @@ Net::Placed Net::take_buffers(size_t size, size_t& taken) {
 
 void Net::write_to_guest(size_t taken, ByteSpan packet) {
     NetHeader header = read_net_header(packet);
-    bool checksums = driver_offloads() & kOffloadChecksum;
+    bool checksums = driver_offloads().checksum;
     header.flags &= checksums ? kNetNeedsChecksum | kNetDataValid : 0;
     if (!header.needs_checksum()) header.checksum_start = header.checksum_offset = 0;
     header.buffers = static_cast<uint16_t>(taken);
@@ -263,24 +263,22 @@ void Net::send() {
     transport().used(kTransmit);
 }
 
-/// The first `taken` of outgoing_ leave as one output: a NetworkReceive, made without a copy between.
+/// The first `taken` of outgoing_ leave as one output, made without a copy between.
 void Net::leave(size_t taken) {
-    constexpr size_t kMostLengthBytes = 5;  // of a count or a size, as a varint
-    size_t bytes = kMostLengthBytes;
-    for (size_t i = 0; i < taken; ++i) bytes += kMostLengthBytes + total_size(outgoing_[i].readable);
-    Bytes payload;
-    payload.reserve(bytes);
-    ByteWriter out(payload);
-    out.varint(taken);
+    size_t bytes = 0;
+    for (size_t i = 0; i < taken; ++i) bytes += total_size(outgoing_[i].readable);
+    bus::Packets packets;
+    packets.bytes.reserve(bytes);
+    packets.ends.reserve(taken);
     for (size_t i = 0; i < taken; ++i) {
         const Chain& packet = outgoing_[i];
-        out.varint(total_size(packet.readable));
-        out.raw(bytes_of(headers_[i]));
-        append(transport().memory(), packet.readable, kNetHeaderSize, payload);
+        ByteWriter(packets.bytes).raw(bytes_of(headers_[i]));
+        append(transport().memory(), packet.readable, kNetHeaderSize, packets.bytes);
+        packets.end_packet();
         transport().queue(kTransmit).push(packet.head, 0);
     }
     state_.sent += taken;
-    sink_.output({bus::OutputKind::kPackets, number_, std::move(payload)});
+    sink_.output({number_, std::move(packets)});
 }
 
 // --- State

@@ -7,7 +7,7 @@
 //
 // Offloads: a packet crosses the border of the machine with its virtio header (net/header.h), so checksums
 // and the cutting of large TCP packets into segments are left to whoever needs them. The host must send the
-// guest nothing that its driver doesn't understand: whenever a driver starts, an output (kNetworkOffloads)
+// guest nothing that its driver doesn't understand: whenever a driver starts, an output (bus::NetworkOffloads)
 // says what it does. What comes all the same, having been on its way, is mended here (checksums) or dropped.
 #pragma once
 
@@ -20,14 +20,6 @@
 #include "devices/virtio/requests.h"
 
 namespace lockstep::devices::virtio {
-
-/// What the driver takes of received packets: payload of kNetworkOffloads, one byte of these bits.
-enum NetOffloads : uint8_t {
-    kOffloadChecksum = 1,  ///< packets whose checksum is still to be completed
-    kOffloadTcp4 = 2,      ///< large packets of TCP over IPv4
-    kOffloadTcp6 = 4,
-    kOffloadEcn = 8,  ///< large ones with congestion marks
-};
 
 enum class NetFeatures : uint8_t {
     kPlain,     ///< the guest may leave its checksums to the device, no more
@@ -75,7 +67,8 @@ class Net : public Model, public Requester {
   private:
     enum class Placed : uint8_t { kDone, kNoBuffers, kBroken };
 
-    uint8_t driver_offloads() const;
+    /// What the driver takes of received packets.
+    bus::NetworkOffloads driver_offloads() const;
     bool driver_takes(const NetHeader& header) const;
     void arrive(ByteSpan packet);
     void keep(ByteSpan packet);

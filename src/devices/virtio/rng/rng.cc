@@ -7,9 +7,7 @@
 
 namespace lockstep::devices::virtio {
 
-bus::Output Rng::output_of(const RandomRequest& request) const {
-    return {bus::OutputKind::kRandomRequest, number_, record::encode_fields(request)};
-}
+bus::Output Rng::output_of(const bus::RandomRequest& request) const { return {number_, request}; }
 
 void Rng::notified(unsigned number) {
     Queue& queue = transport().queue(number);
@@ -18,7 +16,7 @@ void Rng::notified(unsigned number) {
     while ((result = queue.pop(chain)) == PopResult::kChain) {
         uint64_t size = std::min<uint64_t>(total_size(chain.writable), kRequestBytes);
         if (size == 0) return transport().fail();
-        RandomRequest request{numbers_.next(), static_cast<uint32_t>(size)};
+        bus::RandomRequest request{numbers_.next(), static_cast<uint32_t>(size)};
         sink_.output(output_of(request));
         state_.in_flight.push_back({request, std::move(chain)});
     }

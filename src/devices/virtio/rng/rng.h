@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtio entropy device (Virtio 1.2, 5.4). Random bytes are inputs: a request leaves as kRandomRequest
+// The virtio entropy device (Virtio 1.2, 5.4). Random bytes are inputs: a request leaves as an output
 // and is answered by a kRandomBytes entry.
 #pragma once
 
@@ -10,19 +10,8 @@
 
 namespace lockstep::devices::virtio {
 
-/// The payload of a kRandomRequest output.
-struct RandomRequest {
-    uint64_t number = 0;
-    uint32_t size = 0;  ///< bytes wanted; fewer may come back
-    template <typename Codec>
-    void fields(Codec& codec) {
-        codec(number, size);
-    }
-    bool operator==(const RandomRequest&) const = default;
-};
-
 struct RngInFlight {
-    RandomRequest request;
+    bus::RandomRequest request;
     Chain chain;
     template <typename Codec>
     void fields(Codec& codec) {
@@ -61,7 +50,7 @@ class Rng : public Model, public Requester {
     Result<void> load(ByteReader& in) override;
 
   private:
-    bus::Output output_of(const RandomRequest& request) const;
+    bus::Output output_of(const bus::RandomRequest& request) const;
 
     const uint16_t number_;
     RequestNumbers& numbers_;

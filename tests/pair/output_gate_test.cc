@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/output_gate.h"
+#include "pair/output_gate.h"
 
 #include <gtest/gtest.h>
 
 #include <utility>
 #include <vector>
 
-#include "host/clock.h"
+#include "fake_ports.h"
 #include "pair.h"
 
-namespace lockstep::vmm {
+namespace lockstep::pair {
 namespace {
 
+using bus::changes_outside;
+using bus::DiskOperation;
+using bus::DiskRequest;
+using bus::is_disk_read;
 using bus::Output;
-using bus::OutputKind;
-using devices::virtio::DiskOperation;
-using devices::virtio::DiskRequest;
 
 constexpr uint16_t kDisk = 3;
 
@@ -23,35 +24,44 @@ Output disk(DiskOperation operation, uint64_t offset, uint16_t device = kDisk) {
     DiskRequest request{.number = 1, .operation = operation, .offset = offset, .size = 0, .data = {}};
     if (operation != DiskOperation::kFlush) request.size = 512;
     if (operation == DiskOperation::kWrite) request.data.resize(512);
-    return {OutputKind::kDiskRequest, device, record::encode_fields(request)};
+    return {device, request};
 }
 
-Output packets() { return {OutputKind::kPackets, 5, {1}}; }
+Output packets() { return {5, bus::Packets()}; }
+Output random_request() { return {6, bus::RandomRequest()}; }
 
 TEST(OutputGate, OnlyWritesToADiskChangeAnythingOutside) {
     EXPECT_TRUE(changes_outside(disk(DiskOperation::kWrite, 0)));
     EXPECT_FALSE(changes_outside(disk(DiskOperation::kRead, 0)));
     EXPECT_FALSE(changes_outside(disk(DiskOperation::kFlush, 0)));
-    EXPECT_TRUE(changes_outside({OutputKind::kPackets, 5, {}}));
-    EXPECT_TRUE(changes_outside({OutputKind::kConsoleBytes, 1, {}}));
-    EXPECT_FALSE(changes_outside({OutputKind::kRandomRequest, 6, {}}));
+    EXPECT_TRUE(changes_outside(packets()));
+    EXPECT_TRUE(changes_outside({1, bus::ConsoleBytes()}));
+    EXPECT_FALSE(changes_outside(random_request()));
 }
 
 TEST(OutputGate, KnowsTheReadsOfADisk) {
     EXPECT_TRUE(is_disk_read(disk(DiskOperation::kRead, 0)));
     EXPECT_FALSE(is_disk_read(disk(DiskOperation::kWrite, 0)));
     EXPECT_FALSE(is_disk_read(disk(DiskOperation::kFlush, 0)));
-    EXPECT_FALSE(is_disk_read({OutputKind::kPackets, 5, {}}));
+    EXPECT_FALSE(is_disk_read(packets()));
 }
+
+/// The time of a pair of replicas.
+struct PairClock : Clock {
+    explicit PairClock(const replica::Pair& the_pair) : pair(the_pair) {}
+    uint64_t now_ns() const override { return pair.now * kNsPerMs; }
+    void wake_for_log(uint64_t) override {}
+    const replica::Pair& pair;
+};
 
 /// The gate of a primary whose backup holds the log when carry() has brought it. What leaves is kept.
 struct Gated {
     Gated() { pair.protect(); }
 
     /// The guest makes an output; gives the position of its entry.
-    LogPos make(Output output, uint64_t made_ns = host::monotonic_ns()) {
+    LogPos make(Output output, uint64_t ago_ns = 0) {
         LogPos entry = pair.entry(record::EntryKind::kOutput);
-        gate.made(entry, made_ns, std::move(output));
+        gate.made(entry, clock.now_ns() - ago_ns, std::move(output));
         return entry;
     }
     /// The backup receives all entries and says so.
@@ -62,22 +72,24 @@ struct Gated {
     LogPos end() { return pair.primary.replica.status(pair.now).appended; }
 
     replica::Pair pair;
-    std::vector<LogPos> left;
-    OutputGate gate{pair.primary.replica, [this] { return pair.now; },
-                    [this](const Output&, LogPos entry) { left.push_back(entry); }};
+    PairClock clock{pair};
+    Calls calls;
+    FakeOutside outside{calls};
+    std::vector<LogPos>& left = outside.left;
+    OutputGate gate{pair.primary.replica, clock, outside};
 };
 
 using Positions = std::vector<LogPos>;
 
 TEST(OutputGate, AnOwnerAloneHoldsNothing) {
     replica::Pair pair;
-    Positions left;
-    OutputGate gate(
-        pair.primary.replica, [&] { return pair.now; },
-        [&](const Output&, LogPos entry) { left.push_back(entry); });
+    PairClock clock(pair);
+    Calls calls;
+    FakeOutside outside(calls);
+    OutputGate gate(pair.primary.replica, clock, outside);
     LogPos entry = pair.entry(record::EntryKind::kOutput);
     gate.made(entry, 0, packets());
-    EXPECT_EQ(left, Positions{entry});
+    EXPECT_EQ(outside.left, Positions{entry});
     EXPECT_EQ(gate.held(), 0u);
 }
 
@@ -118,8 +130,7 @@ TEST(OutputGate, WhatNobodyCanNoticeDoesNotWait) {
     Gated guest;
     guest.make(packets());
     LogPos read = guest.make(disk(DiskOperation::kRead, 0)),
-           flush = guest.make(disk(DiskOperation::kFlush, 0)),
-           random = guest.make({OutputKind::kRandomRequest, 6, {}});
+           flush = guest.make(disk(DiskOperation::kFlush, 0)), random = guest.make(random_request());
     EXPECT_EQ(guest.left, (Positions{read, flush, random}));
     EXPECT_EQ(guest.gate.held(), 1u);
 }
@@ -156,13 +167,14 @@ TEST(OutputGate, WhatIsMadeOnceTheBackupIsLostDoesNotOvertakeWhatWaits) {
 TEST(OutputGate, ABackupLetsNothingOutAndKeepsNothing) {
     replica::Pair pair;
     pair.protect();
-    size_t left = 0;
-    OutputGate gate(
-        pair.backup.replica, [&] { return pair.now; }, [&](const Output&, LogPos) { ++left; });
-    for (const Output& output : {packets(), disk(DiskOperation::kWrite, 0), disk(DiskOperation::kRead, 0),
-                                 Output{OutputKind::kRandomRequest, 6, {}}})
+    PairClock clock(pair);
+    Calls calls;
+    FakeOutside outside(calls);
+    OutputGate gate(pair.backup.replica, clock, outside);
+    for (const Output& output :
+         {packets(), disk(DiskOperation::kWrite, 0), disk(DiskOperation::kRead, 0), random_request()})
         gate.made(LogPos(0), 0, output);
-    EXPECT_EQ(left, 0u);
+    EXPECT_EQ(outside.left, Positions{});
     EXPECT_EQ(gate.held(), 0u);
 }
 
@@ -180,14 +192,14 @@ TEST(OutputGate, MeasuresTheWaitsOfWhatWasHeld) {
     constexpr uint64_t kSecond_ns = 1'000'000'000;
     guest.gate.set_round_trip(kSecond_ns);
     guest.make(disk(DiskOperation::kRead, 0));
-    guest.make(packets(), host::monotonic_ns() - 3 * kSecond_ns);
+    guest.make(packets(), 3 * kSecond_ns);
     guest.acknowledge();
     guest.gate.release(guest.end());
     const OutputGate::Waits& waits = guest.gate.waits();
     EXPECT_EQ(waits.all.count(), 1u) << "the read didn't wait";
-    EXPECT_GE(waits.all.longest_ns(), 3 * kSecond_ns);
+    EXPECT_EQ(waits.all.longest_ns(), 3 * kSecond_ns);
     EXPECT_EQ(waits.all.longest_ns() - waits.beyond_link.longest_ns(), kSecond_ns);
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair

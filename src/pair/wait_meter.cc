@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/wait_meter.h"
+#include "pair/wait_meter.h"
 
 #include <algorithm>
 #include <bit>
 
-namespace lockstep::vmm {
+namespace lockstep::pair {
 
 unsigned WaitMeter::bucket_of(uint64_t ns) {
     if (ns < kSteps) return static_cast<unsigned>(ns);
@@ -35,4 +35,4 @@ uint64_t WaitMeter::quantile_ns(unsigned permille) const {
     return 0;
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair

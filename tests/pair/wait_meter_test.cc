@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/wait_meter.h"
+#include "pair/wait_meter.h"
 
 #include <gtest/gtest.h>
 
-namespace lockstep::vmm {
+namespace lockstep::pair {
 namespace {
 
 TEST(WaitMeter, NothingHasWaited) {
@@ -44,4 +44,4 @@ TEST(WaitMeter, AFewLongOnesDoNotMoveTheMedian) {
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair

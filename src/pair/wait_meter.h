@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-namespace lockstep::vmm {
+namespace lockstep::pair {
 
 class WaitMeter {
   public:
@@ -27,4 +27,4 @@ class WaitMeter {
     uint64_t count_ = 0, total_ns_ = 0, longest_ns_ = 0;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair

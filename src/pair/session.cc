@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pair/session.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "record/wire_entry.h"
+
+namespace lockstep::pair {
+
+namespace {
+
+/// How long the guest's networks must lead nowhere before it is handed over for it: a switch that starts
+/// again, or a cable put elsewhere, is no reason.
+constexpr uint64_t kLinkLossNs = 2000 * kNsPerMs;
+
+}  // namespace
+
+Session::Session(const Ports& ports, Config config, replica::Hooks* hooks)
+    : ports_(ports), config_(std::move(config)), hooks_(hooks), standstill_(ports.guest, ports.outside) {}
+
+// --- How it begins ---
+
+void Session::prove() {
+    CHECK(phase_ == Phase::kNew);
+    phase_ = Phase::kProving;
+    if (config_.caution == replica::Caution::kForce)
+        say(LogLevel::kWarning,
+            "it is started by force: if it still runs elsewhere, both guests write to its disks until the "
+            "other finds that its term is over, and what they write then destroys the file systems");
+    starter_.emplace(config_.replica.vm_name, config_.replica.timing, config_.caution, hooks_);
+    on_time();
+}
+
+void Session::own(Term term, uint64_t leased_from_ms) {
+    CHECK(phase_ == Phase::kNew || phase_ == Phase::kProving);
+    phase_ = Phase::kMaking;
+    won_ = term;
+    leased_from_ms_ = leased_from_ms;
+    ports_.guest.make(config_.machine, std::nullopt);
+}
+
+void Session::back_up() {
+    CHECK(phase_ == Phase::kNew);
+    phase_ = Phase::kBackup;
+    make_replica(replica::Replica::backup(config_.replica, hooks_));
+}
+
+void Session::make_replica(replica::Replica replica) {
+    replica_.emplace(std::move(replica));
+    gate_.emplace(*replica_, ports_.clock, ports_.outside);
+}
+
+/// An owner's guest starts.
+void Session::go() {
+    phase_ = Phase::kLive;
+    make_replica(replica::Replica::solo(config_.replica, won_, LogPos(0), hooks_, leased_from_ms_));
+    uint64_t now_ns = ports_.clock.now_ns();
+    live_since_ns_ = now_ns;
+    ports_.outside.let_inputs_in();
+    // The real-time clock is of the moment of the configuration; what has passed since counts as guest time.
+    ports_.guest.go_live(LogPos(0), now_ns - config_.configured_ns);
+    say(LogLevel::kInfo, "it runs, in term {}", won_.value());
+    ports_.host.went_live();
+    on_time();
+}
+
+void Session::end(Ending::Kind kind, const std::string& sentence) {
+    if (phase_ == Phase::kOver) return;
+    phase_ = Phase::kOver;
+    ports_.outside.stop();
+    bool failed_start = kind == Ending::Kind::kFailed && won_ != Term(0) && !live_since_ns_;
+    if (live_since_ns_ && kind == Ending::Kind::kPoweredOff) ports_.arbiter.set_free(replica_->term());
+    if (failed_start) ports_.arbiter.set_free(won_);
+    ports_.host.ended({kind, sentence});
+}
+
+// --- Time ---
+
+uint64_t Session::period_ms() const {
+    const replica::Timing& timing = config_.replica.timing;
+    return std::max<uint64_t>(phase_ == Phase::kProving ? timing.look_ms / 4 : timing.heartbeat_ms / 2, 1);
+}
+
+void Session::on_time() {
+    if (!heeds(Event::kTime)) return;
+    if (phase_ == Phase::kProving) {
+        starter_->on_time(now_ms());
+        return act_start();
+    }
+    replica_->on_time(now_ms());
+    act();
+}
+
+void Session::on_log_due() {
+    log_wake_set_ = false;
+    on_batch_end(replica::Flush::kIfDue);
+}
+
+/// What was appended goes in time, though nothing more may come from the guest.
+void Session::wake_for_log() {
+    std::optional<uint64_t> due_ms = replica_->log_due_ms();
+    if (!due_ms || std::exchange(log_wake_set_, true)) return;
+    ports_.clock.wake_for_log(*due_ms * kNsPerMs);
+}
+
+// --- The link ---
+
+void Session::on_link_open() {
+    if (!heeds(Event::kLinkOpen)) return;
+    replica_->on_channel_open(now_ms());
+    act();
+}
+
+/// The datagrams go on: their echoes may still matter. The link goes when the replica wants another, or none.
+void Session::on_link_closed(replica::ChannelEnd end, const std::string& why) {
+    if (!heeds(Event::kLinkClosed)) return;
+    say(LogLevel::kInfo, "{}", why);
+    clone_out_.stop();
+    replica_->on_channel_closed(now_ms(), end);
+    act();
+}
+
+void Session::on_link_message(ByteSpan message) {
+    if (!heeds(Event::kLinkMessage)) return;
+    last_message_ns_ = ports_.clock.now_ns();
+    replica_->on_channel_message(now_ms(), message);
+    act();
+}
+
+void Session::on_link_datagram(ByteSpan datagram) {
+    if (!heeds(Event::kLinkDatagram)) return;
+    replica_->on_datagram(now_ms(), datagram);
+    act();
+}
+
+void Session::on_link_drained() {
+    if (heeds(Event::kLinkDrained)) send_clone();
+}
+
+void Session::close_link() {
+    clone_out_.stop();
+    ports_.link.close();
+}
+
+/// What they are depends on term and peer, and a state follows each.
+void Session::keep_last_words() {
+    std::pair now{replica_->state(), replica_->term()};
+    if (std::exchange(words_are_for_, now) != now) ports_.link.keep_last_words(replica_->last_words());
+}
+
+// --- The arbiter ---
+
+void Session::on_looked(const replica::TermView& view) {
+    if (!heeds(Event::kLooked)) return;
+    starter_->on_look(now_ms(), view);
+    act_start();
+}
+
+void Session::on_claimed(Term term, replica::ArbiterAnswer answer, const std::string& detail) {
+    if (!heeds(Event::kClaimed)) return;
+    if (phase_ == Phase::kProving) {
+        starter_->on_arbiter(now_ms(), answer, detail);
+        return act_start();
+    }
+    if (answer == replica::ArbiterAnswer::kUnreachable) say(LogLevel::kWarning, "{}", detail);
+    replica_->on_arbiter(now_ms(), term, answer);
+    act();
+}
+
+void Session::on_renewed(Term term, replica::Renewal answer, const std::string& detail) {
+    if (!heeds(Event::kRenewed)) return;
+    if (phase_ == Phase::kProving) {
+        starter_->on_renewed(now_ms(), answer, detail);
+        return act_start();
+    }
+    replica_->on_renewed(now_ms(), term, answer, detail);
+    act();
+}
+
+// --- The outside ---
+
+void Session::on_drained() {
+    if (!heeds(Event::kDrained)) return;
+    if (phase_ == Phase::kOff) return end(Ending::Kind::kPoweredOff, last_sentence_);
+    standstill_.on_drained();
+}
+
+void Session::on_links(uint8_t lost) {
+    if (!heeds(Event::kLinks)) return;
+    replica_->set_links_lost(lost);
+    if (lost == 0) links_lost_ns_ = 0;
+    if (lost == 0 || config_.link_loss == LinkLoss::kStay) return;
+    uint64_t now_ns = ports_.clock.now_ns();
+    if (links_lost_ns_ == 0) links_lost_ns_ = now_ns;
+    replica::Status status = replica_->status(now_ms());
+    bool better_there = status.state == replica::State::kProtected && status.peer_links_lost < lost;
+    if (!better_there || now_ns - links_lost_ns_ < kLinkLossNs) return;
+    links_lost_ns_ = now_ns;
+    say(LogLevel::kWarning, "it is handed over, because its networks are better on the other side");
+    if (Result<void> done = hand_over(); !done) say(LogLevel::kWarning, "{}", done.error().message());
+}
+
+bool Session::may_write(LogPos entry) const { return replica_ && replica_->may_release(entry, now_ms()); }
+
+void Session::set_round_trip(uint64_t ns) {
+    if (gate_) gate_->set_round_trip(ns);
+}
+
+// --- The guest ---
+
+void Session::on_made(const Result<void>& made) {
+    if (!heeds(Event::kMade)) return;
+    if (phase_ == Phase::kMaking) return made ? go() : end(Ending::Kind::kFailed, made.error().message());
+    if (!made) say(LogLevel::kError, "{}", made.error().message());
+    replica_->on_loaded(now_ms(), made);
+    act();
+}
+
+void Session::on_entry(LogPos position, const record::Entry& entry) {
+    if (!heeds(Event::kEntry)) return;
+    complete_ = entry.icount;
+    Bytes encoded;
+    if (replica_->wants_log()) {
+        ByteWriter out(encoded);
+        record::encode_wire_entry(out, entry);
+    }
+    replica_->on_entry(now_ms(), position, entry.kind, std::move(encoded));
+    act();
+}
+
+void Session::on_output(LogPos position, uint64_t made_ns, bus::Output output) {
+    if (!heeds(Event::kOutput)) return;
+    bool packets = output.as<bus::Packets>();
+    gate_->made(position, made_ns, std::move(output));
+    if (packets && gate_->held() == 0) ports_.host.outputs_left();
+    act();
+}
+
+void Session::on_progress(Icount icount) {
+    if (heeds(Event::kProgress)) complete_ = icount;
+}
+
+void Session::on_batch_end(replica::Flush flush) {
+    if (!heeds(Event::kBatchEnd)) return;
+    replica_->on_flush(now_ms(), complete_, flush);
+    act();
+    wake_for_log();
+}
+
+void Session::on_guest_off() {
+    if (!heeds(Event::kGuestOff)) return;
+    replica_->on_guest_off(now_ms());
+    act();
+}
+
+void Session::on_unanswered(const std::vector<bus::Output>& requests) {
+    if (!heeds(Event::kUnanswered)) return;
+    // Their entries were consumed before: whoever has won the guest may do what they say.
+    for (const bus::Output& request : requests) ports_.outside.submit(request, LogPos(0));
+}
+
+void Session::on_paused(uint64_t number, Icount icount) {
+    if (heeds(Event::kPaused)) guest_stands(standstill_.on_paused(number, icount));
+}
+
+void Session::on_settled(uint64_t number) {
+    if (heeds(Event::kSettled)) guest_stands(standstill_.on_settled(number));
+}
+
+void Session::guest_stands(std::optional<Icount> icount) {
+    if (!icount) return;
+    replica_->on_vm_stopped(now_ms(), *icount);
+    act();
+}
+
+void Session::on_saved(Icount icount, Bytes state) {
+    if (!heeds(Event::kSaved)) return;
+    size_t state_bytes = state.size();
+    clone_out_.start(config_.machine, std::move(state));
+    replica_->on_snapshot(now_ms(), icount, config_.machine.size(), state_bytes);
+    act();
+    send_clone();
+}
+
+void Session::send_clone() {
+    while (clone_out_.leaves() && ports_.link.is_open() &&
+           ports_.link.queued_bytes() < config_.clone_pace.ahead) {
+        ByteSpan part = clone_out_.next(config_.clone_pace.part);
+        if (part.empty()) return;
+        replica_->on_snapshot_part(now_ms(), part);
+        act();
+    }
+}
+
+void Session::on_care_over() {
+    if (!heeds(Event::kCareOver)) return;
+    careful_ = false;
+    say(LogLevel::kInfo, "the engine has its optimisations again");
+}
+
+void Session::on_replayed(LogPos position, Icount icount) {
+    if (!heeds(Event::kReplayed)) return;
+    complete_ = icount;
+    replica_->on_replayed(now_ms(), position, icount);
+    act();
+}
+
+void Session::on_replayed_output(LogPos position, bus::Output output) {
+    if (!heeds(Event::kReplayedOutput)) return;
+    ports_.outside.show(output);
+    if (output.as<bus::Packets>()) recent_packets_.add(position, std::move(output));
+}
+
+void Session::on_divergence(const std::string& sentence, LogPos position, Icount icount, uint8_t parts) {
+    if (!heeds(Event::kDivergence)) return;
+    say(LogLevel::kError, "{}", sentence);
+    replica_->on_divergence(now_ms(), position, icount, parts);
+    act();
+}
+
+// --- The operator ---
+
+Result<void> Session::protect() {
+    TRY(replica_->set_policy(now_ms(), replica::Policy::kProtect));
+    on_time();
+    return {};
+}
+
+Result<void> Session::unprotect() {
+    TRY(replica_->set_policy(now_ms(), replica::Policy::kAlone));
+    act();
+    return {};
+}
+
+Result<void> Session::hand_over() {
+    TRY(replica_->hand_over(now_ms()));
+    act();
+    return {};
+}
+
+}  // namespace lockstep::pair

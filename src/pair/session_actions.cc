@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Carrying out what starter and replica want (replica/starter.h, replica/action.h).
+#include <iterator>
+
+#include "pair/session.h"
+#include "record/wire_entry.h"
+
+namespace lockstep::pair {
+
+// --- The start ---
+
+void Session::act_start() {
+    for (replica::StartAction& action : starter_->take_actions())
+        std::visit([this](const auto& one) { carry_out_start(one); }, action);
+}
+
+void Session::carry_out_start(const replica::LookAtTerm& action) { ports_.arbiter.look(action.term); }
+void Session::carry_out_start(const replica::Claim& action) { ports_.arbiter.claim(action.term); }
+void Session::carry_out_start(const replica::RenewTerm& action) { ports_.arbiter.renew(action.term); }
+void Session::carry_out_start(const replica::StartGuest& action) { own(action.term, action.leased_from_ms); }
+void Session::carry_out_start(const replica::GiveUp& action) { end(Ending::Kind::kFailed, action.sentence); }
+void Session::carry_out_start(const replica::Say& action) { say(action.level, "{}", action.sentence); }
+
+// --- The replica ---
+
+/// Actions may bring about events, whose actions come after those that wait already. A simulated process may
+/// be stopped between two of them.
+void Session::act() {
+    if (acting_ || !replica_) return;
+    acting_ = true;
+    for (;;) {
+        std::vector<Action> actions = replica_->take_actions();
+        to_do_.insert(to_do_.end(), std::move_iterator(actions.begin()), std::move_iterator(actions.end()));
+        if (to_do_.empty() || (hooks_ && hooks_->stops())) break;
+        Action action = std::move(to_do_.front());
+        to_do_.pop_front();
+        std::visit([this](auto& one) { carry_out(one); }, action);
+    }
+    acting_ = false;
+    keep_last_words();
+    ports_.outside.issue_kept();  // a new state, or a lease renewed
+    bool wanted = replica_->wants_log();
+    if (std::exchange(log_wanted_, wanted) != wanted) ports_.guest.want_log(wanted);
+}
+
+void Session::carry_out(replica::SendChannel& action) { ports_.link.send(action.bytes); }
+void Session::carry_out(replica::SendDatagram& action) { ports_.link.send_datagram(action.bytes); }
+void Session::carry_out(replica::CloseChannel&) { close_link(); }
+void Session::carry_out(replica::Claim& action) { ports_.arbiter.claim(action.term); }
+void Session::carry_out(replica::RenewTerm& action) { ports_.arbiter.renew(action.term); }
+void Session::carry_out(replica::AskForBackup&) {
+    close_link();
+    ports_.host.ask_for_backup();
+}
+void Session::carry_out(replica::Say& action) { say(action.level, "{}", action.sentence); }
+
+// --- An owner's guest ---
+
+void Session::carry_out(replica::ReleaseOutputs& action) {
+    bool waited = gate_->held() > 0;
+    replica_->on_left(gate_->release(action.up_to));
+    if (waited && gate_->held() == 0) ports_.host.outputs_left();
+}
+
+void Session::carry_out(replica::StopVm& action) { standstill_.stop(action.reason); }
+void Session::carry_out(replica::StartVm&) { standstill_.start(); }
+void Session::carry_out(replica::SetSpeed& action) { ports_.guest.set_speed(action.permille); }
+void Session::carry_out(replica::TakeSnapshot&) { ports_.guest.save(); }
+
+// --- A backup's guest ---
+
+void Session::carry_out(replica::StoreSnapshot& action) {
+    clone_in_.store(action.offset, action.bytes, config_.expected_state);
+}
+
+void Session::carry_out(replica::LoadSnapshot& action) {
+    config_.machine = std::move(action.config);
+    ports_.guest.make(config_.machine, clone_in_.take());
+    ports_.guest.start_replay(action.position);
+}
+
+void Session::carry_out(replica::ReplayLog& action) {
+    Result<std::vector<record::Entry>> entries = record::decode_wire_entries(action.entries, action.count);
+    if (entries) return ports_.guest.replay(entries.take(), action.complete);
+    // Damaged though its checksum is right: the other side doesn't encode as we do.
+    on_divergence(entries.error().message(), action.first, complete_, 0);
+}
+
+void Session::carry_out(replica::BeCareful&) {
+    careful_ = true;
+    say(LogLevel::kWarning,
+        "from here on without the engine's optimisations, and for a second once it is live");
+    ports_.guest.be_careful();
+}
+
+void Session::carry_out(replica::GoLive& action) {
+    uint64_t now_ns = ports_.clock.now_ns();
+    live_since_ns_ = now_ns;
+    uint64_t behind_ns = last_message_ns_ ? now_ns - last_message_ns_ : 0;
+    say(LogLevel::kInfo, "it is live here, in term {}, {} ms after its primary was last heard",
+        action.term.value(), behind_ns / kNsPerMs);
+    phase_ = Phase::kLive;
+    close_link();
+    ports_.outside.go_live();
+    std::vector<bus::Output> packets = recent_packets_.take_unsent(action.left_before);
+    // A claim may have been answered so late that somebody else has started the VM meanwhile.
+    if (!may_write(LogPos(0))) packets.clear();
+    for (const bus::Output& output : packets) ports_.outside.submit(output, LogPos(0));
+    ports_.guest.go_live(action.position, behind_ns);
+    ports_.host.went_live();
+}
+
+// --- The end ---
+
+namespace {
+
+Ending::Kind kind_of(replica::HaltReason reason) {
+    switch (reason) {
+        case replica::HaltReason::kPoweredOff:
+            return Ending::Kind::kPoweredOff;
+        case replica::HaltReason::kHandedOver:
+            return Ending::Kind::kHandedOver;
+        case replica::HaltReason::kLost:
+            return Ending::Kind::kLost;
+        case replica::HaltReason::kDismissed:
+            return Ending::Kind::kDismissed;
+        case replica::HaltReason::kRefused:
+        case replica::HaltReason::kDiverged:
+            return Ending::Kind::kFailed;
+    }
+    return Ending::Kind::kFailed;
+}
+
+}  // namespace
+
+void Session::carry_out(replica::Halt& action) {
+    gate_->discard();
+    Ending::Kind kind = kind_of(action.reason);
+    if (kind != Ending::Kind::kPoweredOff) return end(kind, action.sentence);
+    // What the guest wrote last is still on its way to the disk.
+    last_sentence_ = action.sentence;
+    phase_ = Phase::kOff;
+    ports_.outside.drain();
+}
+
+}  // namespace lockstep::pair

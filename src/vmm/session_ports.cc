@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/session_ports.h"
+
+#include "base/check.h"
+
+namespace lockstep::vmm {
+
+// --- The vCPU's thread ---
+
+void VcpuGuest::make(SharedBytes configuration, std::optional<Bytes> state) {
+    vcpu_.create(std::move(configuration), settings_.engine, std::move(state),
+                 [this](const Result<void>& made) { session_->on_made(made); });
+}
+
+void VcpuGuest::replay(std::vector<record::Entry> entries, Icount complete) {
+    for (const record::Entry& entry : entries) hooks_.replayed(entry);
+    vcpu_.replay({std::move(entries), complete});
+}
+
+void VcpuGuest::go_live(LogPos position, uint64_t behind_ns) {
+    vcpu_.go_live(position, hooks_.recorded() ? hash_period_ns() : 0, behind_ns,
+                  [this](const std::vector<bus::Output>& requests) { session_->on_unanswered(requests); });
+}
+
+void VcpuGuest::pause(uint64_t number) {
+    vcpu_.pause([this, number](Icount icount) { session_->on_paused(number, icount); });
+}
+
+void VcpuGuest::settle(uint64_t number) {
+    vcpu_.call([this, number](machine::Machine&, const drive::DriverCounts&, LogPos) {
+        vcpu_.report([this, number] { session_->on_settled(number); });
+    });
+}
+
+void VcpuGuest::save() {
+    vcpu_.call([this](machine::Machine& machine, const drive::DriverCounts& counts, LogPos) {
+        // The guest stands still for this. Room for all of its memory costs nothing until it is used, and
+        // saves copying what was saved already.
+        auto state = std::make_shared<Bytes>(drive::save_state(machine, counts, settings_.memory_bytes));
+        vcpu_.report([this, state, icount = machine.icount()] {
+            vcpu_.set_hash_period(hash_period_ns());
+            session_->on_saved(icount, std::move(*state));
+        });
+    });
+}
+
+void VcpuGuest::be_careful() {
+    vcpu_.be_careful([this] { session_->on_care_over(); });
+}
+
+void VcpuGuest::want_log(bool wanted) {
+    wants_log_ = wanted;
+    hooks_.log_wanted();
+}
+
+// --- The link ---
+
+void LinkPort::attach(std::unique_ptr<PairLink> link) {
+    link_ = std::move(link);
+    link_->set_largest_message(replica::kMaxMessageBytes);
+    link_->set_handlers({.message = [this](ByteSpan message) { session_->on_link_message(message); },
+                         .datagram = [this](ByteSpan datagram) { session_->on_link_datagram(datagram); },
+                         .closed =
+                             [this](host::CloseCause cause, const Error& why) {
+                                 bool closed = cause == host::CloseCause::kPeerClosed;
+                                 session_->on_link_closed(
+                                     closed ? replica::ChannelEnd::kPeerClosed : replica::ChannelEnd::kBroken,
+                                     why.message());
+                             },
+                         .drained = [this] { session_->on_link_drained(); }});
+    session_->on_link_open();
+}
+
+void LinkPort::send(const Pieces& message) {
+    if (!link_) return;
+    std::vector<ByteSpan> parts(message.all().begin(), message.all().end());
+    link_->send(parts);
+}
+
+void LinkPort::send_datagram(ByteSpan datagram) {
+    if (link_) link_->send_datagram(datagram);
+}
+
+/// The link lives until its last bytes are with the kernel.
+void LinkPort::close() {
+    if (!link_) return;
+    earlier_bytes_ += link_->bytes_sent();
+    std::shared_ptr<PairLink> link = std::move(link_);
+    ++*leaving_;
+    link->close([link, leaving = leaving_] { --*leaving; });
+}
+
+void LinkPort::keep_last_words(const std::optional<Bytes>& words) {
+    const host::SocketAddress* to = link_ ? link_->datagrams_to() : nullptr;
+    if (to && words)
+        last_words_.prepare(*to, *words);
+    else
+        last_words_.forget();
+}
+
+// --- The arbiter ---
+
+namespace {
+
+replica::ArbiterAnswer answer_of(host::Verdict verdict) {
+    switch (verdict) {
+        case host::Verdict::kWon:
+            return replica::ArbiterAnswer::kWon;
+        case host::Verdict::kLost:
+            return replica::ArbiterAnswer::kLost;
+        case host::Verdict::kUnreachable:
+            return replica::ArbiterAnswer::kUnreachable;
+    }
+    return replica::ArbiterAnswer::kUnreachable;
+}
+
+replica::Renewal answer_of(host::RenewAnswer::Outcome outcome) {
+    switch (outcome) {
+        case host::RenewAnswer::Outcome::kRenewed:
+            return replica::Renewal::kRenewed;
+        case host::RenewAnswer::Outcome::kSuperseded:
+            return replica::Renewal::kSuperseded;
+        case host::RenewAnswer::Outcome::kUnreachable:
+            return replica::Renewal::kUnreachable;
+    }
+    return replica::Renewal::kUnreachable;
+}
+
+}  // namespace
+
+void ArbiterPort::look(Term term) {
+    CHECK(arbiter_, "a look at a term without an arbiter");
+    arbiter_->look(vm_name_, term, [this, alive = std::weak_ptr<bool>(alive_)](const host::TermLook& look) {
+        if (alive.expired()) return;
+        session_->on_looked({.reachable = look.reachable,
+                             .latest = look.latest,
+                             .lease = look.lease,
+                             .free = look.free,
+                             .owner = look.owner,
+                             .why = look.detail});
+    });
+}
+
+void ArbiterPort::claim(Term term) {
+    CHECK(arbiter_, "a claim without an arbiter");
+    arbiter_->claim(vm_name_, term,
+                    [this, term, alive = std::weak_ptr<bool>(alive_)](const host::ClaimAnswer& answer) {
+                        if (!alive.expired())
+                            session_->on_claimed(term, answer_of(answer.verdict), answer.detail);
+                    });
+}
+
+void ArbiterPort::renew(Term term) {
+    CHECK(arbiter_, "a renewal without an arbiter");
+    arbiter_->renew(vm_name_, term,
+                    [this, term, alive = std::weak_ptr<bool>(alive_)](const host::RenewAnswer& answer) {
+                        if (!alive.expired())
+                            session_->on_renewed(term, answer_of(answer.outcome), answer.detail);
+                    });
+}
+
+void ArbiterPort::set_free(Term term) {
+    if (!arbiter_) return;
+    ++*leaving_;
+    arbiter_->set_free(vm_name_, term, [leaving = leaving_] { --*leaving; });
+}
+
+}  // namespace lockstep::vmm
