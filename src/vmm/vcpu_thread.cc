@@ -9,36 +9,23 @@
 #include "host/clock.h"
 #include "host/limits.h"
 #include "host/thread_placement.h"
+#include "pair/traffic/bounds.h"
 #include "record/entry_table.h"
 #include "replica/lag_control.h"
 
 namespace lockstep::vmm {
+
+using pair::traffic::kBounds;
 
 namespace {
 
 /// Entries applied before the work list is looked at again.
 constexpr size_t kReplayBatch = 256;
 
-/// Between two looks of the I/O thread at the icount of a guest that makes no entries.
-constexpr uint64_t kProgressNs = 10'000'000;
-
-/// Between two reports of a replay: chunks are as short as a packet, and nobody waits for the report of one.
-constexpr uint64_t kReplayedNs = 10'000'000;
-
 /// How long a new backup may take memory ahead before it replays; later it does where it has nothing to do.
 constexpr uint64_t kAheadNs = 300'000'000;
 constexpr uint64_t kAheadPauseNs = 1'000'000'000;  ///< before it asks again whether more is wanted
 constexpr uint64_t kPlentyBytes = 2ull << 30;      ///< what the host keeps free
-
-/// While inputs come, the machine looks for them itself: that is cheaper than a signal for each.
-constexpr uint64_t kGlanceNs = 50'000;
-constexpr uint64_t kWatchfulNs = 20'000'000;  ///< after the last input
-
-/// Entries that no output waits for may gather for so long, also where the guest sleeps.
-constexpr uint64_t kEntriesNs = 2'000'000;
-
-/// A sleep of the guest from which an input's entry wakes up the I/O thread, too (or finds it polling).
-constexpr uint64_t kLongSleepNs = 500'000;
 
 constexpr uint32_t kFullSpeed = replica::LagControl::kFullSpeed;
 
@@ -241,7 +228,7 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
         std::lock_guard lock(produced_mutex_);
         // An output's entry may have been taken before the output was there.
         bool something = entries_waiting_ || outputs_wait_;
-        if (!something && now_ns - groups_.handed_over_ns() < kProgressNs) return;
+        if (!something && now_ns - groups_.handed_over_ns() < kBounds.progress_ns) return;
         send_log_ = true;
         notify = (something || !produced_.empty()) && !std::exchange(notified_, true);
     }
@@ -253,14 +240,14 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
 bool VcpuThread::entries_may_wait(uint64_t now_ns, bool stands) const {
     EntriesWanted wanted = entries_wanted_;
     if (outputs_wait_ || wanted == EntriesWanted::kAtHalt) return !stands && gathers(now_ns);
-    return wanted == EntriesWanted::kNo || now_ns - groups_.handed_over_ns() < kEntriesNs;
+    return wanted == EntriesWanted::kNo || now_ns - groups_.handed_over_ns() < kBounds.entries_ns;
 }
 
 /// When entries that wait must be handed over, though the guest sleeps.
 uint64_t VcpuThread::entries_due_ns() {
     if (entries_wanted_ == EntriesWanted::kNo) return ~uint64_t{0};
     std::lock_guard lock(produced_mutex_);
-    return entries_waiting_ ? groups_.handed_over_ns() + kEntriesNs : ~uint64_t{0};
+    return entries_waiting_ ? groups_.handed_over_ns() + kBounds.entries_ns : ~uint64_t{0};
 }
 
 /// Whether there is traffic, and the last hand-over was not long ago.
@@ -325,7 +312,7 @@ void VcpuThread::replayed() {
     uint64_t now_ns = host::monotonic_ns();
     flight_.record(FlightEvent::kReplayed, machine_->icount(), replayer_->position().value(),
                    replayer_->checkpoints());
-    bool due = now_ns >= replayed_ns_ + kReplayedNs;
+    bool due = now_ns >= replayed_ns_ + kBounds.replayed_ns;
     if (due) {
         replayed_ns_ = now_ns;
         publish_engine_report();
@@ -382,7 +369,7 @@ void VcpuThread::main() {
 bool VcpuThread::run_work() {
     for (;;) {
         std::vector<Work> work;
-        bool watchful = mode_ == Mode::kLive && host::monotonic_ns() - last_input_ns_ < kWatchfulNs;
+        bool watchful = mode_ == Mode::kLive && host::monotonic_ns() - last_input_ns_ < kBounds.busy_ns;
         {
             std::lock_guard lock(work_mutex_);
             if (stopping_) return false;
@@ -411,7 +398,7 @@ void VcpuThread::wait_until(uint64_t wake_ns) {
 
 bool VcpuThread::is_idle(uint64_t now_ns) const {
     uint64_t since_ns = idle_since_ns_;
-    return now_ns > since_ns && now_ns - since_ns >= kLongSleepNs;
+    return now_ns > since_ns && now_ns - since_ns >= kBounds.long_sleep_ns;
 }
 
 void VcpuThread::live_step() {
@@ -424,7 +411,7 @@ void VcpuThread::live_step() {
     uint64_t before = host::monotonic_ns(), group_ns = groups_.gathering_ns();
     end_care(before);
     drive::LiveDriver::Step step =
-        live_->step(host::monotonic_ns, watchful_ ? kGlanceNs : drive::LiveDriver::kNoGlance,
+        live_->step(host::monotonic_ns, watchful_ ? kBounds.glance_ns : drive::LiveDriver::kNoGlance,
                     watchful_ && group_ns ? group_ns : drive::LiveDriver::kNoLimit);
     uint64_t after = host::monotonic_ns();
     hand_over_entries(after, step.next != drive::LiveDriver::Next::kAgain || permille_ < kFullSpeed);
@@ -435,7 +422,7 @@ void VcpuThread::live_step() {
         case drive::LiveDriver::Next::kSleep:
             give_memory_back();
             wait_until(std::min(step.wake_ns, entries_due_ns()));
-            woke_up_ = host::monotonic_ns() - after >= kLongSleepNs;
+            woke_up_ = host::monotonic_ns() - after >= kBounds.long_sleep_ns;
             break;
         case drive::LiveDriver::Next::kPowerOff:
             mode_ = Mode::kOff;
@@ -457,8 +444,8 @@ void VcpuThread::replay_step() {
     if (chunks_.empty()) {
         if (!unreported_ && take_memory_ahead()) return;
         give_memory_back();
-        wait_until(unreported_ ? replayed_ns_ + kReplayedNs : ~uint64_t{0});
-        bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kReplayedNs;
+        wait_until(unreported_ ? replayed_ns_ + kBounds.replayed_ns : ~uint64_t{0});
+        bool due = unreported_ && host::monotonic_ns() >= replayed_ns_ + kBounds.replayed_ns;
         if (due) replayed();
         return;
     }

@@ -15,13 +15,14 @@
 //
 // Every public function may be called from the I/O thread; none of them waits, but for the destructor.
 //
-// A wake-up costs more than most of what is handed over, so the I/O thread is woken up only
+// A wake-up costs more than most of what is handed over, so the I/O thread is woken up only (the times are in
+// pair/traffic/bounds.h)
 //   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
 //     but outputs may gather for a while where the guest is busy with traffic (group_outputs());
 //   - for entries of the log that somebody wants (want_entries()): when the guest halts or was stopped, or
-//     kEntriesNs after the last hand-over;
-//   - after kProgressNs, for the icount alone, if entries are wanted;
-//   - every kReplayedNs, for the position of a replay.
+//     entries_ns after the last hand-over;
+//   - after progress_ns, for the icount alone, if entries are wanted;
+//   - every replayed_ns, for the position of a replay.
 // What is left is found at its next look.
 #pragma once
 
@@ -40,10 +41,10 @@
 #include "bus/device.h"
 #include "drive/live_driver.h"
 #include "drive/replayer.h"
+#include "pair/traffic/output_groups.h"
 #include "record/entry.h"
 #include "vmm/idle_memory.h"
 #include "vmm/machine_factory.h"
-#include "vmm/output_groups.h"
 
 namespace lockstep::vmm {
 
@@ -83,7 +84,7 @@ struct Batch {
 /// Whether the entries of a live guest are worth a wake-up of their own.
 enum class EntriesWanted : uint8_t {
     kNo,
-    kSoon,    ///< within kEntriesNs
+    kSoon,    ///< within entries_ns
     kAtHalt,  ///< as soon as the guest has nothing to do
 };
 
@@ -212,7 +213,7 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     std::function<void()> careful_over_;  ///< of be_careful(); empty: the engine has its optimisations
     uint64_t careful_until_ns_ = ~uint64_t{0};
     uint32_t permille_ = 1000;
-    OutputGroups groups_;
+    pair::traffic::OutputGroups groups_;
     uint64_t last_input_ns_ = 0;
     bool outputs_wait_ = false;    ///< for the next hand-over
     bool woke_up_ = false;         ///< from a long sleep; no input came since

@@ -10,17 +10,11 @@
 
 namespace lockstep::vmm {
 
+using pair::traffic::kBounds;
+using pair::traffic::Traffic;
+
 namespace {
 
-/// Inputs that wait for the guest, in bytes: beyond the first, packets wait in the kernel; below the second
-/// they come again.
-constexpr uint64_t kManyInputs = 1 << 20;
-constexpr uint64_t kFewInputs = 256 << 10;
-/// The same for what is typed on the console.
-constexpr uint64_t kMuchTyped = 64 << 10, kLittleTyped = 16 << 10;
-/// How long the outputs of a busy guest gather at least. One hand-over wakes up a thread here, and with a
-/// backup several threads of two hosts.
-constexpr uint64_t kGroupNs = 200'000, kGroupForBackupNs = 500'000;
 /// How often the guest's networks are looked at.
 constexpr uint64_t kLinkLookNs = 200 * host::kNsPerMs;
 
@@ -43,8 +37,8 @@ void VmProcess::drain_vcpu() {
     Batch made = vcpu_->take();
     for (Produced& produced : made.produced) std::visit([this](auto& one) { take(one); }, produced);
     session_->on_batch_end(made.send_log ? replica::Flush::kNow : replica::Flush::kIfDue);
-    if (vcpu_->waiting_input() < kFewInputs) backends_->resume_inputs();
-    if (vcpu_->waiting_typed() < kLittleTyped) backends_->resume_console();
+    if (vcpu_->waiting_input() < kBounds.few_inputs_bytes) backends_->resume_inputs();
+    if (vcpu_->waiting_typed() < kBounds.little_typed_bytes) backends_->resume_console();
     set_wanted();
 }
 
@@ -54,7 +48,7 @@ void VmProcess::set_wanted() {
     if (recording_ || guest_->wants_log()) wanted = EntriesWanted::kSoon;
     if (backends_->inputs_paused()) wanted = EntriesWanted::kAtHalt;
     vcpu_->want_entries(wanted);
-    vcpu_->group_outputs(guest_->wants_log() ? kGroupForBackupNs : kGroupNs);
+    vcpu_->group_outputs(Traffic::group_ns(guest_->wants_log()));
 }
 
 void VmProcess::take(EntryMade& made) {
@@ -106,37 +100,31 @@ void VmProcess::replayed_entry(const record::Entry& entry) {
 
 void VmProcess::add_input(drive::Input input) {
     if (drive::is_traffic(input.kind)) cpu_latency_.traffic();
-    if (input.kind == record::EntryKind::kNetworkReceive) {
-        expect_answer();
-        input_moderation_.received(backends_->traffic().packets_in, loop_.now_ns());
-    }
+    if (input.kind == record::EntryKind::kNetworkReceive) packet_came();
     vcpu_->add_input(std::move(input));
-    if (vcpu_->waiting_typed() > kMuchTyped) backends_->pause_console();
-    if (vcpu_->waiting_input() > kManyInputs) {
+    if (vcpu_->waiting_typed() > kBounds.much_typed_bytes) backends_->pause_console();
+    if (vcpu_->waiting_input() > kBounds.many_inputs_bytes) {
         backends_->pause_inputs();
         set_wanted();
     }
 }
 
-/// A packet has come for a guest that runs here. If it has slept, it probably has an answer.
-void VmProcess::expect_answer() {
+/// For a guest that runs here.
+void VmProcess::packet_came() {
     uint64_t now_ns = loop_.now_ns();
-    bool elsewhere = vcpu_->processor() != host::current_processor();
-    if (settings_.low_latency && elsewhere && vcpu_->is_idle(now_ns)) answer_poll_.asked(now_ns);
+    pair::traffic::Sleeper guest{.slept_long = vcpu_->is_idle(now_ns),
+                                 .elsewhere = vcpu_->processor() != host::current_processor()};
+    traffic_.packet_came(backends_->traffic().packets_in, guest, now_ns);
 }
 
-/// Whether the I/O thread looks out for the answer without sleeping. A guest that sleeps again has none.
 bool VmProcess::polls() const {
-    uint64_t now_ns = loop_.now_ns();
-    if (!answer_poll_.waits(now_ns)) return false;
-    return session_->gate()->held() || vcpu_->is_awake() || !answer_poll_.expects_work(now_ns);
+    size_t held = session_ && session_->gate() ? session_->gate()->held() : 0;
+    return traffic_.polls(held, vcpu_->is_awake(), loop_.now_ns());
 }
 
-/// How long packets may lie. A guest that sleeps gets them at once, and all guests what their disks have
-/// done.
 uint64_t VmProcess::rest_ns() const {
-    if (!session_->is_live() || !vcpu_->is_awake() || backends_->in_flight() > 0) return 0;
-    return input_moderation_.rest_ns(loop_.now_ns());
+    if (!session_ || !session_->is_live()) return 0;
+    return traffic_.rest_ns(vcpu_->is_awake(), backends_->in_flight(), loop_.now_ns());
 }
 
 void VmProcess::on_timer() {

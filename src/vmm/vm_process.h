@@ -7,9 +7,8 @@
 //     | Machine       | <------------ | Backends: disks, TAP, console, random      |
 //     |  LiveDriver or| --- log ----> | Session: who may do what, when outputs     |  <---> PairLink to the
 //     |  Replayer     | --- outputs-> |   leave, copies of the guest, the end      |        other side
-//     +---------------+               | CpuLatency, ThreadPlacement, AnswerPoll,   |  ----> FileRecording
-//                                     |  InputModeration: wake-ups that are quick, |
-//                                     |  or not needed                             |
+//     +---------------+               | CpuLatency, ThreadPlacement, Traffic:      |  ----> FileRecording
+//                                     |   wake-ups that are quick, or not needed   |
 //                                     +--------------------------------------------+  <---> Arbiter
 //
 // What is decided is decided in the session. Here are what only a real process has: settings and files, the
@@ -30,12 +29,11 @@
 #include "host/runtime_folder.h"
 #include "host/thread_placement.h"
 #include "pair/session.h"
-#include "vmm/answer_poll.h"
+#include "pair/traffic/traffic.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
 #include "vmm/console_watch.h"
 #include "vmm/file_recording.h"
-#include "vmm/input_moderation.h"
 #include "vmm/log_meter.h"
 #include "vmm/machine_factory.h"
 #include "vmm/session_ports.h"
@@ -121,7 +119,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     void wake_for_log(uint64_t at_ns) override;
     void ask_for_backup() override;
     void went_live() override;
-    void outputs_left() override { answer_poll_.answered(loop_.now_ns()); }
+    void outputs_left() override { traffic_.outputs_left(loop_.now_ns()); }
     void ended(const Ending& ending) override;
     void say(LogLevel level, const std::string& sentence) override;
 
@@ -138,7 +136,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     void note_output(const bus::Output& output);
     void replayed_entry(const record::Entry& entry);
     void add_input(drive::Input input);
-    void expect_answer();
+    void packet_came();
     bool polls() const;
     uint64_t rest_ns() const;
     void on_timer();
@@ -163,8 +161,7 @@ class VmProcess : private pair::Host, private pair::Clock {
 
     host::CpuLatency cpu_latency_;
     host::ThreadPlacement placement_;  ///< of the I/O thread
-    AnswerPoll answer_poll_;
-    InputModeration input_moderation_;
+    pair::traffic::Traffic traffic_;
     Leaving leaving_ = std::make_shared<unsigned>(0);
     LinkPort link_{leaving_};
     std::unique_ptr<VcpuGuest> guest_;

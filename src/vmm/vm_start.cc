@@ -67,6 +67,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
       ended_(std::move(ended)),
       self_(self),
       cpu_latency_(loop, settings.low_latency),
+      traffic_(settings.low_latency ? pair::traffic::LowLatency::kYes : pair::traffic::LowLatency::kNo),
       started_ns_(loop.now_ns()) {
     std::weak_ptr<bool> alive = alive_;
     auto notify = [this, alive] {
@@ -78,7 +79,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
         factory_, VcpuThread::Hooks{.notify = notify, .sleeps = [this] { loop_.end_rest(); }});
     host::prefer_this_thread();  // outputs and heartbeats wait for it
     loop_.poll_while([this, alive] { return !alive.expired() && polls(); });
-    loop_.rest_for([this, alive] { return alive.expired() || !session_ ? 0 : rest_ns(); });
+    loop_.rest_for([this, alive] { return alive.expired() ? 0 : rest_ns(); });
     guest_ = std::make_unique<VcpuGuest>(
         *vcpu_, settings_,
         VcpuGuest::Hooks{.replayed = [this](const record::Entry& entry) { replayed_entry(entry); },

@@ -13,7 +13,9 @@
 
 #include <cstdint>
 
-namespace lockstep::vmm {
+#include "pair/traffic/bounds.h"
+
+namespace lockstep::pair::traffic {
 
 class AnswerPoll {
   public:
@@ -26,7 +28,7 @@ class AnswerPoll {
     /// Whether the guest should be awake by now.
     bool expects_work(uint64_t now_ns) const { return now_ns >= asked_ns_ + kWakeUpNs; }
 
-    static constexpr uint64_t kLongestNs = 2'000'000, kWakeUpNs = 150'000;
+    static constexpr uint64_t kLongestNs = kBounds.poll_ns, kWakeUpNs = kBounds.wake_up_ns;
 
   private:
     bool waits_ = false;
@@ -34,4 +36,4 @@ class AnswerPoll {
     uint64_t asked_ns_ = 0;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

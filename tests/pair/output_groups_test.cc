@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/output_groups.h"
+#include "pair/traffic/output_groups.h"
 
 #include <gtest/gtest.h>
 
-namespace lockstep::vmm {
+namespace lockstep::pair::traffic {
 namespace {
 
 constexpr uint64_t kShortest = 500, kStart = 1'000'000;
@@ -46,4 +46,4 @@ TEST(OutputGroups, NothingGathersByDefault) {
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

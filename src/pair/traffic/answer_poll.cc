@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/answer_poll.h"
+#include "pair/traffic/answer_poll.h"
 
 #include <utility>
 
-namespace lockstep::vmm {
+namespace lockstep::pair::traffic {
 
 void AnswerPoll::asked(uint64_t now_ns) {
     bool unanswered = std::exchange(waits_, true);
@@ -16,4 +16,4 @@ void AnswerPoll::answered(uint64_t now_ns) {
     if (std::exchange(waits_, false)) pays_ = now_ns - asked_ns_ <= kLongestNs;
 }
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/input_moderation.h"
+#include "pair/traffic/input_moderation.h"
 
 #include <gtest/gtest.h>
 
-namespace lockstep::vmm {
+namespace lockstep::pair::traffic {
 namespace {
 
 constexpr uint64_t kStart = 5'000'000'000, kWindow = InputModeration::kWindowNs;
@@ -48,4 +48,4 @@ TEST(InputModeration, EndsWithThePackets) {
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

@@ -10,7 +10,9 @@
 
 #include <cstdint>
 
-namespace lockstep::vmm {
+#include "pair/traffic/bounds.h"
+
+namespace lockstep::pair::traffic {
 
 class InputModeration {
   public:
@@ -27,13 +29,14 @@ class InputModeration {
         return thick_ && now_ns < window_start_ns_ + kOverNs ? kLongestNs : 0;
     }
 
-    static constexpr uint64_t kLongestNs = 500'000;
-    static constexpr uint64_t kWindowNs = 500'000, kMany = 2;  ///< so many packets in such a time are many
-    static constexpr uint64_t kOverNs = 2'000'000;             ///< without packets
+    static constexpr uint64_t kLongestNs = kBounds.rest_ns;
+    static constexpr uint64_t kWindowNs = kBounds.rest_window_ns;
+    static constexpr uint64_t kMany = kBounds.many_packets;    ///< in such a time
+    static constexpr uint64_t kOverNs = kBounds.rest_over_ns;  ///< without packets
 
   private:
     bool thick_ = false;
     uint64_t window_start_ns_ = 0, window_start_total_ = 0;
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

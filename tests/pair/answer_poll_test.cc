@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/answer_poll.h"
+#include "pair/traffic/answer_poll.h"
 
 #include <gtest/gtest.h>
 
-namespace lockstep::vmm {
+namespace lockstep::pair::traffic {
 namespace {
 
 constexpr uint64_t kLongest = AnswerPoll::kLongestNs, kStart = 5'000'000, kPause = 10'000'000;
@@ -53,4 +53,4 @@ TEST(AnswerPoll, EndsWithASlowAnswer) {
 }
 
 }  // namespace
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic

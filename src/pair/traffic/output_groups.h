@@ -12,7 +12,9 @@
 #include <cstdint>
 #include <utility>
 
-namespace lockstep::vmm {
+#include "pair/traffic/bounds.h"
+
+namespace lockstep::pair::traffic {
 
 class OutputGroups {
   public:
@@ -33,7 +35,7 @@ class OutputGroups {
     }
     bool gathers(uint64_t now_ns) const { return now_ns - handed_over_ns_ < gathering_ns(); }
 
-    static constexpr uint64_t kMostTimes = 4;
+    static constexpr uint64_t kMostTimes = kBounds.most_groups;
 
   private:
     std::atomic<uint64_t> shortest_ns_ = 0;
@@ -42,4 +44,4 @@ class OutputGroups {
     uint64_t last_packets_ = 0;  ///< and with that
 };
 
-}  // namespace lockstep::vmm
+}  // namespace lockstep::pair::traffic
