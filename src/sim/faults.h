@@ -51,7 +51,7 @@ class Faults {
     void no_backups();
     void power_off();
     void start_by_hand();
-    void start_twice();
+    void start_everywhere();
     void start_by_force();
 
     World& world_;

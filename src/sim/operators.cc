@@ -19,7 +19,8 @@ void Operators::start(unsigned host, Caution caution) {
     bool starts_there = std::ranges::any_of(
         started_, [&](uint64_t id) { return world_.find(id)->starts() && world_.find(id)->host() == host; });
     if (starts_there || world_.runs_on(host)) return;
-    if (caution == Caution::kWatch && world_.says_that_it_runs(1 - host)) return;
+    for (unsigned other = 0; other < world_.hosts(); ++other)
+        if (caution == Caution::kWatch && other != host && world_.says_that_it_runs(other)) return;
     ++world_.counts().starts;
     Process& process = world_.start_by_hand(host, caution);
     std::erase_if(started_, [this](uint64_t id) { return !world_.find(id)->starts(); });
@@ -36,9 +37,9 @@ void Operators::keep_running() {
         bool runs = busy() || !world_.living().empty();
         if (!runs && std::exchange(tried_both_, true))
             return world_.checker().fail("one owner",
-                                         "of two starts at the same moment none became the owner");
+                                         "of starts on all hosts at the same moment none became the owner");
         if (!runs)
-            for (unsigned host : {0u, 1u}) start(host, Caution::kWatch);
+            for (unsigned host = 0; host < world_.hosts(); ++host) start(host, Caution::kWatch);
         keep_running();
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// People who start the VM by hand, on either host, at moments of their own choice; some of them by force.
+// People who start the VM by hand, on any host, at moments of their own choice; some of them by force.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ class Operators {
   public:
     explicit Operators(World& world) : world_(world) {}
 
-    /// `lockstep run` on a host. Refused at once where the VM has a process there, or where the other host says that
+    /// `lockstep run` on a host. Refused at once where the VM has a process there, or where another host says that
     /// it runs the VM.
     void start(unsigned host, replica::Caution caution);
-    /// From now on the VM is started on both hosts at the same moment whenever it runs nowhere. One of them must
+    /// From now on the VM is started on all hosts at the same moment whenever it runs nowhere. One of them must
     /// become the owner.
     void keep_running();
     /// A start is under way.

@@ -66,6 +66,7 @@ World::World(const WorldOptions& options)
     timing_.term_lease_ms = 900;
     timing_.watch_ms = 1100;
     timing_.look_ms = 60;
+    if (random_.chance(500)) hosts_ = static_cast<unsigned>(random_.between(3, kMostHosts));
     Process& first = add_process(0, next_config());
     granted_[1] = first.id();
     first.own(Term(1));
@@ -149,7 +150,7 @@ void World::connect(uint64_t primary) {
     backup_coming_ = false;
     bool wanted = owner->alive() && !owner->paused() && owner->channel() == 0 &&
                   owner->replica().state() == State::kSolo;
-    unsigned host = 1 - owner->host();
+    unsigned host = (owner->host() + static_cast<unsigned>(random_.between(1, hosts_ - 1))) % hosts_;
     if (!wanted || backups_refused_ || runs_on(host)) return;
     ++counts_.backups;
     Process& backup = add_process(host, next_config());
@@ -428,7 +429,7 @@ void World::heal() {
     cut_until_ = {now_, now_};
     datagram_loss_ = 0;
     extra_delay_ = 0;
-    arbiter_back_ = {now_, now_};
+    arbiter_back_.fill(now_);
     healed_ = true;
     backups_refused_ = false;
     for (auto& [id, process] : processes_) {

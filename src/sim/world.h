@@ -72,6 +72,8 @@ struct Counts {
 
 class World {
   public:
+    static constexpr unsigned kMostHosts = 5;
+
     explicit World(const WorldOptions& options);
     ~World();
 
@@ -119,6 +121,9 @@ class World {
 
     replica::Hooks* hooks();
     Process& start_by_hand(unsigned host, replica::Caution caution);
+    /// Hosts that may run the VM, numbered from 0.
+    unsigned hosts() const { return hosts_; }
+    unsigned any_host() { return static_cast<unsigned>(random_.between(0, hosts_ - 1)); }
     /// A process of the VM is on this host, alive or stopped.
     bool runs_on(unsigned host);
     /// A host's daemon can be asked, and says that it runs the VM.
@@ -213,7 +218,8 @@ class World {
         bool free = false;
     };
     std::map<uint64_t, Lease> leases_;  ///< by term
-    std::array<Micros, 2> arbiter_back_{};
+    std::array<Micros, kMostHosts> arbiter_back_{};
+    unsigned hosts_ = 2;
     bool healed_ = false;
     std::array<uint64_t, kSectors> disk_{};  ///< on the shared storage
     /// Of each process's host: answered writes that aren't on the storage yet. Nothing is in it unless the

@@ -23,7 +23,8 @@ TEST(Traffic, APacketForASleepingGuestIsPolledForUntilItsAnswerLeaves) {
 }
 
 TEST(Traffic, NobodyPollsForAGuestThatIsAwakeOrBesideOrWhereItIsForgone) {
-    for (Sleeper guest : {Sleeper{.slept_long = false, .elsewhere = true}, Sleeper{.slept_long = true, .elsewhere = false}}) {
+    for (Sleeper guest :
+         {Sleeper{.slept_long = false, .elsewhere = true}, Sleeper{.slept_long = true, .elsewhere = false}}) {
         Traffic traffic(LowLatency::kYes);
         traffic.packet_came(1, guest, kStart);
         EXPECT_FALSE(traffic.polls(1, true, kStart));

@@ -23,14 +23,14 @@ struct Bounds {
     uint64_t most_groups = 4;                ///< times as long where several packets come in each
 
     // Entries that no output waits for.
-    uint64_t entries_ns = 2'000'000;   ///< for how long they gather
+    uint64_t entries_ns = 2'000'000;    ///< for how long they gather
     uint64_t progress_ns = 10'000'000;  ///< between two looks at the icount of a guest that makes none
     uint64_t replayed_ns = 10'000'000;  ///< between two reports of a replay
 
     // Its packets, which may lie while they come thick and fast.
-    uint64_t rest_ns = 500'000;        ///< at most
+    uint64_t rest_ns = 500'000;         ///< at most
     uint64_t rest_window_ns = 500'000;  ///< in which they are counted
-    uint64_t many_packets = 2;         ///< of a window
+    uint64_t many_packets = 2;          ///< of a window
     uint64_t rest_over_ns = 2'000'000;  ///< without packets
 
     // Inputs that wait for the guest, in bytes: above `many` they wait in the kernel, below `few` they come again.
