@@ -38,7 +38,7 @@ bool map_range(Cpu& cpu, uint64_t linear, HostRange& out, Exception& exception) 
     }
     const TlbEntry& entry = *std::get<const TlbEntry*>(result);
     GuestPhys page(entry.page);
-    bool plain = entry.ram && !watched && !(kAccess == Access::kWrite && cpu.memory.is_code(page));
+    bool plain = entry.ram && !watched && (kAccess != Access::kWrite || cpu.memory.prepare_write(page));
     out.bytes = plain ? cpu.memory.host(page) + (linear & kPageMask) : nullptr;
     return true;
 }

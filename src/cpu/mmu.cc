@@ -148,10 +148,10 @@ void Mmu::Impl::set_bits(Path& path, bool dirty) {
         uint64_t wanted = path.entries[i] | kPteAccessed | (last && dirty ? kPteDirty : 0);
         if (wanted == path.entries[i]) continue;
         path.entries[i] = wanted;
-        if (mmu.memory_.is_code(path.at[i]))
-            mmu.memory_.write_number(path.at[i], wanted);
-        else
+        if (mmu.memory_.directly_writable(path.at[i]))
             std::memcpy(mmu.memory_.host(path.at[i]), &wanted, sizeof wanted);
+        else
+            mmu.memory_.write_number(path.at[i], wanted);
     }
 }
 

@@ -79,7 +79,7 @@ class Mmu {
     std::variant<const TlbEntry*, Exception> translate(GuestVirt at, Access access, bool user);
     /// The host address of `at` where an access of this kind needs no walk and reaches RAM, as far as a
     /// glance tells; null: ask translate(). No side effects. A write needs a further look: whether the page
-    /// is code.
+    /// has marks.
     template <Access kAccess>
     uint8_t* glance(GuestVirt at, bool user) const {
         const Glance& slot = glances_[kAccess == Access::kExecute][glance_index(at)];

@@ -10,14 +10,10 @@ TlbLeaf* TlbLeafPool::take() {
     }
     TlbLeaf* leaf = free_.back();
     free_.pop_back();
-    return leaf;
-}
-
-void TlbLeafPool::give_back(TlbLeaf* leaf) {
     leaf->for_each([](unsigned, TlbEntry& entry) { entry = {}; });
     leaf->used.fill(0);
     leaf->gigabyte = false;
-    free_.push_back(leaf);
+    return leaf;
 }
 
 TlbLeaf* TlbStore::search(uint64_t region) const {

@@ -41,7 +41,8 @@ struct TlbLeaf {
 class TlbLeafPool {
   public:
     TlbLeaf* take();
-    void give_back(TlbLeaf* leaf);
+    /// It is emptied when it is taken again: a flush of many costs little.
+    void give_back(TlbLeaf* leaf) { free_.push_back(leaf); }
     size_t in_use() const { return all_.size() - free_.size(); }
 
   private:

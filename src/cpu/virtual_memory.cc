@@ -70,10 +70,10 @@ void read_physical(Cpu& cpu, GuestPhys at, uint8_t* out, unsigned size) {
 void write_physical(Cpu& cpu, GuestPhys at, const uint8_t* in, unsigned size) {
     if (size == 0) return;
     if (cpu.memory.is_ram(at, size)) {
-        if (cpu.memory.is_code(at))
-            cpu.memory.write(at, {in, size});
-        else
+        if (cpu.memory.directly_writable(at))
             std::memcpy(cpu.memory.host(at), in, size);
+        else
+            cpu.memory.write(at, {in, size});
         return;
     }
     for (unsigned done = 0; done < size;) {

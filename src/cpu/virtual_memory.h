@@ -38,7 +38,7 @@ inline Outcome jumped_if(bool ok) { return ok ? Outcome::kJumped : Outcome::kFau
 
 /// The host memory of [at, at + size), `size` at most a page, where that is RAM on one page whose translation
 /// is at hand and allows the access; null: take the long way, which does the walk or raises the exception.
-/// Memory to be written holds no code. While alignment is checked nothing goes this way, and never what has a
+/// Memory to be written has no mark. While alignment is checked nothing goes this way, and never what has a
 /// breakpoint.
 template <Access kAccess>
 inline uint8_t* host_range(const Cpu& cpu, Privilege privilege, uint64_t at, uint64_t size) {
@@ -47,7 +47,7 @@ inline uint8_t* host_range(const Cpu& cpu, Privilege privilege, uint64_t at, uin
     uint8_t* host = cpu.mmu.glance<kAccess>(GuestVirt(at), privilege == Privilege::kUser);
     if (kAccess != Access::kWrite || !host) return host;
     auto physical = static_cast<uint64_t>(host - cpu.memory.base());
-    return cpu.memory.is_code(GuestPhys(physical)) ? nullptr : host;
+    return cpu.memory.directly_writable(GuestPhys(physical)) ? host : nullptr;
 }
 
 /// memcpy() for the sizes of operands.

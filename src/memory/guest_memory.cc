@@ -8,6 +8,8 @@
 
 #include "base/hash.h"
 #include "memory/huge_file.h"
+#include "memory/page_loader.h"
+#include "memory/page_records.h"
 #include "memory/placement.h"
 
 namespace lockstep::memory {
@@ -16,15 +18,10 @@ namespace {
 
 constexpr uint64_t kRamAlignment = 2ull << 20;
 
-// Most pages that hold anything show it in their first bytes.
-bool is_zero(const uint8_t* page) {
-    uint64_t words[8];
-    for (const uint8_t* at = page; at < page + kPageSize; at += sizeof words) {
-        std::memcpy(words, at, sizeof words);
-        if (words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7])
-            return false;
-    }
-    return true;
+template <typename Visit>
+void each_ram_range(const GuestMemory& memory, Visit visit) {
+    visit(uint64_t{0}, memory.low_ram_size());
+    if (memory.high_ram_size()) visit(kHighRamStart, memory.high_ram_size());
 }
 
 }  // namespace
@@ -53,7 +50,7 @@ GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size)
       reserved_(reserved),
       ram_size_(ram_size),
       file_(open_huge_file(reserved)),
-      code_pages_(reserved / kPageSize) {}
+      marks_(reserved / kPageSize) {}
 
 GuestMemory::~GuestMemory() {
     munmap(base_, reserved_);
@@ -81,24 +78,51 @@ bool GuestMemory::write(GuestPhys at, ByteSpan in) {
     if (in.empty()) return true;
     uint64_t last = (at.value() + in.size() - 1) / kPageSize;
     for (uint64_t page = at.value() / kPageSize; page <= last; ++page)
-        if (code_pages_[page]) code_listener_(GuestPhys(page * kPageSize));
+        if (marks_[page]) tell_listeners(page);
     std::memcpy(host(at), in.data(), in.size());
     return true;
 }
 
-namespace {
-
-template <typename Visit>
-void each_ram_range(const GuestMemory& memory, Visit visit) {
-    visit(uint64_t{0}, memory.low_ram_size());
-    if (memory.high_ram_size()) visit(kHighRamStart, memory.high_ram_size());
+void GuestMemory::tell_listeners(uint64_t page) {
+    GuestPhys at(page * kPageSize);
+    if (!prepare_write(at)) listener_->code_written(at);
 }
 
-}  // namespace
+void GuestMemory::tell_watcher(GuestPhys at) {
+    uint64_t page = at.value() / kPageSize;
+    marks_[page] &= static_cast<uint8_t>(~kWatched);
+    watcher_->first_write(GuestPhys(page * kPageSize));
+}
+
+// Eight at a time: the guest stands still meanwhile, perhaps one with three million pages.
+template <typename Change>
+void GuestMemory::change_marks(Change change) {
+    each_ram_range(*this, [&](uint64_t start, uint64_t size) {
+        uint8_t* at = &marks_[start / kPageSize];
+        for (uint8_t* end = at + size / kPageSize; at < end; at += sizeof(uint64_t)) {
+            uint64_t eight;
+            std::memcpy(&eight, at, sizeof eight);
+            eight = change(eight);
+            std::memcpy(at, &eight, sizeof eight);
+        }
+    });
+}
+
+void GuestMemory::watch_writes(WriteWatcher& watcher) {
+    CHECK(!watcher_ || watcher_ == &watcher, "guest memory has one watcher");
+    watcher_ = &watcher;
+    change_marks([](uint64_t eight) { return eight | kEightWatched; });
+    if (listener_) listener_->writes_watched();
+}
+
+void GuestMemory::unwatch_writes(const WriteWatcher& watcher) {
+    if (watcher_ != &watcher) return;
+    watcher_ = nullptr;
+    change_marks([](uint64_t eight) { return eight & ~kEightWatched; });
+}
 
 // Reading a hole of the file would fill it with memory.
-template <typename Visit>
-void GuestMemory::each_used_range(Visit visit) const {
+void GuestMemory::for_each_used_range(const std::function<void(uint64_t, uint64_t)>& visit) const {
     each_ram_range(*this, [&](uint64_t start, uint64_t size) {
         if (file_ < 0) return visit(start, start + size);
         uint64_t end = start + size;
@@ -116,39 +140,32 @@ void GuestMemory::each_used_range(Visit visit) const {
 
 uint64_t GuestMemory::hash() const {
     uint64_t result = 0;
-    each_used_range([&](uint64_t start, uint64_t end) {
+    for_each_used_range([&](uint64_t start, uint64_t end) {
         for (uint64_t at = start; at < end; at += kPageSize)
-            if (!is_zero(base_ + at)) result ^= hash64({base_ + at, kPageSize}, at + 1);
+            if (!is_zero_page(base_ + at)) result ^= hash64({base_ + at, kPageSize}, at + 1);
     });
     return result;
 }
 
-void GuestMemory::save(ByteWriter& out) const {
-    each_used_range([&](uint64_t start, uint64_t end) {
-        for (uint64_t at = start; at < end; at += kPageSize) {
-            if (is_zero(base_ + at)) continue;
-            out.varint(at / kPageSize + 1);
-            out.raw({base_ + at, kPageSize});
-        }
-    });
-    out.varint(0);
-}
-
-Result<void> GuestMemory::load(ByteReader& in) {
+void GuestMemory::clear() {
+    if (watcher_) {
+        watcher_->memory_replaced();
+        watcher_ = nullptr;
+    }
     each_ram_range(*this, [&](uint64_t start, uint64_t size) {
         madvise(base_ + start, size, file_ >= 0 ? MADV_REMOVE : MADV_DONTNEED);
-        std::fill_n(code_pages_.begin() + static_cast<int64_t>(start / kPageSize), size / kPageSize,
-                    uint8_t{0});
     });
-    while (uint64_t number = in.varint()) {
-        GuestPhys at((number - 1) * kPageSize);
-        ByteSpan page = in.raw(kPageSize);
-        if (!in.ok() || !is_ram(at, kPageSize))
-            return error("the saved memory is damaged at page {}", number - 1);
-        std::memcpy(host(at), page.data(), kPageSize);
-    }
-    if (!in.ok()) return error("the saved memory is cut short");
-    return {};
+    std::ranges::fill(marks_, uint8_t{0});
 }
+
+void GuestMemory::save(ByteWriter& out) const {
+    for_each_used_range([&](uint64_t start, uint64_t end) {
+        for (uint64_t at = start; at < end; at += kPageSize)
+            if (!is_zero_page(base_ + at)) write_page_record(out, at / kPageSize, base_ + at);
+    });
+    write_page_end(out);
+}
+
+Result<void> GuestMemory::load(ByteReader& in) { return PageLoader(*this).take_to_end(in); }
 
 }  // namespace lockstep::memory

@@ -33,16 +33,6 @@ void map_at(uint64_t at, uint64_t size, int flags, int file) {
           size >> 30);
 }
 
-/// A journal names each entry once or a few times, however often a guest fills and drops it.
-void note(std::vector<uint64_t>& journal, uint64_t index) {
-    constexpr size_t kLong = 1 << 16;
-    if (journal.size() >= kLong && (journal.size() & (journal.size() - 1)) == 0) {
-        std::sort(journal.begin(), journal.end());
-        journal.erase(std::unique(journal.begin(), journal.end()), journal.end());
-    }
-    journal.push_back(index);
-}
-
 }  // namespace
 
 ShadowMap::ShadowMap(memory::GuestMemory& memory)
@@ -55,31 +45,37 @@ ShadowMap::ShadowMap(memory::GuestMemory& memory)
           "address space (ulimit -v)",
           region_bytes_ >> 30);
     region_ = (reinterpret_cast<uint64_t>(region) + kRegionAlignment - 1) & ~(kRegionAlignment - 1);
-    map_lower_halves();
+    for (unsigned space = 0; space < cpu::kSpaces; ++space)
+        for (uint64_t map : {read_map(space), write_map(space)}) map_lower_half(map);
     map_upper_halves();
 }
 
-void ShadowMap::map_lower_halves() {
+void ShadowMap::map_lower_half(uint64_t map) {
+    uint64_t start = map & ~kPageMask;
+    map_at(start, border_of(map) - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+void ShadowMap::map_own_upper_half(uint64_t map) {
+    map_at(border_of(map), kHalfBytes + kPageSize, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+void ShadowMap::map_shared_halves(uint64_t (ShadowMap::*map)(unsigned) const, const char* name) {
+    int file = shared_half(name);
     for (unsigned space = 0; space < cpu::kSpaces; ++space)
-        for (uint64_t map : {read_map(space), write_map(space)}) {
-            uint64_t start = map & ~kPageMask;
-            map_at(start, border_of(map) - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-        }
+        map_at(border_of((this->*map)(space)), kHalfBytes + kPageSize, MAP_SHARED, file);
+    close(file);
 }
 
 // All of them empty. A map starts kMapOffset % page into a page, so the last entries of the lower half lie in
 // the first page of the upper half. Those few are emptied at each change of space (enter_space).
 void ShadowMap::map_upper_halves() {
-    int shared_read = apart_ ? -1 : shared_half("lockstep-read-map");
-    int shared_write = apart_ ? -1 : shared_half("lockstep-write-map");
-    int flags = apart_ ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
-        map_at(border_of(read_map(space)), kHalfBytes + kPageSize, flags, shared_read);
-        map_at(border_of(write_map(space)), kHalfBytes + kPageSize, flags, shared_write);
+    if (!apart_) {
+        map_shared_halves(&ShadowMap::read_map, "lockstep-read-map");
+        map_shared_halves(&ShadowMap::write_map, "lockstep-write-map");
+        return;
     }
-    if (apart_) return;
-    close(shared_read);
-    close(shared_write);
+    for (unsigned space = 0; space < cpu::kSpaces; ++space)
+        for (uint64_t map : {read_map(space), write_map(space)}) map_own_upper_half(map);
 }
 
 void ShadowMap::part_upper_halves() {
@@ -98,14 +94,18 @@ void ShadowMap::join_upper_halves() {
 ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
 
 void ShadowMap::remember_fill(uint64_t index) {
-    if (is_border(index)) note(filled_border_, index);
-    note(is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_], index);
+    if (is_border(index)) filled_border_.note(index);
+    (is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_]).note(index);
 }
 
 void ShadowMap::enter_space(unsigned space) {
     if (space == space_) return;
     space_ = space;
-    for (uint64_t index : filled_border_) read_entry(0, index) = write_entry(0, index) = 0;
+    if (filled_border_.is_complete()) {
+        for (uint64_t index : filled_border_.indices()) read_entry(0, index) = write_entry(0, index) = 0;
+    } else {
+        clear_border(0);
+    }
     filled_border_.clear();
 }
 
@@ -116,10 +116,10 @@ void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
     uint64_t& read = read_entry(space_, index);
     if (!read) {
         remember_fill(index);
-        if (!entry.user && !is_upper(index)) note(supervisor_[space_], index);
+        if (!entry.user && !is_upper(index)) supervisor_[space_].note(index);
     }
     read = delta;
-    if (!entry.writable || !entry.dirty || memory_.is_code(GuestPhys(entry.page))) return;
+    if (!entry.writable || !entry.dirty || !memory_.directly_writable(GuestPhys(entry.page))) return;
     uint64_t& write = write_entry(space_, index);
     if (write != delta) {
         write = delta;
@@ -130,18 +130,17 @@ void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
 void ShadowMap::remember_write(uint64_t page, uint64_t index) {
     auto& uses = write_uses_[page / kPageSize];
     constexpr size_t kCrowd = 16;
+    WriteUse now{index, space_};
+    if (uses.size() < kCrowd && std::ranges::find(uses, now) != uses.end()) return;  // filled anew
     if (uses.size() >= kCrowd && (uses.size() & (uses.size() - 1)) == 0) {
         std::erase_if(uses, [&](const WriteUse& use) { return !write_entry(use.space, use.page_number); });
         auto less = [](const WriteUse& a, const WriteUse& b) {
             return std::pair(a.page_number, a.space) < std::pair(b.page_number, b.space);
         };
-        auto same = [](const WriteUse& a, const WriteUse& b) {
-            return a.page_number == b.page_number && a.space == b.space;
-        };
         std::sort(uses.begin(), uses.end(), less);
-        uses.erase(std::unique(uses.begin(), uses.end(), same), uses.end());
+        uses.erase(std::unique(uses.begin(), uses.end()), uses.end());
     }
-    uses.push_back({index, space_});
+    uses.push_back(now);
 }
 
 void ShadowMap::forbid_writes(GuestPhys page) {
@@ -157,7 +156,9 @@ void ShadowMap::forbid_writes(GuestPhys page) {
 }
 
 void ShadowMap::drop_supervisor() {
-    for (uint64_t index : supervisor_[space_]) read_entry(space_, index) = write_entry(space_, index) = 0;
+    if (!supervisor_[space_].is_complete()) return drop_space(space_);
+    for (uint64_t index : supervisor_[space_].indices())
+        read_entry(space_, index) = write_entry(space_, index) = 0;
     supervisor_[space_].clear();
 }
 
@@ -173,10 +174,19 @@ void ShadowMap::drop_page(unsigned space, GuestVirt page) {
     for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) drop_one(each, index);
 }
 
+void ShadowMap::clear_border(unsigned space) {
+    for (uint64_t index = (uint64_t{1} << 35) - 1; is_border(index); --index)
+        read_entry(space, index) = write_entry(space, index) = 0;
+}
+
 void ShadowMap::drop_space(unsigned space) {
-    for (uint64_t index : filled_[space]) {
-        read_entry(space, index) = 0;
-        write_entry(space, index) = 0;
+    if (filled_[space].is_complete()) {
+        for (uint64_t index : filled_[space].indices())
+            read_entry(space, index) = write_entry(space, index) = 0;
+    } else {
+        map_lower_half(read_map(space));
+        map_lower_half(write_map(space));
+        clear_border(space);
     }
     filled_[space].clear();
     supervisor_[space].clear();
@@ -186,8 +196,37 @@ void ShadowMap::drop_upper_half(unsigned space) {
     bool all = space == cpu::kEverySpace;
     for (unsigned each = upper_of(all ? 0 : space); each <= upper_of(all ? cpu::kSpaces - 1 : space);
          ++each) {
-        for (uint64_t index : filled_upper_[each]) read_entry(each, index) = write_entry(each, index) = 0;
+        if (filled_upper_[each].is_complete()) {
+            for (uint64_t index : filled_upper_[each].indices())
+                read_entry(each, index) = write_entry(each, index) = 0;
+        } else if (apart_) {
+            map_own_upper_half(read_map(each));
+            map_own_upper_half(write_map(each));
+        } else {
+            map_upper_halves();
+        }
         filled_upper_[each].clear();
+    }
+}
+
+// The journals stay: they tell of the read entries, too.
+void ShadowMap::forbid_all_writes() {
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
+        if (filled_[space].is_complete()) {
+            for (uint64_t index : filled_[space].indices()) write_entry(space, index) = 0;
+        } else {
+            map_lower_half(write_map(space));
+            clear_border(space);
+        }
+    }
+    for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) {
+        if (filled_upper_[each].is_complete()) {
+            for (uint64_t index : filled_upper_[each].indices()) write_entry(each, index) = 0;
+        } else if (apart_) {
+            map_own_upper_half(write_map(each));
+        } else {
+            map_shared_halves(&ShadowMap::write_map, "lockstep-write-map");
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 // TERMS. A map is a linear array of 8-byte entries, indexed by bits 47:12 of the address; an entry is
 // `delta = host address of the page - guest virtual address of the page`, or 0: not known. There is a read
 // map and a write map for each address space (see cpu/mmu.h); a write entry exists only where a write needs
-// nothing but the store: page writable, dirty bit set, no translated code in it.
+// nothing but the store: page writable, dirty bit set, without marks (memory/guest_memory.h).
 //
 //     space 0:  [ lower half: its own pages | upper half: shared memory, the same in all spaces ]
 //     space 1:  [ lower half                | upper half                                       ]   ...
@@ -29,7 +29,8 @@
 // takes microseconds to change its base.
 //
 // LIFE CYCLE. Entries are subsets of the architectural TLB's (cpu::Mmu) and go with them: this class is the
-// TLB's listener. Each map keeps a journal of what was filled, so that dropping a space costs what was used.
+// TLB's listener. Each map keeps a journal of what was filled, so that dropping a space costs what was used; a
+// long journal is given up, and the host asked for an empty half in place of the full one.
 #pragma once
 
 #include <array>
@@ -48,6 +49,29 @@ inline constexpr unsigned kWriteMapSlot = kMostGroups;
 /// Which of them holds the exit record of the last indirect branch.
 inline constexpr unsigned kBranchSlot = kWriteMapSlot + 1;
 static_assert(kBranchSlot < std::tuple_size_v<decltype(cpu::CpuState::engine_slots)>);
+
+/// Which entries of half a map were filled since it was empty, as long as they are few.
+class FillJournal {
+  public:
+    void note(uint64_t index) {
+        if (indices_.size() < kMost)
+            indices_.push_back(index);
+        else
+            complete_ = false;
+    }
+    bool is_complete() const { return complete_; }
+    bool is_empty() const { return indices_.empty(); }
+    const std::vector<uint64_t>& indices() const { return indices_; }
+    void clear() {
+        indices_.clear();
+        complete_ = true;
+    }
+
+  private:
+    static constexpr size_t kMost = 32768;
+    std::vector<uint64_t> indices_;
+    bool complete_ = true;
+};
 
 class ShadowMap {
   public:
@@ -68,11 +92,13 @@ class ShadowMap {
     void fill(GuestVirt at, const cpu::TlbEntry& entry);
     /// Takes every write entry of a guest-physical page away: it has become a code page.
     void forbid_writes(GuestPhys page);
+    /// Takes all write entries away.
+    void forbid_all_writes();
 
     /// Before user code runs: takes away the supervisor's pages of the current lower half (early boot, EFI),
     /// which the map of the two modes would share.
     void enter_user() {
-        if (!supervisor_[space_].empty()) drop_supervisor();
+        if (!supervisor_[space_].is_empty()) drop_supervisor();
     }
 
     /// `space`: for pages of the upper half also cpu::kEverySpace.
@@ -93,6 +119,7 @@ class ShadowMap {
     struct WriteUse {
         uint64_t page_number;  // of the guest virtual address, 36 bits
         unsigned space;
+        bool operator==(const WriteUse&) const = default;
     };
 
     uint64_t read_map(unsigned space) const { return region_ + space * kMapStride * 2 + kMapOffset; }
@@ -107,8 +134,11 @@ class ShadowMap {
     uint64_t& write_entry(unsigned space, uint64_t index) const {
         return reinterpret_cast<uint64_t*>(write_map(space))[index];
     }
-    void map_lower_halves();
+    static void map_lower_half(uint64_t map);
     void map_upper_halves();
+    void map_shared_halves(uint64_t (ShadowMap::*map)(unsigned space) const, const char* name);
+    static void map_own_upper_half(uint64_t map);
+    void clear_border(unsigned space);
     /// Where the upper half of `space` is kept account of.
     unsigned upper_of(unsigned space) const { return apart_ ? space : 0; }
     void drop_one(unsigned space, uint64_t index);
@@ -123,10 +153,10 @@ class ShadowMap {
     uint64_t region_bytes_ = 0;
     unsigned space_ = 0;
     bool apart_ = false;  ///< each space has an upper half of its own
-    std::array<std::vector<uint64_t>, cpu::kSpaces> filled_;
-    std::array<std::vector<uint64_t>, cpu::kSpaces> supervisor_;
-    std::array<std::vector<uint64_t>, cpu::kSpaces> filled_upper_;  // by upper_of()
-    std::vector<uint64_t> filled_border_;
+    std::array<FillJournal, cpu::kSpaces> filled_;
+    std::array<FillJournal, cpu::kSpaces> supervisor_;
+    std::array<FillJournal, cpu::kSpaces> filled_upper_;  // by upper_of()
+    FillJournal filled_border_;
     std::vector<std::vector<WriteUse>> write_uses_;  // by guest-physical page
 };
 

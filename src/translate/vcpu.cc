@@ -60,10 +60,7 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       jump_caches(make_jump_caches(trampolines.exits, std::make_index_sequence<kWays>())) {
     clear_code();
     cpu.mmu.set_listener(this);
-    cpu.memory.set_code_listener([this](GuestPhys page) {
-        ++counters.code_pages_forgotten;
-        table.forget_page(page);
-    });
+    cpu.memory.set_mark_listener(this);
     space_entered(cpu.mmu.space());
     cache.state().jump_index = jump_index.table();
     cache.state().target_addresses = targets.addresses();
@@ -74,6 +71,7 @@ Vcpu::Impl::~Impl() {
         for (Shelf shelf : kLastingShelves) visit_blocks(cache, shelf, code_visitor);
     cpu.mmu.set_listener(nullptr);
     table.clear();
+    cpu.memory.set_mark_listener(nullptr);
 }
 
 VcpuExit Vcpu::Impl::run(Icount until) {
@@ -382,6 +380,16 @@ void Vcpu::Impl::save_fpu() {
     auto& image = cpu.state.fx.bytes;
     std::copy_n(now.bytes.begin(), kX87Bytes, image.begin());
     cpu::normalise_fx(cpu.state.fx);
+}
+
+void Vcpu::Impl::code_written(GuestPhys page) {
+    ++counters.code_pages_forgotten;
+    table.forget_page(page);
+}
+
+void Vcpu::Impl::writes_watched() {
+    shadow_map.forbid_all_writes();
+    take_window();
 }
 
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {

@@ -108,8 +108,9 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
     GuestPhys page(entry.page);
     if (!cpu.memory.is_ram(page, kPageSize) || cpu.breakpoints.has_data_on_page(address)) return slow_step();
+    bool allowed = !record.write || (entry.writable && cpu.memory.prepare_write(page));
     shadow_map.fill(GuestVirt(address), entry);
-    if (record.write && (!entry.writable || cpu.memory.is_code(page))) return slow_step();
+    if (!allowed) return slow_step();
     if (drops != drops_before && record.block->shares_lookups)
         return finish_instruction(record);  // perhaps a group's page has gone
     return std::nullopt;

@@ -38,7 +38,7 @@ namespace lockstep::translate {
 /// Bounds the counter.
 inline constexpr uint64_t kLongestRun = uint64_t{1} << 40;
 
-struct Vcpu::Impl : cpu::TlbListener {
+struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options);
     ~Impl() override;
 
@@ -50,6 +50,10 @@ struct Vcpu::Impl : cpu::TlbListener {
     void space_dropped(unsigned space) override;
     void upper_half_dropped(unsigned space) override;
     void space_entered(unsigned space) override;
+
+    // memory::MarkListener
+    void code_written(GuestPhys page) override;
+    void writes_watched() override;
 
     // vcpu.cc
     enum class Next : uint8_t { kContinue, kLeave };

@@ -5,6 +5,7 @@
 //         its blocks are made anew, for the window; blocks for the map lie beside them
 //     another has run for four times as long, or the first is no longer about -> the same for the other
 //     too many faults, or addresses that this process has taken -> take_window()
+//     the memory's writes are watched -> the same: a page's mapping call costs more than the window saves
 //
 // A program is known by its space and its page tables. Which one has the window can't be seen in the guest.
 #include <algorithm>
@@ -48,6 +49,10 @@ void Vcpu::Impl::watch_programs() {
     }
     Icount now = cpu.state.icount;
     if (now < watch.next || !window.possible()) return;
+    if (cpu.memory.is_watched()) {
+        watch.misses = 0;  // most of them are the watcher's
+        return;
+    }
     uint64_t look = std::min(kLook, options.window_after);
     auto passed = static_cast<int64_t>(now - watch.next + look);
     bool same = space == watch.space && cr3 == watch.cr3;
@@ -121,7 +126,7 @@ void Vcpu::Impl::take_window() {
 }
 
 bool Vcpu::Impl::writable_in_window(const cpu::TlbEntry& entry) const {
-    return entry.writable && entry.dirty && !cpu.memory.is_code(GuestPhys(entry.page));
+    return entry.writable && entry.dirty && cpu.memory.directly_writable(GuestPhys(entry.page));
 }
 
 // The page that `entry` maps `at` to, with its neighbours as far as the TLB holds them and the host can map
@@ -195,8 +200,8 @@ Vcpu::Impl::WindowFault Vcpu::Impl::make_sure_of_accesses(const GuestInstruction
                 return WindowFault::kException;
             }
             const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
-            bool writes_code = access.write && cpu.memory.is_code(GuestPhys(entry.page));
-            if (!entry.ram || writes_code || cpu.breakpoints.has_data_on_page(page) ||
+            bool writes_marked = access.write && !cpu.memory.directly_writable(GuestPhys(entry.page));
+            if (!entry.ram || writes_marked || cpu.breakpoints.has_data_on_page(page) ||
                 !window.map(run_around(page, entry)))
                 return WindowFault::kNotForWindow;
         }

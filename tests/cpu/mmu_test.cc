@@ -3,10 +3,13 @@
 #include <random>
 #include <string>
 
+#include "../memory/kit/marks_told.h"
 #include "cpu_fixture.h"
 
 namespace lockstep::cpu {
 namespace {
+
+using memory::MarksTold, memory::WritesWatched;
 
 using namespace x86;
 
@@ -110,15 +113,29 @@ TEST_F(MmuTest, AFaultSetsNoBits) {
     EXPECT_FALSE(entry(kPage) & (kPteAccessed | kPteDirty));
 }
 
-TEST_F(MmuTest, PageTablesOnCodePagesTellTheCodeListener) {
+TEST_F(MmuTest, PageTablesOnCodePagesTellTheListener) {
     map(kPage, kTarget, kKernelPage);
     uint64_t table = entry_at(kPage, 0) & ~kPageMask;
     memory->set_code(GuestPhys(table), true);
-    uint64_t told = 0;
-    memory->set_code_listener([&](GuestPhys page) { told = page.value(); });
+    MarksTold listener(*memory);
     reach(kPage);
-    EXPECT_EQ(told, table);
+    EXPECT_EQ(listener.code_pages, std::vector{GuestPhys(table)});
     EXPECT_TRUE(entry(kPage) & kPteAccessed);
+}
+
+TEST_F(MmuTest, AccessedAndDirtyBitsTellTheWatcher) {
+    map(kPage, kTarget, kKernelPage);
+    GuestPhys table(entry_at(kPage, 0) & ~kPageMask);
+    {
+        WritesWatched watcher(*memory);
+        reach(kPage);
+        EXPECT_EQ(std::ranges::count(watcher.pages, table), 1);
+    }
+    WritesWatched again(*memory);
+    reach(kPage);
+    EXPECT_TRUE(again.pages.empty()) << "nothing to set";
+    reach(kPage, Access::kWrite);
+    EXPECT_EQ(again.pages, std::vector{table}) << "the dirty bit";
 }
 
 TEST_F(MmuTest, AStaleTranslationStaysUntilItIsInvalidated) {

@@ -3,10 +3,13 @@
 // simple model from seeds.
 #include <random>
 
+#include "../memory/kit/marks_told.h"
 #include "cpu_fixture.h"
 
 namespace lockstep::cpu {
 namespace {
+
+using memory::MarksTold, memory::WritesWatched;
 
 constexpr uint64_t kSource = 0x700000, kTarget = 0x710000;            // virtual, three pages each
 constexpr uint64_t kSourceFrames[] = {0x300000, 0x305000, 0x302000};  // shuffled
@@ -212,17 +215,22 @@ TEST_F(StringsTest, MovesToDevicesGoElementByElement) {
 
 TEST_F(StringsTest, WritesToCodePagesTellTheListener) {
     memory->set_code(GuestPhys(kTargetFrames[0]), true);
-    unsigned told = 0;
-    memory->set_code_listener([&](GuestPhys page) {
-        ++told;
-        EXPECT_EQ(page, GuestPhys(kTargetFrames[0]));
-        memory->set_code(page, false);
-    });
+    MarksTold listener(*memory);
     state.gpr[kRax] = 0x5a;
     set(0, kTarget, 100);
     run_done({0xf3, 0xaa});
-    EXPECT_EQ(told, 1u);
+    EXPECT_EQ(listener.code_pages, std::vector{GuestPhys(kTargetFrames[0])});
     EXPECT_EQ(byte(kTarget + 99), 0x5a);
+}
+
+TEST_F(StringsTest, WritesToWatchedPagesTellTheWatcher) {
+    WritesWatched watcher(*memory);
+    state.gpr[kRax] = 0x5a;
+    set(0, kTarget + kPageSize - 50, 100);
+    run_done({0xf3, 0xaa});
+    EXPECT_EQ(std::ranges::count(watcher.pages, GuestPhys(kTargetFrames[0])), 1);
+    EXPECT_EQ(std::ranges::count(watcher.pages, GuestPhys(kTargetFrames[1])), 1);
+    EXPECT_EQ(byte(kTarget + kPageSize + 49), 0x5a);
 }
 
 TEST_F(StringsTest, PortStrings) {

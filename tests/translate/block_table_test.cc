@@ -24,7 +24,7 @@ class BlockTableTest : public ::testing::Test {
         table_.insert(block);
         return block;
     }
-    bool is_code(uint64_t physical) const { return memory_->is_code(GuestPhys(physical)); }
+    bool is_code(uint64_t physical) const { return !memory_->directly_writable(GuestPhys(physical)); }
 
     std::unique_ptr<memory::GuestMemory> memory_ = memory::GuestMemory::create(8 << 20).take();
     BlockKit kit_{4 << 20};

@@ -11,6 +11,7 @@
 namespace lockstep::translate {
 namespace {
 
+constexpr uint64_t kUpper = 0xffff'8880'0000'0000;
 constexpr uint64_t kLow = 0x7f00'1234'5000, kHigh = 0xffff'ffff'8100'0000;
 /// The last page below the middle of a map, which the upper half's pages share host memory with.
 constexpr uint64_t kBorder = (uint64_t{1} << 47) - kPageSize;
@@ -74,8 +75,38 @@ TEST_F(ShadowMapTest, APageIsWrittenToOnlyWhereThatNeedsNothingElse) {
         EXPECT_EQ(reads(at + kPageSize), 0u);
     }
     memory_->set_code(GuestPhys(0x6000), true);
-    fill(kLow, 0x6000);
-    EXPECT_EQ(reads(kLow), 0x6001u);
+    fill(kLow + kPageSize, 0x6000);
+    EXPECT_EQ(reads(kLow + kPageSize), 0x6001u);
+    EXPECT_EQ(writes(kLow + kPageSize), 0u) << "it holds code";
+}
+
+TEST_F(ShadowMapTest, AllWritesMayBeForbiddenAtOnce) {
+    // Few pages and many: dropped one by one, or the host's memory with them.
+    for (uint64_t pages : {100, 70'000}) {
+        for (bool apart : {false, true}) {
+            auto fill_all = [&] {
+                for (uint64_t i = 0; i < pages; ++i)
+                    fill(kLow + i * kPageSize, i % 2048 * kPageSize),
+                        fill(kUpper + i * kPageSize, i % 2048 * kPageSize);
+                fill(kBorder, 0x5000);
+            };
+            if (apart) map_.part_upper_halves();
+            for (unsigned space : {1, 2}) map_.enter_space(space), fill_all();
+            map_.forbid_all_writes();
+            for (unsigned space : {2, 1}) {
+                for (uint64_t i = 0; i < pages; ++i)
+                    for (uint64_t half : {kLow, kUpper})
+                        ASSERT_EQ(writes(half + i * kPageSize), 0u) << space << " " << i << " of " << pages;
+                EXPECT_EQ(writes(kBorder), 0u);
+                EXPECT_NE(reads(kLow), 0u);
+                map_.enter_space(1);
+            }
+            fill(kLow, 0x5000), fill(kUpper, 0x6000);
+            EXPECT_EQ(writes(kLow), 0x5001u);
+            EXPECT_EQ(writes(kUpper), 0x6001u);
+            if (apart) map_.join_upper_halves();
+        }
+    }
 }
 
 TEST_F(ShadowMapTest, ACodePageIsWrittenToByNobody) {
@@ -202,8 +233,28 @@ TEST_F(ShadowMapTest, ALongJournalLosesNothing) {
             map_.drop_page(0, GuestVirt(kLow + i * kPageSize));
             fill(kLow + i * kPageSize, i % 2048 * kPageSize, Right::kRead);
         }
+    fill(kBorder, 0x5000);
     map_.drop_space(0);
     for (uint64_t i = 0; i < kPages; ++i) ASSERT_EQ(reads(kLow + i * kPageSize), 0u) << i;
+    EXPECT_EQ(reads(kBorder), 0u);
+}
+
+TEST_F(ShadowMapTest, ManyPagesOfTheUpperHalfGoAtOnce) {
+    constexpr uint64_t kPages = 70'000;
+    for (bool apart : {false, true}) {
+        if (apart) map_.part_upper_halves();
+        for (unsigned space : {1, 2}) {
+            map_.enter_space(space);
+            for (uint64_t i = 0; i < kPages; ++i) fill(kUpper + i * kPageSize, i % 2048 * kPageSize);
+        }
+        map_.drop_upper_half(apart ? 2 : cpu::kEverySpace);
+        for (uint64_t i = 0; i < kPages; ++i) {
+            ASSERT_EQ(reads(kUpper + i * kPageSize), 0u) << i;
+            ASSERT_EQ(writes(kUpper + i * kPageSize), 0u) << i;
+        }
+        map_.enter_space(1);
+        EXPECT_EQ(reads(kUpper) != 0, apart);
+    }
 }
 
 // A guest's kernel can drop and touch one page for as long as it likes.
