@@ -60,6 +60,8 @@ class Device {
     /// The state after power-on.
     virtual void reset() = 0;
     virtual void save(ByteWriter& out) const = 0;
+    /// Of what save() writes: another one once it changes.
+    virtual uint32_t state_version() const { return 1; }
     virtual Result<void> load(ByteReader& in) = 0;
     /// Applies an input of the log that names this device.
     virtual void input(const record::Entry& entry) { (void)entry; }

@@ -72,9 +72,19 @@ void LiveDriver::deliver_inputs() {
     }
 }
 
-void LiveDriver::deliver_completions() {
+bool LiveDriver::reach_delivery() {
     while (!may_deliver_ && !off_) run(machine_.icount() + 1);
-    if (off_) return;
+    return !off_;
+}
+
+bool LiveDriver::cut() {
+    if (!reach_delivery()) return false;
+    deliver(make_input(0, record::Cut{}));
+    return true;
+}
+
+void LiveDriver::deliver_completions() {
+    if (!reach_delivery()) return;
     std::deque<Input> later;
     for (Input& input : inputs_) {
         if (is_completion(input.kind))

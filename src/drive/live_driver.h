@@ -97,6 +97,10 @@ class LiveDriver {
     /// nothing else. Runs single instructions first where the rule of delivery asks for it.
     void deliver_completions();
 
+    /// Between two steps: makes the present point one that the machine can be saved at while others follow its
+    /// log. Runs an instruction first where the rule of delivery asks for it. False: the guest is off.
+    bool cut();
+
     /// An output of the machine (from its sink).
     void output(bus::Output output);
     /// Ends the log.
@@ -110,6 +114,7 @@ class LiveDriver {
 
   private:
     void deliver_inputs();
+    bool reach_delivery();
     bool takes_typed() const;
     void deliver(Input input);
     void append(std::shared_ptr<const record::Entry> entry);

@@ -25,6 +25,8 @@ constexpr uint32_t kPciWindow = 0xc0000000, kPciWindowStep = 0x10000;
 constexpr unsigned kPciPin = 16, kPciInput = 10, kPciInputs = 2;
 constexpr uint16_t kLevelInputs = ((1 << kPciInputs) - 1) << kPciInput;
 
+constexpr uint32_t kTimeVersion = 1;
+
 /// One line to two controllers.
 class SplitLine : public bus::InterruptLine {
   public:
@@ -182,40 +184,28 @@ void Board::leave() {
     uart_->flush();
 }
 
-// The time and the requests, the names of the devices, then the state of each as a blob.
-void Board::save(ByteWriter& out) const {
-    clock_.save(out);
-    out.varint(requests_.peek());
-    out.varint(devices_.size());
-    for (const bus::Device* device : devices_) out.text(device->name());
-    Bytes state;
-    for (const bus::Device* device : devices_) {
-        state.clear();
-        ByteWriter section(state);
-        device->save(section);
-        out.blob(state);
-    }
+void Board::save(SectionWriter& out) const {
+    out.section("time", kTimeVersion, [this](ByteWriter& to) {
+        clock_.save(to);
+        to.varint(requests_.peek());
+    });
+    for (const bus::Device* device : devices_)
+        out.section(device->name(), device->state_version(), [device](ByteWriter& to) { device->save(to); });
 }
 
-Result<void> Board::load(ByteReader& in) {
-    clock_.load(in);
-    requests_.set(in.varint());
-    uint64_t count = in.varint();
-    for (size_t i = 0; i < devices_.size(); ++i) {
-        std::string name = i < count ? in.text() : "nothing";
-        if (in.ok() && name != devices_[i]->name())
-            return error("the saved machine has {} where this one has {}; the configurations differ", name,
-                         devices_[i]->name());
-    }
-    if (!in.ok() || clock_.rate() == 0) return error("the saved machine is cut short or damaged");
-    if (count > devices_.size()) return error("the saved machine has more devices than this one");
-    for (bus::Device* device : devices_) {
-        ByteReader section(in.blob());
-        if (!in.ok()) return error("the saved machine is cut short at device {}", device->name());
-        TRY(device->load(section));
-        if (!section.ok() || section.remaining())
-            return error("the saved state of {} is damaged", device->name());
-    }
+Result<void> Board::load(SectionReader& in) {
+    std::vector<std::string_view> names{"time"};
+    for (const bus::Device* device : devices_) names.push_back(device->name());
+    TRY(in.expect(names));
+    TRY(in.section("time", kTimeVersion, [this](ByteReader& from) -> Result<void> {
+        clock_.load(from);
+        requests_.set(from.varint());
+        if (clock_.rate() == 0) return error("the saved machine's time stands still; the state is damaged");
+        return {};
+    }));
+    for (bus::Device* device : devices_)
+        TRY(in.section(device->name(), device->state_version(),
+                       [device](ByteReader& from) { return device->load(from); }));
     pci_.map_functions();
     timers_.clock_changed();
     return {};

@@ -32,6 +32,7 @@
 #include "devices/virtio/pci/transport.h"
 #include "devices/virtio/requests.h"
 #include "machine/machine.h"
+#include "machine/sections.h"
 #include "memory/guest_memory.h"
 
 namespace lockstep::machine {
@@ -61,8 +62,9 @@ class Board : public cpu::Platform {
     size_t input_room(uint16_t device) const;
     /// Every device to its power-on state; time goes on.
     void reset();
-    void save(ByteWriter& out) const;
-    Result<void> load(ByteReader& in);
+    /// Time and all devices, each a section; there must be no others left.
+    void save(SectionWriter& out) const;
+    Result<void> load(SectionReader& in);
     std::vector<bus::Output> unanswered() const;
     std::string describe() const;
 

@@ -16,7 +16,8 @@ namespace lockstep::machine {
 namespace {
 
 constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
-constexpr uint32_t kStateVersion = 4;
+constexpr uint32_t kStateVersion = 5;  // of the frame; each section has one of its own
+constexpr uint32_t kProcessorVersion = 1;
 
 // Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
 constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
@@ -52,7 +53,10 @@ class MachineImpl : public Machine, public bus::IcountSource {
     void deliver(const record::Entry& entry) override {
         CHECK(entry.icount == icount(), "an entry for icount {} at icount {}", entry.icount.value(),
               icount().value());
-        board_.deliver(entry);
+        if (entry.kind == record::EntryKind::kCut)
+            cpu_.mmu.clear();
+        else
+            board_.deliver(entry);
     }
 
     void reset() override {
@@ -60,8 +64,9 @@ class MachineImpl : public Machine, public bus::IcountSource {
         CHECK(booted.ok(), "the kernel was loaded before: {}", booted.error().message());
     }
     Result<void> boot();
-    void save(ByteWriter& out) override;
-    Result<void> load(ByteReader& in) override;
+    void save_state(ByteWriter& out) override;
+    Result<void> load_state(ByteReader& in) override;
+    memory::GuestMemory& memory() override { return *memory_; }
     StateHash hash() override { return {hash_registers(), memory_->hash(), hash_devices()}; }
     StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override { return board_.unanswered(); }
@@ -112,11 +117,7 @@ Stop MachineImpl::run(Icount until) {
 }
 
 Result<void> MachineImpl::boot() {
-    // RAM at power-on is zero.
-    Bytes nothing;
-    ByteWriter(nothing).varint(0);
-    ByteReader empty(nothing);
-    TRY(memory_->load(empty));
+    memory_->clear();
     board_.reset();
     BootEntry entry = TRY(load_linux(*memory_, {config_.kernel, config_.initrd, config_.command_line}));
     enter(entry);
@@ -151,37 +152,38 @@ void MachineImpl::clear_derived() {
 
 // The TLB isn't saved, and what it holds decides when the guest notices a changed page table. Blocks depend
 // on memory alone and stay.
-void MachineImpl::save(ByteWriter& out) {
+void MachineImpl::save_state(ByteWriter& out) {
     cpu_.mmu.clear();
     out.fixed(kStateMagic);
     out.varint(kStateVersion);
-    cpu::save(cpu_.state, out);
-    board_.save(out);
     out.varint(memory_->ram_size());
-    memory_->save(out);
+    SectionWriter sections(out);
+    sections.section("processor", kProcessorVersion, [this](ByteWriter& to) { cpu::save(cpu_.state, to); });
+    board_.save(sections);
+    sections.end();
 }
 
-Result<void> MachineImpl::load(ByteReader& in) {
+Result<void> MachineImpl::load_state(ByteReader& in) {
     if (in.fixed<uint64_t>() != kStateMagic) return error("this is not a saved machine");
     if (uint64_t version = in.varint(); version != kStateVersion)
         return error("the saved machine has version {}, this program reads version {}", version,
                      kStateVersion);
-    TRY(cpu::load(cpu_.state, in));
-    // The devices arm their timers by the restored icount.
-    clear_derived();
-    TRY(board_.load(in));
     if (uint64_t size = in.varint(); size != memory_->ram_size())
         return error("the saved machine has {} MiB of memory, this one {} MiB", size >> 20,
                      memory_->ram_size() >> 20);
-    TRY(memory_->load(in));
+    SectionReader sections = TRY(SectionReader::read(in));
+    TRY(sections.section("processor", kProcessorVersion,
+                         [this](ByteReader& from) { return cpu::load(cpu_.state, from); }));
+    // The devices arm their timers by the restored icount.
     clear_derived();
-    return {};
+    return board_.load(sections);
 }
 
 uint64_t MachineImpl::hash_devices() {
     Bytes state;
     ByteWriter out(state);
-    board_.save(out);
+    SectionWriter sections(out);
+    board_.save(sections);
     return hash64(state);
 }
 
@@ -215,6 +217,16 @@ std::string MachineImpl::describe() const {
 }
 
 }  // namespace
+
+void Machine::save(ByteWriter& out) {
+    memory().save(out);
+    save_state(out);
+}
+
+Result<void> Machine::load(ByteReader& in) {
+    TRY(memory().load(in));
+    return load_state(in);
+}
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                                  const translate::EngineOptions& options,

@@ -20,6 +20,10 @@
 #include "translate/engine_report.h"
 #include "translate/stop_urgency.h"
 
+namespace lockstep::memory {
+class GuestMemory;
+}
+
 namespace lockstep::machine {
 
 struct DiskConfig {
@@ -97,10 +101,16 @@ class Machine {
 
     /// Power-on state, with kernel and initrd loaded again.
     virtual void reset() = 0;
-    /// Everything, memory included. Deterministic: saving changes the machine only as far as a replay's
-    /// save at the same icount does (the TLB is flushed).
-    virtual void save(ByteWriter& out) = 0;
-    virtual Result<void> load(ByteReader& in) = 0;
+    /// Registers and devices, without the memory: kilobytes. It changes the machine only as far as a replay's
+    /// save at the same icount does, or a kCut entry there (the TLB is cleared).
+    virtual void save_state(ByteWriter& out) = 0;
+    /// After the memory: what was derived from the one before becomes void here.
+    virtual Result<void> load_state(ByteReader& in) = 0;
+    /// The guest's memory, to be saved (memory/clone.h, or as it is) and loaded (memory/page_loader.h).
+    virtual memory::GuestMemory& memory() = 0;
+    /// Both in one: the memory, then the state.
+    void save(ByteWriter& out);
+    Result<void> load(ByteReader& in);
     virtual StateHash hash() = 0;
     /// As hash(), but `memory` covers only `size` bytes of RAM from byte `start` of the RAM on (whole pages):
     /// cheap enough for a running guest.

@@ -79,6 +79,8 @@ std::string text_of(const PowerControl& payload) {
     return fmt::format("unknown action {}", static_cast<int>(payload.action));
 }
 
+std::string text_of(const Cut&) { return "a copy is made"; }
+
 std::string text_of(const OutputMark& payload) { return fmt::format("output {}", payload.number); }
 
 std::string text_of(const StateHashMark& payload) {
@@ -111,7 +113,7 @@ constexpr std::array<Row, sizeof...(Payloads)> rows() {
 
 /// One row for each entry kind; a test holds that none is missing.
 constexpr auto kRows = rows<NetworkReceive, DiskCompletion, ConsoleInput, RandomBytes, TimeRate, TimeAdvance,
-                            PowerControl, OutputMark, StateHashMark, EndMark>();
+                            PowerControl, Cut, OutputMark, StateHashMark, EndMark>();
 
 Result<std::string> describe(const Entry& entry) {
     const Row* row = std::ranges::find(kRows, entry.kind, &Row::kind);

@@ -26,6 +26,7 @@ namespace lockstep::record {
     LOCKSTEP_ENTRY(kTimeRate,       5,  kInput, "guest time steps per instruction from here on")                \
     LOCKSTEP_ENTRY(kTimeAdvance,    6,  kInput, "guest time jumps forward while the guest is halted")           \
     LOCKSTEP_ENTRY(kPowerControl,   7,  kInput, "power button, reset or power-off asked for by the operator")   \
+    LOCKSTEP_ENTRY(kCut,            8,  kInput, "a copy of the machine is made of this point: the TLB is cleared")  \
     LOCKSTEP_ENTRY(kOutput,         16, kMark,  "the machine made output number n; it waits for this entry")    \
     LOCKSTEP_ENTRY(kStateHash,      17, kMark,  "hashes of registers, memory and devices at this point")        \
     LOCKSTEP_ENTRY(kEnd,            18, kMark,  "the recording ends here, and why")

@@ -111,6 +111,17 @@ struct PowerControl {
     bool operator==(const PowerControl&) const = default;
 };
 
+/// kCut: somebody saves the machine here, without its TLB, to go on from what was saved. Whoever else follows the
+/// log clears the TLB, too: it decides when changed page tables are noticed.
+struct Cut {
+    static constexpr EntryKind kKind = EntryKind::kCut;
+    template <typename Codec>
+    void fields(Codec& codec) {
+        codec();
+    }
+    bool operator==(const Cut&) const = default;
+};
+
 /// kOutput: the machine's outputs are numbered from 0 in the order in which it made them.
 struct OutputMark {
     static constexpr EntryKind kKind = EntryKind::kOutput;

@@ -46,6 +46,8 @@ Entry sample_entry(SeededRandom& random, EntryKind kind, Icount icount) {
             return entry(TimeAdvance{random.below(10'000'000)});
         case EntryKind::kPowerControl:
             return entry(PowerControl{PowerAction::kButton});
+        case EntryKind::kCut:
+            return entry(Cut{});
         case EntryKind::kOutput:
             return entry(OutputMark{random.number()});
         case EntryKind::kStateHash:

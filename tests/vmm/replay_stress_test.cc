@@ -85,7 +85,7 @@ class RandomHost {
             if (step.next == drive::LiveDriver::Next::kPowerOff) break;
             if (step.next == drive::LiveDriver::Next::kSleep && step.wake_ns != ~uint64_t{0})
                 now_ns_ = std::max(now_ns_, random_() % 2 ? step.wake_ns : now_ns_ + 100'000);
-            if (i == steps / 2) {
+            if (i == steps / 2 && driver.cut()) {
                 recording.state_at = drive::save_state(machine, driver.counts());
                 recording.position_at = driver.position();
             }

@@ -22,6 +22,8 @@ constexpr uint64_t kSectors = 64;
 constexpr uint64_t kTickNs = 10'000'000;
 constexpr uint64_t kLinesUntilQuiet = 500;
 
+constexpr uint64_t kSmallestRam = 2 << 20;
+
 uint64_t mix(uint64_t x) {
     x ^= x << 13;
     x ^= x >> 7;
@@ -31,7 +33,10 @@ uint64_t mix(uint64_t x) {
 }  // namespace
 
 ToyMachine::ToyMachine(const ToyConfig& config, unsigned block, bus::OutputSink& sink)
-    : config_(config), block_(block), sink_(sink), ram_(config.ram_bytes) {
+    : config_(config), block_(block), sink_(sink) {
+    Result<std::unique_ptr<memory::GuestMemory>> ram = memory::GuestMemory::create(kSmallestRam);
+    CHECK(ram.ok() && config.ram_bytes <= kSmallestRam, "a toy of {} bytes", config.ram_bytes);
+    ram_ = ram.take();
     reset();
 }
 
@@ -44,7 +49,7 @@ void ToyMachine::reset() {
     fresh.lines = state_.lines;
     fresh.writes = state_.writes;
     state_ = fresh;
-    ram_.assign(ram_.size(), 0);
+    ram_->clear();
     state_.timer_ns = guest_time_ns() + kTickNs;
 }
 
@@ -78,8 +83,7 @@ void ToyMachine::take_interrupt() {
 
 void ToyMachine::fold(ByteSpan bytes) {
     state_.value = mix(state_.value ^ hash64(bytes, state_.icount.value())) | 1;
-    uint64_t at = state_.value % (ram_.size() / 8) * 8;
-    std::memcpy(&ram_[at], &state_.value, 8);
+    ram_->write_number(GuestPhys(state_.value % (config_.ram_bytes / 8) * 8), state_.value);
 }
 
 void ToyMachine::step() {
@@ -88,9 +92,10 @@ void ToyMachine::step() {
     if (choice < 64) {
         act(choice);
     } else if (choice < 4096) {
-        uint64_t at = state_.value % ram_.size();
-        ram_[at] = static_cast<uint8_t>(ram_[at] + state_.value);
-        state_.value += ram_[at];
+        GuestPhys at(state_.value % config_.ram_bytes);
+        auto byte = static_cast<uint8_t>(*ram_->host(at) + state_.value);
+        ram_->write_number(at, byte);
+        state_.value += byte;
     }
     ++state_.icount;
 }
@@ -183,6 +188,8 @@ void ToyMachine::deliver(const record::Entry& entry) {
                 state_.off = true;
             return;
         }
+        case EntryKind::kCut:
+            return;  // it has no TLB
         case EntryKind::kDiskCompletion:
             answered(record::decode<record::DiskCompletion>(entry).value().request);
             break;
@@ -208,29 +215,26 @@ void ToyMachine::typed(const record::Entry& entry) {
     }
 }
 
-void ToyMachine::save(ByteWriter& out) {
+void ToyMachine::save_state(ByteWriter& out) {
     record::write_fields(out, state_);
     clock_.save(out);
-    out.blob(ram_);
 }
 
-Result<void> ToyMachine::load(ByteReader& in) {
+Result<void> ToyMachine::load_state(ByteReader& in) {
     TRY(record::read_fields(in, state_, "the toy's state"));
     clock_.load(in);
-    ByteSpan ram = in.blob();
-    if (!in.ok() || ram.size() != ram_.size()) return error("the toy's state doesn't fit its memory");
-    ram_.assign(ram.begin(), ram.end());
+    if (!in.ok()) return error("the toy's state is cut short");
     return {};
 }
 
-machine::StateHash ToyMachine::hash() { return hash_part(0, ram_.size()); }
+machine::StateHash ToyMachine::hash() { return hash_part(0, config_.ram_bytes); }
 
 machine::StateHash ToyMachine::hash_part(uint64_t start, uint64_t size) {
     Bytes devices;
     ByteWriter out(devices);
     clock_.save(out);
     return {.registers = hash64(record::encode_fields(state_)),
-            .memory = hash64(ByteSpan(ram_).subspan(start, size)),
+            .memory = hash64({ram_->host(GuestPhys(start)), size}),
             .devices = hash64(devices)};
 }
 

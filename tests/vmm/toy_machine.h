@@ -14,6 +14,7 @@
 
 #include "bus/virtual_clock.h"
 #include "machine/machine.h"
+#include "memory/guest_memory.h"
 #include "vmm/machine_factory.h"
 
 namespace lockstep::vmm::testing {
@@ -49,8 +50,9 @@ class ToyMachine : public machine::Machine {
     uint64_t next_timer_ns() const override { return state_.timer_ns; }
     void deliver(const record::Entry& entry) override;
     void reset() override;
-    void save(ByteWriter& out) override;
-    Result<void> load(ByteReader& in) override;
+    void save_state(ByteWriter& out) override;
+    Result<void> load_state(ByteReader& in) override;
+    memory::GuestMemory& memory() override { return *ram_; }
     machine::StateHash hash() override;
     machine::StateHash hash_part(uint64_t start, uint64_t size) override;
     std::vector<bus::Output> unanswered() const override;
@@ -102,7 +104,7 @@ class ToyMachine : public machine::Machine {
     bus::OutputSink& sink_;
     bus::VirtualClock clock_;
     Registers state_;
-    Bytes ram_;
+    std::unique_ptr<memory::GuestMemory> ram_;  // it uses config_.ram_bytes of it
     std::atomic<bool> stop_requested_ = false;
     size_t input_room_ = SIZE_MAX;
 };
