@@ -7,6 +7,8 @@
 #include <string>
 #include <thread>
 
+#include "memory/clone.h"
+#include "memory/page_loader.h"
 #include "record/payloads.h"
 #include "small_kernel.h"
 
@@ -182,6 +184,53 @@ TEST(Machine, SavedAndLoadedItGoesOnTheSame) {
         EXPECT_EQ(in.remaining(), 0u);
         EXPECT_EQ(copy.save(), state);
         EXPECT_EQ(copy.machine->hash(), original.machine->hash());
+        EXPECT_EQ(original.run_to_the_end(), copy.run_to_the_end());
+        EXPECT_EQ(copy.machine->hash(), original.machine->hash());
+        EXPECT_EQ(copy.machine->icount(), original.machine->icount());
+    }
+}
+
+TEST(Machine, WhoFollowsTheLogClearsTheTlbWhereAnotherIsSaved) {
+    Guest saved(SMALL_KERNEL(stale)), told(SMALL_KERNEL(stale)), other(SMALL_KERNEL(stale));
+    saved.run(1000);
+    Bytes state;
+    ByteWriter out(state);
+    saved.machine->save_state(out);
+    EXPECT_LT(state.size(), 10'000u);
+    told.run(1000);
+    told.machine->deliver(record::make_entry(Icount(1000), 0, record::Cut{}));
+    for (Guest* guest : {&saved, &told, &other}) guest->run(2000);
+    EXPECT_EQ(saved.machine->hash(), told.machine->hash());
+    EXPECT_NE(saved.machine->hash(), other.machine->hash()) << "a guest that can't tell";
+}
+
+TEST(Machine, ClonedWhileItRunsItGoesOnTheSame) {
+    for (uint64_t at : {100, 4000, 7000, 20000}) {
+        SCOPED_TRACE(testing::Message() << "cloned from " << at);
+        Guest original(SMALL_KERNEL(timer)), copy(SMALL_KERNEL(timer)), reference(SMALL_KERNEL(timer));
+        memory::PageLoader loader(copy.machine->memory());
+        memory::Clone clone(original.machine->memory(), [] { FAIL(); });
+        auto take = [&](size_t bytes) {
+            Bytes records;
+            memory::Clone::Taken taken = clone.take(records, bytes);
+            EXPECT_TRUE(loader.take(records).ok());
+            return taken;
+        };
+        original.run(at);
+        take(10'000);
+        original.run(at + 500);
+        EXPECT_EQ(take(SIZE_MAX), memory::Clone::Taken::kRound);
+        original.run(at + 1000);
+        clone.cut();
+        Bytes state;
+        ByteWriter out(state);
+        original.machine->save_state(out);
+        original.run(at + 1500);
+        EXPECT_EQ(take(SIZE_MAX), memory::Clone::Taken::kComplete);
+        ByteReader in(state);
+        ASSERT_TRUE(copy.machine->load_state(in).ok());
+        reference.run(copy.machine->icount().value());
+        EXPECT_EQ(copy.machine->hash(), reference.machine->hash());
         EXPECT_EQ(original.run_to_the_end(), copy.run_to_the_end());
         EXPECT_EQ(copy.machine->hash(), original.machine->hash());
         EXPECT_EQ(copy.machine->icount(), original.machine->icount());

@@ -16,6 +16,7 @@ LOCKSTEP_SMALL_KERNEL(halt);
 LOCKSTEP_SMALL_KERNEL(triple);
 LOCKSTEP_SMALL_KERNEL(reset);
 LOCKSTEP_SMALL_KERNEL(timer);
+LOCKSTEP_SMALL_KERNEL(stale);
 
 #define SMALL_KERNEL(name) \
     (::lockstep::ByteSpan(small_##name, static_cast<size_t>(small_##name##_end - small_##name)))
