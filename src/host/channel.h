@@ -93,6 +93,8 @@ class Channel {
     /// breaks meanwhile, or is closed already, `done` is called as well; never from within this call.
     void close_after_sending(Callback done);
     bool is_open() const { return stream_ != nullptr; }
+    /// Its socket; -1 once it is closed.
+    int descriptor() const { return stream_ ? stream_->descriptor() : -1; }
     /// What the link itself takes for a round trip, in ns; 0: not known.
     uint64_t round_trip_ns() const;
     /// Whether the other side has closed its end, as the kernel knows it before the loop has read it.

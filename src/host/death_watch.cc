@@ -10,9 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <new>
 
 #include "base/check.h"
@@ -35,6 +37,20 @@ void make_robust(pthread_mutex_t& mutex) {
     pthread_mutexattr_destroy(&attributes);
 }
 
+constexpr char kName[] = "lockstep-watch";
+
+/// What people see of this process in place of its parent's command line, which begins at the program's name.
+void show_name() {
+    ::prctl(PR_SET_NAME, kName);
+    char* command_line = program_invocation_name;
+    size_t size = std::strlen(command_line);
+    std::memset(command_line, 0, size);
+    std::memcpy(command_line, kName, std::min(size, sizeof kName - 1));
+    // The rest are the arguments: one string after the other.
+    if (environ && environ[0] > command_line + size)
+        std::memset(command_line + size, 0, static_cast<size_t>(environ[0] - command_line) - size);
+}
+
 /// As fork(), but with one table of descriptors for both; nobody is told of the child's end.
 pid_t fork_with_descriptors() {
     return static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES, nullptr, nullptr, nullptr, nullptr));
@@ -44,7 +60,7 @@ pid_t fork_with_descriptors() {
 
 // It must call nothing that relies on what only fork() prepares.
 void DeathWatch::watch(Shared& shared) {
-    ::prctl(PR_SET_NAME, "lockstep-watch");
+    show_name();
     bool died = pthread_mutex_lock(&shared.life) == EOWNERDEAD;
     int socket = shared.guarded;
     if (died && socket >= 0) ::shutdown(socket, SHUT_WR);

@@ -23,7 +23,7 @@ inline constexpr PhaseSet kProving = bit(Phase::kProving), kMaking = bit(Phase::
 // clang-format off
 #define LOCKSTEP_SESSION_EVENTS(LOCKSTEP_SESSION_EVENT)                                                          \
     LOCKSTEP_SESSION_EVENT(kTime,           kProving | kBackup | kLive, "time has passed")                       \
-    LOCKSTEP_SESSION_EVENT(kLogDue,         kLive,                      "gathered entries are to be sent")       \
+    LOCKSTEP_SESSION_EVENT(kWake,           kBackup | kLive | kOff,     "something is due")                      \
     LOCKSTEP_SESSION_EVENT(kLinkOpen,       kBackup | kLive,            "a link to the other side is open")      \
     LOCKSTEP_SESSION_EVENT(kLinkClosed,     kBackup | kLive,            "it isn't any more")                     \
     LOCKSTEP_SESSION_EVENT(kLinkMessage,    kBackup | kLive,            "a message came on the channel")         \

@@ -29,8 +29,8 @@ class Clock {
     /// It goes on while the process or its host is stopped.
     virtual uint64_t now_ns() const = 0;
     uint64_t now_ms() const { return now_ns() / kNsPerMs; }
-    /// on_log_due() at this time of it, once. A new call takes the place of the one before.
-    virtual void wake_for_log(uint64_t at_ns) = 0;
+    /// on_wake() at this time of it, once. A new call takes the place of the one before.
+    virtual void wake(uint64_t at_ns) = 0;
 };
 
 /// The machine, on a thread of its own: what is asked of it is done in order, and so come its events.

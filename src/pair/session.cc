@@ -92,16 +92,20 @@ void Session::on_time() {
     act();
 }
 
-void Session::on_log_due() {
-    log_wake_set_ = false;
+void Session::on_wake() {
+    wake_ms_.reset();
+    if (!heeds(Event::kWake)) return;
+    on_time();
     on_batch_end(replica::Flush::kIfDue);
+    ports_.outside.issue_kept();  // of a guest that is off by now
 }
 
-/// What was appended goes in time, though nothing more may come from the guest.
-void Session::wake_for_log() {
-    std::optional<uint64_t> due_ms = replica_->log_due_ms();
-    if (!due_ms || std::exchange(log_wake_set_, true)) return;
-    ports_.clock.wake_for_log(*due_ms * kNsPerMs);
+/// What is due comes in time, though nothing more may happen until then.
+void Session::wake_when_due() {
+    std::optional<uint64_t> due_ms = replica_->due_ms();
+    if (!due_ms || (wake_ms_ && *wake_ms_ <= *due_ms)) return;
+    wake_ms_ = due_ms;
+    ports_.clock.wake(*due_ms * kNsPerMs);
 }
 
 // --- The link ---
@@ -201,7 +205,7 @@ void Session::on_links(uint8_t lost) {
     if (Result<void> done = hand_over(); !done) say(LogLevel::kWarning, "{}", done.error().message());
 }
 
-bool Session::may_write(LogPos entry) const { return replica_ && replica_->may_release(entry, now_ms()); }
+bool Session::may_write(LogPos entry) const { return replica_ && replica_->may_write(entry, now_ms()); }
 
 void Session::set_round_trip(uint64_t ns) {
     if (gate_) gate_->set_round_trip(ns);
@@ -245,7 +249,7 @@ void Session::on_batch_end(replica::Flush flush) {
     if (!heeds(Event::kBatchEnd)) return;
     replica_->on_flush(now_ms(), complete_, flush);
     act();
-    wake_for_log();
+    wake_when_due();
 }
 
 void Session::on_guest_off() {

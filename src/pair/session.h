@@ -82,7 +82,7 @@ class Session {
     /// To be called every period_ms() or so.
     void on_time();
     uint64_t period_ms() const;
-    void on_log_due();
+    void on_wake();
     void on_link_open();
     void on_link_closed(replica::ChannelEnd end, const std::string& why);
     void on_link_message(ByteSpan message);
@@ -162,7 +162,7 @@ class Session {
     void send_clone();
     void close_link();
     void keep_last_words();
-    void wake_for_log();
+    void wake_when_due();
 
     // session_actions.cc: what starter and replica want
     void act();
@@ -205,8 +205,8 @@ class Session {
 
     std::deque<Action> to_do_;
     bool acting_ = false;
-    bool log_wake_set_ = false;
-    bool log_wanted_ = false;  ///< as the guest was told
+    std::optional<uint64_t> wake_ms_;  ///< of the clock: when on_wake() comes
+    bool log_wanted_ = false;          ///< as the guest was told
     bool careful_ = false;
     Term won_;  ///< by this process's start
     uint64_t leased_from_ms_ = 0;

@@ -38,7 +38,8 @@ void Session::act() {
     }
     acting_ = false;
     keep_last_words();
-    ports_.outside.issue_kept();  // a new state, or a lease renewed
+    ports_.outside.issue_kept();  // a new state, a lease renewed, or a dead primary's writes have ended
+    wake_when_due();
     bool wanted = replica_->wants_log();
     if (std::exchange(log_wanted_, wanted) != wanted) ports_.guest.want_log(wanted);
 }
@@ -104,7 +105,7 @@ void Session::carry_out(replica::GoLive& action) {
     ports_.outside.go_live();
     std::vector<bus::Output> packets = recent_packets_.take_unsent(action.left_before);
     // A claim may have been answered so late that somebody else has started the VM meanwhile.
-    if (!may_write(LogPos(0))) packets.clear();
+    if (!replica_->may_release(LogPos(0), now_ms())) packets.clear();
     for (const bus::Output& output : packets) ports_.outside.submit(output, LogPos(0));
     ports_.guest.go_live(action.position, behind_ns);
     ports_.host.went_live();

@@ -213,10 +213,13 @@ void Replica::handle(const StandDown& message) {
 /// side echoed last, so it began before that message came in here.
 void Replica::set_live_from(Trigger found) {
     uint64_t lease_over = peer_.newest_stamp_at + peer_.lease_ms + config_.timing.margin_ms;
-    backup_.live_from_ms = lease_over;
-    if (found == Trigger::kPeerClosed)
-        backup_.live_from_ms = std::min(lease_over, now_ms_ + config_.timing.settle_ms);
-    if (found == Trigger::kOffered || planted(PlantedBug::kLiveTooSoon)) backup_.live_from_ms = now_ms_;
+    backup_.live_from_ms = backup_.writes_from_ms = lease_over;
+    if (found == Trigger::kPeerClosed) {
+        backup_.live_from_ms = now_ms_;
+        backup_.writes_from_ms = std::min(lease_over, now_ms_ + config_.timing.settle_ms);
+    }
+    if (found == Trigger::kOffered || planted(PlantedBug::kLiveTooSoon))
+        backup_.live_from_ms = backup_.writes_from_ms = now_ms_;
 }
 
 void Replica::check_ready() {
@@ -231,6 +234,7 @@ void Replica::go_live() {
     primary_.appended = primary_.acknowledged = backup_.replayed;
     primary_.complete = primary_.sent_complete = backup_.icount;
     primary_.ask_at_ms = now_ms_ + config_.timing.recovery_ms;
+    writes_from_ms_ = backup_.writes_from_ms;
     LogPos left = planted(PlantedBug::kSkipLast) ? backup_.replayed : backup_.left_before;
     send(Live{backup_.replayed});
     close_channel();

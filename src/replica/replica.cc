@@ -393,6 +393,12 @@ bool Replica::may_release(LogPos entry, uint64_t now_ms) const {
     }
 }
 
+std::optional<uint64_t> Replica::due_ms() const {
+    if (state_ == State::kGoingLive && now_ms_ < backup_.live_from_ms) return backup_.live_from_ms;
+    if (now_ms_ < writes_from_ms_) return writes_from_ms_;
+    return log_due_ms();
+}
+
 Status Replica::status(uint64_t now_ms) const {
     Status s;
     s.state = state_;

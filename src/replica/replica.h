@@ -30,8 +30,8 @@
 //   - never close the channel of its own accord: call on_channel_closed() first. The other side takes a
 //     channel that this side's system has closed as a proof that nothing leaves here any more.
 //   - outputs in one queue in order of position; may_release() right before each leaves. A write to a disk
-//     may have to wait after that: may_release() once more right before the host's kernel gets it. On false
-//     it stays, and is asked for again after the next event.
+//     may have to wait after that: may_write() right before the host's kernel gets it. On false it stays, and
+//     is asked for again after the next event.
 //   - one channel at a time: on_channel_open() only in kSolo (after AskForBackup) and in kJoining.
 #pragma once
 
@@ -162,7 +162,7 @@ class Replica {
     /// An entry was appended to the log, encoded as it goes to the backup. A kEnd says that the guest is off.
     void on_entry(uint64_t now_ms, LogPos position, record::EntryKind kind, Bytes encoded);
     /// Sends what was appended. `complete`: the guest is at this icount; no later entry takes effect before
-    /// it. Call it after a group of entries, at log_due_ms(), and now and then while the guest runs without
+    /// it. Call it after a group of entries, at due_ms(), and now and then while the guest runs without
     /// any.
     void on_flush(uint64_t now_ms, Icount complete, Flush flush = Flush::kNow);
     /// The machine made an output whose kOutput entry is `entry` (reported before; any value on a backup).
@@ -205,8 +205,12 @@ class Replica {
     std::vector<Action> take_actions();
     /// Whether an output whose kOutput entry is `entry` may leave the host at this very moment.
     bool may_release(LogPos entry, uint64_t now_ms) const;
-    /// When entries that gather for a backup must be sent at the latest; empty: none gather.
-    std::optional<uint64_t> log_due_ms() const;
+    /// The same of a write to a disk, for which those that a dead primary has submitted must have ended.
+    bool may_write(LogPos entry, uint64_t now_ms) const {
+        return now_ms >= writes_from_ms_ && may_release(entry, now_ms);
+    }
+    /// When on_time() and on_flush() must be called at the latest, beside the usual; empty: nothing is due.
+    std::optional<uint64_t> due_ms() const;
     /// Whether entries must be reported (an owner alone need not encode them, only count).
     bool wants_log() const;
     /// A datagram for the moment at which a signal of its own ends this process: made ahead, since nothing can
@@ -272,6 +276,7 @@ class Replica {
         uint64_t unreported_bytes = 0;  ///< log received since the primary heard that all is executed
         uint64_t reported_ms = 0;       ///< when an acknowledgement was last sent
         uint64_t live_from_ms = 0;      ///< once claimed: no going live before
+        uint64_t writes_from_ms = 0;    ///< the same: nor writes to disks before, live or not
         uint64_t config_bytes = 0;
         uint64_t snapshot_bytes = 0, snapshot_stored = 0;  ///< with those of the configuration
         LogPos snapshot_position;
@@ -283,6 +288,8 @@ class Replica {
 
     // replica.cc: time, messages, decisions.
     void advance(uint64_t now_ms);
+    /// When entries that gather for a backup must be sent at the latest; empty: none gather.
+    std::optional<uint64_t> log_due_ms() const;
     void watch_peer();
     bool admits(const Header& header, const Message& message);
     void receive(const Header& header, Message message);
@@ -360,6 +367,7 @@ class Replica {
     bool renewing_ = false;        ///< that is under way
     uint64_t leased_from_ms_ = 0;  ///< when the newest renewal (or claim) that succeeded was asked for
     bool tenure_over_ = false;     ///< it has been said that the lease of the term is over
+    uint64_t writes_from_ms_ = 0;  ///< may_write(): a dead primary's have ended by then
     uint64_t claim_at_ms_ = 0;     ///< while claiming: when to ask again; 0: an answer is awaited
     HaltReason leave_as_ = HaltReason::kDismissed;
     std::string why_;

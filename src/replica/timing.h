@@ -21,8 +21,8 @@ struct Timing {
     /// What the backup waits beyond the lease before it goes live: covers the drift of the clocks within the
     /// lease and the time that a write once submitted may take to reach the disk.
     uint64_t margin_ms = 200;
-    /// What the backup waits when the primary's system has closed the channel, so that the process is gone:
-    /// the time that its last writes may take to reach the disk.
+    /// How long the backup's writes to disks wait when the primary's system has closed the channel, so that the
+    /// process is gone: the time that its last writes may take to reach the disk.
     uint64_t settle_ms = 50;
     /// Between two renewals of an owner's term at the arbiter.
     uint64_t renew_ms = 1000;

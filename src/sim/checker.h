@@ -40,7 +40,8 @@ class Checker {
     void effect(const Effect& effect);
     /// A process that goes live doesn't send this packet again, since it has left the other side.
     void said_to_have_left(uint64_t process, Term term, const ToyOutput& packet);
-    /// A write reached the disk, for a process that was in `term` when it issued it.
+    /// A write reached the disk, for a process that was in `term` when it issued it. A write that was under way
+    /// when its process died may do so as long as the next owner has submitted none.
     void disk_written(uint64_t process, Term term);
     /// A process became the owner, in `term`; `others_may_act`: some other process would let an output out
     /// now.
@@ -69,6 +70,8 @@ class Checker {
     std::string failure_;
     Term newest_term_;
     uint64_t newest_owner_ = 0;
+    Term newest_writers_term_;
+    uint64_t newest_writer_ = 0;
     Term forced_;                         ///< the newest term that was claimed by force
     std::map<uint64_t, ToyOutput> seen_;  ///< effects by output number
     std::set<uint64_t> answered_;

@@ -189,10 +189,10 @@ void Process::say_last_words() {
 
 // --- pair::Clock ---
 
-void Process::wake_for_log(uint64_t at_ns) {
+void Process::wake(uint64_t at_ns) {
     uint64_t now = now_ns();
     Micros pause = at_ns > now ? (at_ns - now) / kNsPerMicro + 1 : 1;
-    world_.after(pause, id_, [this] { session_.on_log_due(); });
+    world_.after(pause, id_, [this] { session_.on_wake(); });
 }
 
 // --- pair::Link ---

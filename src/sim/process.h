@@ -54,7 +54,9 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     bool idle() const;
     /// The host's clock.
     uint64_t now_ns() const override;
-    bool may_act() const { return session_.may_write(LogPos(0)); }
+    bool may_act() const {
+        return session_.replica() && session_.replica()->may_release(LogPos(0), now_ms());
+    }
 
     /// The process says that its outputs need nobody's acknowledgement.
     bool needs_no_backup() const;
@@ -112,7 +114,7 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     void check_waits();
 
     // pair::Clock
-    void wake_for_log(uint64_t at_ns) override;
+    void wake(uint64_t at_ns) override;
     // pair::Link
     bool is_open() const override { return channel_ != 0; }
     void send(const Pieces& message) override;

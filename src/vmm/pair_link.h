@@ -43,6 +43,8 @@ class PairLink {
     void close(std::function<void()> done);
 
     size_t queued_bytes() const { return channel_->queued_bytes(); }
+    /// The channel's socket; -1 once it is closed.
+    int descriptor() const { return channel_->descriptor(); }
     /// As host::Channel::round_trip_ns().
     uint64_t round_trip_ns() const { return channel_->round_trip_ns(); }
     /// As host::Channel::is_closed_there().

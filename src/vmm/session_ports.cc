@@ -58,6 +58,7 @@ void VcpuGuest::want_log(bool wanted) {
 void LinkPort::attach(std::unique_ptr<PairLink> link) {
     link_ = std::move(link);
     link_->set_largest_message(replica::kMaxMessageBytes);
+    death_watch_.guard(link_->descriptor());
     link_->set_handlers({.message = [this](ByteSpan message) { session_->on_link_message(message); },
                          .datagram = [this](ByteSpan datagram) { session_->on_link_datagram(datagram); },
                          .closed =
@@ -85,6 +86,7 @@ void LinkPort::send_datagram(ByteSpan datagram) {
 void LinkPort::close() {
     if (!link_) return;
     earlier_bytes_ += link_->bytes_sent();
+    death_watch_.guard(-1);
     std::shared_ptr<PairLink> link = std::move(link_);
     ++*leaving_;
     link->close([link, leaving = leaving_] { --*leaving; });

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "host/arbiter.h"
+#include "host/death_watch.h"
 #include "host/last_words.h"
 #include "pair/session.h"
 #include "vmm/pair_link.h"
@@ -76,6 +77,7 @@ class LinkPort : public pair::Link {
     pair::Session* session_ = nullptr;
     std::unique_ptr<PairLink> link_;
     host::LastWords last_words_;
+    host::DeathWatch death_watch_;  ///< of the thread that makes this, which is to be the I/O thread
     uint64_t earlier_bytes_ = 0;
 };
 

@@ -116,7 +116,7 @@ class VmProcess : private pair::Host, private pair::Clock {
 
     // vm_start.cc: what the session asks for
     uint64_t now_ns() const override { return loop_.now_ns(); }
-    void wake_for_log(uint64_t at_ns) override;
+    void wake(uint64_t at_ns) override;
     void ask_for_backup() override;
     void went_live() override;
     void outputs_left() override { traffic_.outputs_left(loop_.now_ns()); }
@@ -172,7 +172,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     std::unique_ptr<FileRecording> recording_;
     std::string recording_failure_;  ///< why the last one ended early; empty: it didn't
     host::Timer timer_;
-    host::Timer log_timer_;  ///< when gathered entries must be sent
+    host::Timer wake_timer_;
 
     ConsoleWatch console_watch_;
     uint64_t last_output_ns_ = 0;    ///< 0: none yet

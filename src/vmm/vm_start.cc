@@ -237,8 +237,8 @@ void VmProcess::start_timer() {
 
 // --- What the session asks for ---
 
-void VmProcess::wake_for_log(uint64_t at_ns) {
-    log_timer_ = loop_.call_at(at_ns, [this] { session_->on_log_due(); });
+void VmProcess::wake(uint64_t at_ns) {
+    wake_timer_ = loop_.call_at(at_ns, [this] { session_->on_wake(); });
 }
 
 void VmProcess::ask_for_backup() {
@@ -268,7 +268,7 @@ void VmProcess::say(LogLevel level, const std::string& sentence) {
 
 void VmProcess::ended(const Ending& ending) {
     timer_.reset();
-    log_timer_.reset();
+    wake_timer_.reset();
     Result<void> recorded = end_recording(ending.kind);
     bool cut_short = !recorded && ending.kind == Ending::Kind::kPoweredOff;
     finish_ending(cut_short ? Ending{Ending::Kind::kFailed, recorded.error().message()} : ending,

@@ -25,7 +25,7 @@ struct Calls {
 
 struct FakeClock : Clock {
     uint64_t now_ns() const override { return ns; }
-    void wake_for_log(uint64_t at_ns) override { wake_ns = at_ns; }
+    void wake(uint64_t at_ns) override { wake_ns = at_ns; }
     uint64_t ns = 1'000'000'000'000, wake_ns = 0;
 };
 

@@ -50,7 +50,7 @@ TEST(OutputGate, KnowsTheReadsOfADisk) {
 struct PairClock : Clock {
     explicit PairClock(const replica::Pair& the_pair) : pair(the_pair) {}
     uint64_t now_ns() const override { return pair.now * kNsPerMs; }
-    void wake_for_log(uint64_t) override {}
+    void wake(uint64_t) override {}
     const replica::Pair& pair;
 };
 

@@ -136,7 +136,7 @@ replica::TermView nobodys() {
 /// How each event of the table comes.
 const std::pair<Event, std::function<void(Session&)>> kComes[] = {
     {Event::kTime, [](Session& s) { s.on_time(); }},
-    {Event::kLogDue, [](Session& s) { s.on_log_due(); }},
+    {Event::kWake, [](Session& s) { s.on_wake(); }},
     {Event::kLinkOpen, [](Session& s) { s.on_link_open(); }},
     {Event::kLinkClosed, [](Session& s) { s.on_link_closed(replica::ChannelEnd::kBroken, "it broke"); }},
     {Event::kLinkMessage, [](Session& s) { s.on_link_message(Bytes(100)); }},

@@ -54,14 +54,14 @@ TEST(OutputRule, EntriesThatNoOutputWaitsForGather) {
     };
     pair.output();
     pair.carry();
-    EXPECT_EQ(primary.log_due_ms(), std::nullopt);
+    EXPECT_EQ(primary.due_ms(), std::nullopt);
     pair.entry(record::EntryKind::kDiskCompletion);
     EXPECT_EQ(flush(Flush::kIfDue), 0u);
-    ASSERT_EQ(primary.log_due_ms(), pair.now + config_of(kPrimaryId).timing.gather_ms);
-    pair.now = *primary.log_due_ms();
+    ASSERT_EQ(primary.due_ms(), pair.now + config_of(kPrimaryId).timing.gather_ms);
+    pair.now = *primary.due_ms();
     pair.entry(record::EntryKind::kDiskCompletion);
     EXPECT_EQ(flush(Flush::kIfDue), 1u);
-    EXPECT_EQ(primary.log_due_ms(), std::nullopt);
+    EXPECT_EQ(primary.due_ms(), std::nullopt);
     pair.entry(record::EntryKind::kOutput);
     EXPECT_EQ(flush(Flush::kNow), 2u);
     pair.carry();

@@ -26,11 +26,15 @@ TEST(Checker, IsContentWithAnOrdinaryRun) {
 }
 
 TEST(Checker, NoticesAnOldOwnersPacketAndWrite) {
+    const ToyOutput write{1, EffectKind::kDiskWrite, 0, 0, 1};
     Checker packets, writes;
     packets.owner(2, Term(2), false);
     packets.effect(effect(1, 1, packet(0)));
     EXPECT_EQ(packets.failure().substr(0, 9), "one owner");
     writes.owner(2, Term(2), false);
+    writes.disk_written(1, Term(1));
+    EXPECT_EQ(writes.failure(), "") << "it was under way";
+    writes.effect(effect(2, 2, write));
     writes.disk_written(1, Term(1));
     EXPECT_EQ(writes.failure().substr(0, 9), "one owner");
 }

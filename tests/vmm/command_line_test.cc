@@ -161,7 +161,7 @@ class RecordedLog : public CommandLine {
     RecordedLog() {
         Process recorder({LOCKSTEP_TOY, "record", config(""), log_, "--runtime", folder_ + "/run"},
                          folder_ + "/recorder");
-        wait_for_text(folder_ + "/recorder", "VM toy runs");
+        wait_for_text(folder_ + "/recorder", "VM toy: it runs");
         std::this_thread::sleep_for(std::chrono::milliseconds(300));
         EXPECT_EQ(run({"poweroff", "toy", "--runtime", folder_ + "/run"}).status, 0);
         EXPECT_EQ(recorder.wait(), 0);

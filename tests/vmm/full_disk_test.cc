@@ -38,7 +38,7 @@ class FullDisk : public testing::CommandLine {
         command.insert(command.begin(), LOCKSTEP_TOY);
         command.insert(command.end(), {"--runtime", runtime()});
         auto vm = std::make_unique<Process>(command, messages_);
-        wait_for_text(messages_, "VM toy runs");
+        wait_for_text(messages_, "VM toy: it runs");
         return vm;
     }
     /// The guest prints on.
