@@ -153,7 +153,7 @@ void Channel::receive() {
         make_room();
         long got = stream_->read(std::span(input_).subspan(input_used_));
         if (got == -EINTR) continue;
-        if (got == -EAGAIN) return;
+        if (got == -EAGAIN) break;
         if (got <= 0) return fail_io(got);
         size_t offered = input_.size() - input_used_;
         input_used_ += static_cast<size_t>(got);

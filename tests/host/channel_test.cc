@@ -199,6 +199,28 @@ TEST_F(ChannelTest, ShortFramesComeThoughALongOneWasFollowedByAPause) {
     EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 2; }));
 }
 
+// The room for a long frame is the frame's in the end, so its last byte fills it, and nothing more is read.
+TEST_F(ChannelTest, AShortFrameComesBehindALongOneThatFilledItsRoom) {
+    listen();
+    FileDescriptor peer = raw_peer(near_end_);
+    ASSERT_TRUE(run_until(*loop_, [&] { return accepted_ != nullptr; }));
+    accepted_->set_handlers(receiver());
+    Bytes bytes(300 << 10, 'x');
+    uint32_t length = static_cast<uint32_t>(bytes.size() - sizeof length);
+    std::memcpy(bytes.data(), &length, sizeof length);
+    constexpr size_t kMoreThanHalf = 200'000;
+    std::thread sender([&] { (void)!::send(peer.get(), bytes.data(), kMoreThanHalf, MSG_NOSIGNAL); });
+    EXPECT_TRUE(run_until(*loop_, [&] { return accepted_->counters().bytes_in == kMoreThanHalf; }));
+    sender.join();
+    std::thread rest([&] {
+        (void)!::send(peer.get(), bytes.data() + kMoreThanHalf, bytes.size() - kMoreThanHalf, MSG_NOSIGNAL);
+    });
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 1; }));
+    rest.join();
+    ASSERT_EQ(send(peer.get(), "\1\0\0\0y", 5, MSG_NOSIGNAL), 5);
+    EXPECT_TRUE(run_until(*loop_, [&] { return frames_.size() == 2; }));
+}
+
 TEST_F(ChannelTest, APeerThatLeavesInTheMiddleOfALongFrameIsNoticed) {
     listen();
     FileDescriptor peer = raw_peer(near_end_);
