@@ -453,7 +453,7 @@ std::string ask_for_backup(Pair& pair, Term term, const std::string& claimant) {
 /// Nobody but the owner of the newest term has the process of a VM ended.
 TEST(Pair, AHungProcessThatMayOwnTheVmStays) {
     Pair pair;
-    pair.kill_daemon("b");
+    for (const char* host : {"a", "b"}) pair.kill_daemon(host);
     auto vm = pair.start_vm("b");
     pair.wait_for_state("b", "Solo");
     pid_t owner = pair.process("b");
@@ -470,6 +470,7 @@ TEST(Pair, AHungProcessThatMayOwnTheVmStays) {
         EXPECT_EQ(pair.process("b"), owner);
     }
     pair.signal("b", SIGCONT);
+    pair.start_daemon("a", LOCKSTEP_TOY);
     pair.wait_for_state("b", "Protected");
     EXPECT_EQ(pair.process("b"), owner);
 }
