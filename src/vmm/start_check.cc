@@ -21,7 +21,7 @@ namespace lockstep::vmm {
 namespace {
 
 /// What the engine takes beside the guest's memory and its code cache.
-constexpr uint64_t kEngineBytes = 128 << 20;
+constexpr uint64_t kEngineBytes = 256 << 20;
 
 Result<void> check_disk(const DiskSettings& disk) {
     TRY(host::DiskImage::size_of(disk.path));

@@ -31,7 +31,7 @@ inline constexpr std::array<EngineConfiguration, 16> kEngineConfigurations{{
     {"unchained", {.chaining = false}},
     {"no_jump_cache", {.jump_cache = false}},
     {"no_jump_index", {.jump_index = false}},
-    {"exact_flags", {.dead_flags = false}},
+    {"all_flags", {.dead_flags = false}},
     {"no_copies", {.copied_blocks = false}},
     {"single_copies", {.copied_chains = false}},
     {"basic_blocks", {.superblocks = false}},
