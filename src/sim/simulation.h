@@ -15,7 +15,6 @@ struct Outcome {
     std::string failure;  ///< the first failure of a checker; empty: none
     uint64_t trace_hash = 0;
     Counts counts;
-    bool guest_lost = false;  ///< the run killed the last copy on purpose
 };
 
 Outcome simulate(const WorldOptions& options);
