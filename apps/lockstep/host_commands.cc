@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/actions.h"
+#include "control/host_config.h"
 #include "host/control_socket.h"
 #include "host/files.h"
 #include "host/runtime_folder.h"
@@ -22,6 +23,7 @@ struct ServeOptions {
 
 void serve(const ServeOptions& options) {
     value_or_leave(host::make_runtime_base(options.runtime));
+    value_or_leave(control::load_allowances());
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
     host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
@@ -71,6 +73,7 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     vmm::Environment environment;
     environment.runtime_base = options.runtime;
     environment.this_host = options.host;
+    environment.allowances = control::load_allowances;
     auto backup = value_or_leave(vmm::BackupProcess::create(
         *loop, factory, host::FileDescriptor(options.connection), host::FileDescriptor(options.stranger),
         environment,

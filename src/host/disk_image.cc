@@ -49,6 +49,7 @@ Result<FileDescriptor> open_image(const DiskOptions& options) {
     FileDescriptor file(open(options.path.c_str(), flags | O_CLOEXEC));
     if (!file && errno == EINVAL && is_direct(options)) return no_direct_io(options.path);
     if (!file) return file_error("open disk image", options.path, errno);
+    if (options.allowed) TRY(check_opened(file.get(), options.path, *options.allowed));
     return file;
 }
 

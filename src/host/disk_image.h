@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "base/result.h"
 #include "base/strong.h"
 #include "disk/request_queue.h"
+#include "host/allowed_paths.h"
 #include "host/block_io.h"
 #include "host/event_loop.h"
 
@@ -67,6 +69,8 @@ struct DiskOptions {
     std::string path;
     DiskSharing sharing = DiskSharing::kExclusive;
     DiskMode mode = DiskMode::kReadWrite;
+    std::optional<AllowedPaths> allowed =
+        {};  ///< what is opened must lie in these; unset: it may lie anywhere
 };
 
 class DiskImage : private BlockIo::User {

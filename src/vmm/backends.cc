@@ -61,15 +61,18 @@ Backends::Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hook
 Result<std::unique_ptr<Backends>> Backends::create(host::EventLoop& loop, const VmSettings& settings,
                                                    const Places& places, Hooks hooks) {
     std::unique_ptr<Backends> backends(new Backends(loop, settings, std::move(hooks)));
-    TRY(backends->open_disks());
+    TRY(backends->open_disks(places));
     TRY(backends->open_networks());
     TRY(backends->open_console(places));
     return backends;
 }
 
-Result<void> Backends::open_disks() {
-    for (const DiskSettings& disk : settings_.disks)
-        disks_.push_back(TRY(host::DiskImage::create(loop_, image_options(disk))));
+Result<void> Backends::open_disks(const Places& places) {
+    for (const DiskSettings& disk : settings_.disks) {
+        host::DiskOptions options = image_options(disk);
+        options.allowed = places.disks;
+        disks_.push_back(TRY(host::DiskImage::create(loop_, options)));
+    }
     for (auto& disk : disks_) disk->set_write_gate(hooks_.may_write);
     complained_ns_.resize(disks_.size());
     return {};

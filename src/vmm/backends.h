@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,10 +41,11 @@ class Backends : public pair::Outside {
         std::function<void()> drained;  ///< answers drain()
     };
     /// `console`: the path of its socket or link. `terminal`: whether a console of kind terminal can be had;
-    /// otherwise it becomes a socket.
+    /// otherwise it becomes a socket. `disks`: as host::DiskOptions::allowed.
     struct Places {
         std::string console;
         bool terminal = false;
+        std::optional<host::AllowedPaths> disks = {};
     };
     static Result<std::unique_ptr<Backends>> create(host::EventLoop& loop, const VmSettings& settings,
                                                     const Places& places, Hooks hooks);
@@ -80,7 +82,7 @@ class Backends : public pair::Outside {
 
   private:
     Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks);
-    Result<void> open_disks();
+    Result<void> open_disks(const Places& places);
     Result<void> open_networks();
     Result<void> open_console(const Places& places);
     void let_out(uint16_t device, const bus::Packets& packets, LogPos entry);

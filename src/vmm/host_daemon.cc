@@ -131,7 +131,7 @@ void HostDaemon::start_process(const std::string& peer, const host::FileDescript
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return log_error("cannot make a pipe: {}; raise the limit of open files", std::strerror(errno));
-    host::FileDescriptor introduced(ends[0]), stranger(ends[1]);
+    host::FileDescriptor told(ends[0]), stranger(ends[1]);
     pid_t process = 0;
     int problem = SpawnSettings(connection.get(), stranger.get())
                       .spawn({"lockstep", "backup", "--connection", std::to_string(kConnectionDescriptor),
@@ -140,34 +140,57 @@ void HostDaemon::start_process(const std::string& peer, const host::FileDescript
                              process);
     if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
     log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
-    add_stranger(peer, std::move(introduced), process);
+    add_stranger(peer, std::move(told), process);
 }
 
 bool HostDaemon::admits(const std::string& peer) const {
-    auto of_peer = [&peer](const auto& stranger) { return stranger.second.peer == peer; };
-    return strangers_.size() < kMostStrangers &&
-           std::ranges::count_if(strangers_, of_peer) < static_cast<ptrdiff_t>(kMostStrangersOfAPeer);
+    size_t all = 0, of_peer = 0;
+    for (const auto& [number, stranger] : strangers_) {
+        if (stranger.introduced) continue;
+        ++all;
+        of_peer += stranger.peer == peer;
+    }
+    return all < kMostStrangers && of_peer < kMostStrangersOfAPeer;
 }
 
-/// He is none any more when the other end of `introduced` is closed, by his process or by its end.
-void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor introduced, pid_t process) {
+void HostDaemon::add_stranger(const std::string& peer, host::FileDescriptor told, pid_t process) {
     uint64_t number = next_stranger_++;
     Stranger& stranger = strangers_[number];
     stranger.peer = peer;
-    stranger.introduced = std::move(introduced);
+    stranger.told = std::move(told);
     stranger.process = host::ProcessHandle::open(process);
     stranger.timeout = loop_.call_after(kStrangerTimeoutNs, [&stranger] {
         if (!stranger.process || !stranger.process->signal(SIGKILL)) return;
         log_warning("process {}, which {} connected to, hangs and was ended", stranger.process->number(),
                     stranger.peer);
     });
-    stranger.watch =
-        loop_.watch(stranger.introduced.get(), host::Interest::kRead, [this, number](host::Ready) {
-            loop_.post([this, number] {
-                strangers_.erase(number);
-                admit_waiting();
-            });
-        });
+    stranger.watch = loop_.watch(stranger.told.get(), host::Interest::kRead, [this, number](host::Ready) {
+        loop_.post([this, number] { hear(number); });
+    });
+}
+
+void HostDaemon::hear(uint64_t number) {
+    auto found = strangers_.find(number);
+    if (found == strangers_.end()) return;
+    Stranger& stranger = found->second;
+    char text[512];
+    ssize_t size = ::read(stranger.told.get(), text, sizeof text);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (size > 0) {
+        stranger.timeout.reset();
+        stranger.complaint.append(text + !stranger.introduced,
+                                  static_cast<size_t>(size) - !stranger.introduced);
+        stranger.introduced = true;
+    } else {
+        if (!stranger.complaint.empty())
+            complain(fmt::format("{} was refused: {}", stranger.peer, stranger.complaint));
+        strangers_.erase(found);
+    }
+    admit_waiting();
+}
+
+void HostDaemon::complain(const std::string& sentence) {
+    if (auto said = complaints_.hear(sentence, loop_.now_ns())) log_warning("{}", *said);
 }
 
 void HostDaemon::collect_children() {
@@ -217,14 +240,13 @@ Result<std::unique_ptr<BackupProcess>> BackupProcess::create(host::EventLoop& lo
 
 void BackupProcess::introduced(ByteSpan frame) {
     timeout_.reset();
+    tell_daemon("i");
     Result<Introduction> introduction = decode_introduction(frame);
-    if (!introduction) return answer({.accepted = false, .sentence = introduction.error().message()});
-    stranger_.reset();
+    if (!introduction) return refuse(introduction.error().message());
     const Introduction& wanted = introduction.value();
     if (wanted.purpose == Purpose::kProtect) return serve(wanted);
     // The name becomes a part of a path.
-    if (Result<void> good = host::check_vm_name(wanted.vm_name); !good)
-        return answer({.accepted = false, .sentence = good.error().message()});
+    if (Result<void> good = host::check_vm_name(wanted.vm_name); !good) return refuse(good.error().message());
     pid_t process = host::RuntimeFolder::process_of(environment_.runtime_base, wanted.vm_name);
     if (process == 0 ||
         only_starts(host::RuntimeFolder::control_socket_of(environment_.runtime_base, wanted.vm_name)))
@@ -233,34 +255,40 @@ void BackupProcess::introduced(ByteSpan frame) {
     answer({.accepted = true, .sentence = fmt::format("process {}", process), .udp_port = link_->udp_port()});
 }
 
+void BackupProcess::tell_daemon(std::string_view text) {
+    // It may have ended meanwhile.
+    if (::write(stranger_.get(), text.data(), text.size()) < 0) log_debug("the daemon listens no more");
+}
+
 /// Says it, and ends. The sentence may quote what the other side sent.
 void BackupProcess::answer(Answer content) {
     content.sentence = foreign_text(content.sentence);
-    if (!content.accepted) log_debug("{}", content.sentence);
     link_->send(encode_answer(content));
     link_->close([this, content] { end(Ending::Kind::kDismissed, content.sentence); });
+}
+
+void BackupProcess::refuse(const std::string& sentence) {
+    tell_daemon(foreign_text(sentence));
+    answer({.accepted = false, .sentence = sentence});
 }
 
 void BackupProcess::serve(const Introduction& introduction) {
     Result<std::string> own_build = own_build_text();
     if (own_build.ok() && own_build.value() != introduction.build)
-        return answer(
-            {.accepted = false,
-             .sentence = fmt::format("the host {} runs another build ({}) than the owner of VM {} ({}); "
-                                     "install the same build on both",
-                                     environment_.this_host, own_build.value(), introduction.vm_name,
-                                     introduction.build)});
+        return refuse(
+            fmt::format("the host {} runs another build ({}) than the owner of VM {} ({}); "
+                        "install the same build on both",
+                        environment_.this_host, own_build.value(), introduction.vm_name, introduction.build));
+    auto cannot = [&](const std::string& why) {
+        refuse(fmt::format("the host {} can't take the backup of VM {}: {}", environment_.this_host,
+                           introduction.vm_name, why));
+    };
     if (std::string reason = record::difference(introduction.cpu, host::host_cpu_identity()); !reason.empty())
-        return answer({.accepted = false,
-                       .sentence = fmt::format("the host {} can't take the backup of VM {}: {}",
-                                               environment_.this_host, introduction.vm_name, reason)});
+        return cannot(reason);
     Result<std::unique_ptr<VmProcess>> vm = start(introduction);
-    if (!vm)
-        return answer(
-            {.accepted = false,
-             .sentence = fmt::format("the host {} can't take the backup of VM {}: {}", environment_.this_host,
-                                     introduction.vm_name, vm.error().message())});
+    if (!vm) return cannot(vm.error().message());
     vm_ = vm.take();
+    stranger_.reset();
     started_(*vm_);
 }
 

@@ -18,6 +18,7 @@
 #include "host/event_loop.h"
 #include "host/process_handle.h"
 #include "host/signals.h"
+#include "vmm/complaints.h"
 #include "vmm/vm_process.h"
 
 namespace lockstep::vmm {
@@ -39,10 +40,13 @@ class HostDaemon {
   private:
     HostDaemon(host::EventLoop& loop, const DaemonOptions& options) : loop_(loop), options_(options) {}
 
-    /// A process whose owner hasn't introduced himself. It holds the other end of `introduced`.
+    /// A process that serves no VM yet. It holds the other end of `told`: a byte says that its owner has introduced himself,
+    /// what follows is what it has against him.
     struct Stranger {
         std::string peer;  ///< his host's address
-        host::FileDescriptor introduced;
+        host::FileDescriptor told;
+        bool introduced = false;
+        std::string complaint;
         host::Watch watch;
         std::optional<host::ProcessHandle> process;
         host::Timer timeout;  ///< for one that hangs, and would stay a stranger
@@ -55,18 +59,21 @@ class HostDaemon {
     void admit_waiting();
     bool admits(const std::string& peer) const;
     void start_process(const std::string& peer, const host::FileDescriptor& connection);
-    void add_stranger(const std::string& peer, host::FileDescriptor introduced, pid_t process);
+    void add_stranger(const std::string& peer, host::FileDescriptor told, pid_t process);
+    void hear(uint64_t number);
+    void complain(const std::string& sentence);
 
     host::EventLoop& loop_;
     DaemonOptions options_;
     std::unique_ptr<host::Acceptor> acceptor_;
     std::map<uint64_t, Stranger> strangers_;
     std::deque<Waiting> waiting_;
+    Complaints complaints_;
     uint64_t next_stranger_ = 0;
 };
 
 /// The process that the daemon starts: answers the owner at the other end of `connection`, and serves as its
-/// backup if that is wanted. `stranger` is closed once the owner has introduced himself. `ended` comes once.
+/// backup if that is wanted. `stranger`: as HostDaemon::Stranger has it, closed once a VM is served. `ended` comes once.
 class BackupProcess {
   public:
     static Result<std::unique_ptr<BackupProcess>> create(host::EventLoop& loop, MachineFactory& factory,
@@ -80,7 +87,9 @@ class BackupProcess {
     BackupProcess(host::EventLoop& loop, MachineFactory& factory, const Environment& environment,
                   VmProcess::Ended ended, std::function<void(VmProcess&)> started);
     void introduced(ByteSpan frame);
+    void tell_daemon(std::string_view text);
     void answer(Answer content);
+    void refuse(const std::string& sentence);
     void serve(const Introduction& introduction);
     Result<std::unique_ptr<VmProcess>> start(const Introduction& introduction);
     Result<void> prove_that_it_owns_nothing(const host::Claimant& process, const Introduction& asker) const;

@@ -30,6 +30,7 @@
 #include "host/thread_placement.h"
 #include "pair/session.h"
 #include "pair/traffic/traffic.h"
+#include "vmm/allowances.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
 #include "vmm/console_watch.h"
@@ -51,6 +52,7 @@ struct Environment {
     bool terminal = false;                                ///< there is a terminal for a console of that kind
     std::string record_path;                              ///< record from power-on to this file; empty: don't
     std::function<void()> started;                        ///< the guest runs (an owner's); optional
+    std::function<Result<Allowances>()> allowances;       ///< what a backup's owner may name here, as of now
 };
 
 /// How a VM process ended.
@@ -106,7 +108,7 @@ class VmProcess : private pair::Host, private pair::Clock {
               const Environment& environment, host::RuntimeFolder folder, uint64_t self, Ended ended);
 
     // vm_start.cc
-    Result<void> open(bool terminal, pair::Config config);
+    Result<void> open(const Backends::Places& places, pair::Config config);
     void look_elsewhere(size_t candidate);
     void start_timer();
     pair::Config session_config() const;

@@ -88,7 +88,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
 }
 
 /// What owner and backup need alike.
-Result<void> VmProcess::open(bool terminal, pair::Config config) {
+Result<void> VmProcess::open(const Backends::Places& places, pair::Config config) {
     TRY(check_resources(settings_));
     std::unique_ptr<host::Arbiter> arbiter;
     if (!settings_.protection.hosts.empty()) {
@@ -105,7 +105,7 @@ Result<void> VmProcess::open(bool terminal, pair::Config config) {
         .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
         .may_write = [this](LogPos entry) { return session_ && session_->may_write(entry); },
         .drained = [this] { session_->on_drained(); }};
-    backends_ = TRY(Backends::create(loop_, settings_, {folder_.console(), terminal}, std::move(hooks)));
+    backends_ = TRY(Backends::create(loop_, settings_, places, std::move(hooks)));
     config.replica.tenure = arbiter_->exists() ? replica::Tenure::kLeased : replica::Tenure::kUnlimited;
     pair::Ports ports{.clock = *this,
                       .guest = *guest_,
@@ -136,7 +136,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     pair::Config config = vm->session_config();
     config.machine = std::move(check.configuration);
     config.configured_ns = check.configured_ns;
-    TRY(vm->open(environment.terminal, std::move(config)));
+    TRY(vm->open({vm->folder_.console(), environment.terminal}, std::move(config)));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
     if (!vm->arbiter_->exists())
         vm->session_->own(Term(1), 0);
@@ -175,6 +175,8 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
                                                            const Environment& environment, Ended ended) {
     auto settings = TRY(record::decode_fields<VmSettings>(introduction.settings, "the settings of the VM"));
     TRY(check_foreign(settings));
+    Allowances allowances = TRY(environment.allowances());
+    TRY(check_allowances(settings, allowances));
     uint64_t self = random_number();
     host::Claimant claimant{claimant_name(self), settings.protection.arbiter};
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name, claimant));
@@ -183,7 +185,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     vm->candidates_ = hosts_beside_backup(settings.protection.hosts, environment.this_host);
     vm->vm_ = introduction.vm;
     vm->build_ = TRY(own_build_text());
-    TRY(vm->open(false, vm->session_config()));
+    TRY(vm->open({vm->folder_.console(), false, allowances.folders}, vm->session_config()));
     if (!vm->arbiter_->exists())
         return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
     TRY(link->set_peer_udp_port(introduction.udp_port));

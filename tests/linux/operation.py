@@ -21,7 +21,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import LOGGING_ADDRESS, Lab  # noqa: E402
-from labkit.pair import DAEMON_PORT, LOCKSTEP, Pair, other  # noqa: E402
+from labkit.pair import DAEMON_PORT, Pair, other  # noqa: E402
 
 BOOT_TIMEOUT = 600
 PROTECT_TIMEOUT = 120
@@ -103,9 +103,8 @@ class Operation:
     def begin_start(self, host, *options):
         """`lockstep run` in the background of this script."""
         command = self.lab.command(
-            host, "env", f"LOCKSTEP_RUNTIME={self.pair.runtime(host)}", LOCKSTEP, "run", "--background", *options,
-            self.pair.config,
-        )  # fmt: skip
+            host, *self.pair.program(host), "run", "--background", *options, self.pair.config
+        )
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def require_refusal(self, host, *words):

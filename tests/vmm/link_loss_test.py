@@ -41,10 +41,13 @@ class LinkLossTest(unittest.TestCase):
         (self.shared / "arbiter").mkdir()
         for host, address in LOGGING_ADDRESS.items():
             (self.shared / host).mkdir()
+            (self.shared / host / "host.toml").write_text(
+                f'[allow]\nfolders = ["{self.shared}", "/dev/null"]\nbridges = ["br0"]\ntaps = ["toy0"]\n'
+            )
             self.start(host, f"daemon-{host}", "serve", "--listen", f"{address}:7700")
 
     def start(self, host, job, *arguments):
-        self.lab.start(host, job, PROGRAM, *arguments, "--runtime", self.shared / host)
+        self.lab.start(host, job, "env", f"LOCKSTEP_CONFIG={self.shared / host}", PROGRAM, *arguments, "--runtime", self.shared / host)
 
     def status(self, host):
         done = self.lab.run(host, PROGRAM, "status", "toy", "--json", "--runtime", self.shared / host)

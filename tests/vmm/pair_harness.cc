@@ -177,6 +177,7 @@ Pair::Pair(bool through_proxy, Storage storage) {
     configure("toy");
     for (const char* host : {"a", "b"}) {
         std::filesystem::create_directories(runtime(host));
+        allow(host, fmt::format("folders = [\"{}\", \"/dev/null\"]\n", folder));
         if (storage == Storage::kCacheOfEachHost) give_cache(host);
         start_daemon(host, LOCKSTEP_TOY);
     }
@@ -217,9 +218,13 @@ void Pair::kill_host(const std::string& host) {
 
 void Pair::start_daemon(const std::string& host, const std::string& program) {
     daemons_[host] = std::make_unique<Process>(
-        on_host(host, {program, "serve", "--listen", "127.0.0.1:" + std::to_string(ports_[host]), "--runtime",
-                       runtime(host)}),
+        on_host(host, {"/usr/bin/env", "LOCKSTEP_CONFIG=" + runtime(host), program, "serve", "--listen",
+                       "127.0.0.1:" + std::to_string(ports_[host]), "--runtime", runtime(host)}),
         folder + "/log." + host);
+}
+
+void Pair::allow(const std::string& host, const std::string& lines) const {
+    std::ofstream(runtime(host) + "/host.toml") << "[allow]\n" << lines;
 }
 
 void Pair::configure(const std::string& vm) {

@@ -110,6 +110,8 @@ class Pair {
     void kill_host(const std::string& host);
     /// Starts the daemon of a host with another program.
     void start_daemon(const std::string& host, const std::string& program);
+    /// What a host's daemon allows others to name: the lines of [allow] in its host.toml.
+    void allow(const std::string& host, const std::string& lines) const;
 
     std::string folder, shared;
     std::string runtime(const std::string& host) const { return folder + "/" + host; }

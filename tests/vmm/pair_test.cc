@@ -324,45 +324,6 @@ TEST(Pair, AnInitialRamDiskLargerThanAnyMessageIsNoHindrance) {
     pair.wait_for_state("b", "Protected");
 }
 
-/// Processes that serve connections of this host's daemon, as its address in their arguments tells.
-std::vector<pid_t> processes_of(const std::string& address) {
-    std::vector<pid_t> found;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-        std::string arguments;
-        std::ifstream file(entry.path() / "cmdline");
-        std::getline(file, arguments, '\n');
-        bool backup = arguments.find(std::string("backup\0", 7)) != std::string::npos;
-        if (backup && arguments.find(address) != std::string::npos)
-            found.push_back(std::stoi(entry.path().filename().string()));
-    }
-    return found;
-}
-
-TEST(Pair, StrangersGetFewProcessesAndLeaveRoomForOwners) {
-    Pair pair;
-    host::SocketAddress address = host::SocketAddress::parse(pair.address("b")).take();
-    std::vector<host::FileDescriptor> strangers;
-    auto connect = [&] {
-        host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (::connect(socket.get(), address.get(), address.length) != 0) return false;
-        strangers.push_back(std::move(socket));
-        return true;
-    };
-    pair.wait_for("the daemon listens", connect);
-    for (int i = 0; i < 100; ++i) ASSERT_TRUE(connect());
-    pair.wait_for("some are served", [&] { return processes_of(pair.address("b")).size() == 4; });
-    sleep_ms(300);
-    EXPECT_EQ(processes_of(pair.address("b")).size(), 4u);
-    // More than an introduction may have: refused before it is there.
-    uint32_t length = 1 << 20;
-    EXPECT_EQ(::send(strangers.front().get(), &length, sizeof length, MSG_NOSIGNAL), 4);
-    char byte;
-    EXPECT_EQ(::recv(strangers.front().get(), &byte, 1, 0), 0) << "the connection is closed";
-    strangers.clear();
-    pair.start();
-    EXPECT_EQ(processes_of(pair.address("b")).size(), 1u);
-}
-
 /// Settings of another host may ask for no more than a file of this one could.
 TEST(Pair, SettingsBeyondTheirBoundsAreRefused) {
     VmSettings good;
@@ -473,22 +434,6 @@ TEST(Pair, AHungProcessThatMayOwnTheVmStays) {
     pair.start_daemon("a", LOCKSTEP_TOY);
     pair.wait_for_state("b", "Protected");
     EXPECT_EQ(pair.process("b"), owner);
-}
-
-/// A process that hangs before it has a VM takes none of the few places of its peer for good.
-TEST(Pair, ProcessesThatHangBeforeTheirIntroductionMakeRoom) {
-    Pair pair;
-    host::SocketAddress address = host::SocketAddress::parse(pair.address("b")).take();
-    std::vector<host::FileDescriptor> strangers;
-    pair.wait_for("four strangers are served", [&] {
-        host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (::connect(socket.get(), address.get(), address.length) == 0 && strangers.size() < 4)
-            strangers.push_back(std::move(socket));
-        return processes_of(pair.address("b")).size() == 4;
-    });
-    for (pid_t process : processes_of(pair.address("b"))) ::kill(process, SIGSTOP);
-    auto vm = pair.start_vm("a");
-    pair.wait_for_state("a", "Protected");
 }
 
 TEST(Pair, AVmRunsOnce) {

@@ -59,6 +59,7 @@ class Pair:
         disk = self.shared / vm.disk
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", disk], check=True)
         (self.shared / "arbiter").mkdir(exist_ok=True)
+        self._allow()
         self.config.write_text(self._configuration(memory))
 
     def _configuration(self, memory):
@@ -86,15 +87,31 @@ hosts = [{hosts}]
 arbiter = "{self.shared}/arbiter"
 """
 
+    def _allow(self):
+        """What the hosts let each other's VMs name: all that is of the laboratory."""
+        for host in LOGGING_ADDRESS:
+            folder = self.config_folder(host)
+            folder.mkdir(exist_ok=True)
+            (folder / "host.toml").write_text(
+                f'[allow]\nfolders = ["{self.shared}", "{self.image}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
+            )
+
     # The command lines -------------------------------------------------------------------------------------
 
     def runtime(self, host):
         """The folder of a host's sockets; each "host" has its own, as if it were another machine."""
         return pathlib.Path(self.lab.folder) / f"run-{host}"
 
+    def config_folder(self, host):
+        return pathlib.Path(self.lab.folder) / f"config-{host}"
+
+    def program(self, host):
+        """The beginning of each command line: the program, with what tells the "hosts" of one machine apart."""
+        return ["env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", f"LOCKSTEP_CONFIG={self.config_folder(host)}", LOCKSTEP]
+
     def lockstep(self, host, *arguments, timeout=60):
         """Runs `lockstep ...` on a host and returns what it printed; raises with its sentence if it failed."""
-        done = self.lab.run(host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, *arguments, timeout=timeout)
+        done = self.lab.run(host, *self.program(host), *arguments, timeout=timeout)
         if done.returncode:
             raise RuntimeError(f"lockstep {' '.join(map(str, arguments))} on {host}: {done.stderr.strip()}")
         return done.stdout
@@ -102,9 +119,7 @@ arbiter = "{self.shared}/arbiter"
     def start_daemon(self, host):
         self.runtime(host).mkdir(exist_ok=True)
         listen = f"{LOGGING_ADDRESS[host]}:{DAEMON_PORT}"
-        self.lab.start(
-            host, f"daemon-{host}", "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "serve", "--listen", listen
-        )
+        self.lab.start(host, f"daemon-{host}", *self.program(host), "serve", "--listen", listen)
 
     def start_vm(self, host):
         self.lockstep(host, "run", "--background", self.config, timeout=120)
@@ -129,9 +144,7 @@ arbiter = "{self.shared}/arbiter"
 
     def console(self, host):
         """A GuestConsole on the serial console of the VM that runs on `host`, and the process that carries it."""
-        command = self.lab.command(
-            host, "env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", LOCKSTEP, "console", self.vm.name
-        )
+        command = self.lab.command(host, *self.program(host), "console", self.vm.name)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         return GuestConsole(process.stdout.fileno(), process.stdin.fileno()), process
 
