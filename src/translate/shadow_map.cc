@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "memory/placement.h"
@@ -14,10 +15,13 @@ namespace lockstep::translate {
 namespace {
 
 constexpr uint64_t kHalfBytes = uint64_t{1} << (35 + 3);
-constexpr uint64_t kRegionAlignment = 2ull << 20;
+constexpr uint64_t kRegionAlignment = PiecesAside::kPieceBytes;
 
-/// Where the upper half of a map begins.
+/// Where the first piece of a map begins, with its lower half.
+uint64_t start_of(uint64_t map) { return map - FillJournal::kMapOffset; }
+/// Where the upper half of a map begins, and where it ends.
 uint64_t border_of(uint64_t map) { return (map + kHalfBytes) & ~kPageMask; }
+uint64_t end_of(uint64_t map) { return border_of(map) + kHalfBytes + kPageSize; }
 
 int shared_half(const char* name) {
     int file = memfd_create(name, MFD_CLOEXEC);
@@ -46,36 +50,38 @@ ShadowMap::ShadowMap(memory::GuestMemory& memory)
           region_bytes_ >> 30);
     region_ = (reinterpret_cast<uint64_t>(region) + kRegionAlignment - 1) & ~(kRegionAlignment - 1);
     for (unsigned space = 0; space < cpu::kSpaces; ++space)
-        for (uint64_t map : {read_map(space), write_map(space)}) map_lower_half(map);
+        for (const Map* map : {&reads_, &writes_}) map_lower_half(*map, space);
     map_upper_halves();
 }
 
-void ShadowMap::map_lower_half(uint64_t map) {
-    uint64_t start = map & ~kPageMask;
-    map_at(start, border_of(map) - start, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+void ShadowMap::map_lower_half(const Map& map, unsigned space) {
+    uint64_t at = address(map, space);
+    map_at(start_of(at), border_of(at) - start_of(at), MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-void ShadowMap::map_own_upper_half(uint64_t map) {
-    map_at(border_of(map), kHalfBytes + kPageSize, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+void ShadowMap::map_own_upper_half(const Map& map, unsigned space) {
+    uint64_t at = address(map, space);
+    map_at(border_of(at), end_of(at) - border_of(at), MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-void ShadowMap::map_shared_halves(uint64_t (ShadowMap::*map)(unsigned) const, const char* name) {
-    int file = shared_half(name);
-    for (unsigned space = 0; space < cpu::kSpaces; ++space)
-        map_at(border_of((this->*map)(space)), kHalfBytes + kPageSize, MAP_SHARED, file);
+void ShadowMap::map_shared_halves(const Map& map) {
+    int file = shared_half(map.name);
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
+        uint64_t at = address(map, space);
+        map_at(border_of(at), end_of(at) - border_of(at), MAP_SHARED, file);
+    }
     close(file);
 }
 
 // All of them empty. A map starts kMapOffset % page into a page, so the last entries of the lower half lie in
 // the first page of the upper half. Those few are emptied at each change of space (enter_space).
 void ShadowMap::map_upper_halves() {
-    if (!apart_) {
-        map_shared_halves(&ShadowMap::read_map, "lockstep-read-map");
-        map_shared_halves(&ShadowMap::write_map, "lockstep-write-map");
-        return;
+    for (const Map* map : {&reads_, &writes_}) {
+        if (!apart_)
+            map_shared_halves(*map);
+        else
+            for (unsigned space = 0; space < cpu::kSpaces; ++space) map_own_upper_half(*map, space);
     }
-    for (unsigned space = 0; space < cpu::kSpaces; ++space)
-        for (uint64_t map : {read_map(space), write_map(space)}) map_own_upper_half(map);
 }
 
 void ShadowMap::part_upper_halves() {
@@ -93,79 +99,93 @@ void ShadowMap::join_upper_halves() {
 
 ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
 
-void ShadowMap::remember_fill(uint64_t index) {
-    if (is_border(index)) filled_border_.note(index);
-    (is_upper(index) ? filled_upper_[upper_of(space_)] : filled_[space_]).note(index);
+void ShadowMap::note(Map& map, uint64_t index) {
+    (is_upper(index) ? map.upper[upper_of(space_)] : map.lower[space_]).note(index);
 }
 
 void ShadowMap::enter_space(unsigned space) {
     if (space == space_) return;
     space_ = space;
-    if (filled_border_.is_complete()) {
-        for (uint64_t index : filled_border_.indices()) read_entry(0, index) = write_entry(0, index) = 0;
-    } else {
-        clear_border(0);
-    }
+    if (filled_border_.is_complete())
+        for (uint64_t index : filled_border_.indices()) forget_entry(0, index);
+    else
+        for (const Map* map : {&reads_, &writes_}) clear_border(*map, 0);
     filled_border_.clear();
 }
 
-void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& entry) {
+void ShadowMap::fill(GuestVirt at, const cpu::TlbEntry& tlb_entry) {
     uint64_t index = index_of(at);
     uint64_t delta =
-        reinterpret_cast<uint64_t>(memory_.host(GuestPhys(entry.page))) - (at.value() & ~kPageMask);
-    uint64_t& read = read_entry(space_, index);
+        reinterpret_cast<uint64_t>(memory_.host(GuestPhys(tlb_entry.page))) - (at.value() & ~kPageMask);
+    if (++fills_ % kFillsForAPiece == 0) aside_.give_one_back();
+    uint64_t& read = entry(reads_, space_, index);
     if (!read) {
-        remember_fill(index);
-        if (!entry.user && !is_upper(index)) supervisor_[space_].note(index);
+        note(reads_, index);
+        if (is_border(index)) filled_border_.note(index);
+        if (!tlb_entry.user && !is_upper(index)) supervisor_[space_].note(index);
     }
     read = delta;
-    if (!entry.writable || !entry.dirty || !memory_.directly_writable(GuestPhys(entry.page))) return;
-    uint64_t& write = write_entry(space_, index);
+    if (!tlb_entry.writable || !tlb_entry.dirty || !memory_.directly_writable(GuestPhys(tlb_entry.page)))
+        return;
+    uint64_t& write = entry(writes_, space_, index);
+    if (!write) note(writes_, index);
     if (write != delta) {
         write = delta;
-        remember_write(entry.page, index);
+        remember_write(tlb_entry.page / kPageSize, index);
     }
+}
+
+bool ShadowMap::leads_to(WriteUse use, uint64_t page) const {
+    uint64_t index = use >> 4;
+    uint64_t virtual_page = index << 12;
+    if (is_upper(index)) virtual_page |= ~((uint64_t{1} << 48) - 1);
+    return entry_of(use) ==
+           reinterpret_cast<uint64_t>(memory_.host(GuestPhys(page * kPageSize))) - virtual_page;
 }
 
 void ShadowMap::remember_write(uint64_t page, uint64_t index) {
-    auto& uses = write_uses_[page / kPageSize];
+    WriteUse now = write_use(space_, index);
+    WriteUses& uses = write_uses_[page];
+    if (uses[0] == now || uses[1] == now) return;  // filled anew
+    for (WriteUse& use : uses)
+        if (!use || !leads_to(use, page)) {
+            use = now;
+            return;
+        }
+    auto& more = more_write_uses_[page];
     constexpr size_t kCrowd = 16;
-    WriteUse now{index, space_};
-    if (uses.size() < kCrowd && std::ranges::find(uses, now) != uses.end()) return;  // filled anew
-    if (uses.size() >= kCrowd && (uses.size() & (uses.size() - 1)) == 0) {
-        std::erase_if(uses, [&](const WriteUse& use) { return !write_entry(use.space, use.page_number); });
-        auto less = [](const WriteUse& a, const WriteUse& b) {
-            return std::pair(a.page_number, a.space) < std::pair(b.page_number, b.space);
-        };
-        std::sort(uses.begin(), uses.end(), less);
-        uses.erase(std::unique(uses.begin(), uses.end()), uses.end());
+    if (more.size() < kCrowd && std::ranges::find(more, now) != more.end()) return;
+    if (more.size() >= kCrowd && (more.size() & (more.size() - 1)) == 0) {
+        std::erase_if(more, [&](WriteUse use) { return !leads_to(use, page); });
+        std::ranges::sort(more);
+        more.erase(std::unique(more.begin(), more.end()), more.end());
     }
-    uses.push_back(now);
+    more.push_back(now);
 }
 
-void ShadowMap::forbid_writes(GuestPhys page) {
-    auto& uses = write_uses_[page.value() / kPageSize];
-    uint64_t host = reinterpret_cast<uint64_t>(memory_.host(page));
-    for (const WriteUse& use : uses) {
-        uint64_t& write = write_entry(use.space, use.page_number);
-        uint64_t virtual_page = use.page_number << 12;
-        if (is_upper(use.page_number)) virtual_page |= ~((uint64_t{1} << 48) - 1);
-        if (write == host - virtual_page) write = 0;
-    }
-    uses.clear();
+void ShadowMap::forbid_writes(GuestPhys at) {
+    uint64_t page = at.value() / kPageSize;
+    auto forbid = [&](WriteUse use) {
+        if (use && leads_to(use, page)) entry_of(use) = 0;
+    };
+    std::ranges::for_each(std::exchange(write_uses_[page], {}), forbid);
+    auto more = more_write_uses_.find(page);
+    if (more == more_write_uses_.end()) return;
+    std::ranges::for_each(more->second, forbid);
+    more_write_uses_.erase(more);
 }
 
 void ShadowMap::drop_supervisor() {
     if (!supervisor_[space_].is_complete()) return drop_space(space_);
-    for (uint64_t index : supervisor_[space_].indices())
-        read_entry(space_, index) = write_entry(space_, index) = 0;
+    for (uint64_t index : supervisor_[space_].indices()) forget_entry(space_, index);
     supervisor_[space_].clear();
 }
 
 void ShadowMap::drop_one(unsigned space, uint64_t index) {
-    if (!read_entry(space, index)) return;  // also spares the host a page of the map
-    read_entry(space, index) = 0;
-    if (write_entry(space, index)) write_entry(space, index) = 0;
+    if (!entry(reads_, space, index)) return;  // also spares the host a page of the map
+    entry(reads_, space, index) = 0;
+    uint64_t& write = entry(writes_, space, index);
+    if (write) write = 0;
 }
 
 void ShadowMap::drop_page(unsigned space, GuestVirt page) {
@@ -174,60 +194,62 @@ void ShadowMap::drop_page(unsigned space, GuestVirt page) {
     for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) drop_one(each, index);
 }
 
-void ShadowMap::clear_border(unsigned space) {
-    for (uint64_t index = (uint64_t{1} << 35) - 1; is_border(index); --index)
-        read_entry(space, index) = write_entry(space, index) = 0;
+void ShadowMap::clear_border(const Map& map, unsigned space) {
+    for (uint64_t index = (uint64_t{1} << 35) - 1; is_border(index); --index) entry(map, space, index) = 0;
+}
+
+/// What the pieces hold between `start` and `end`, which is one mapping.
+void ShadowMap::move_aside(const Map& map, unsigned space, const std::set<uint64_t>& pieces, uint64_t start,
+                           uint64_t end, PiecesAside::Kind kind) {
+    for (uint64_t piece : pieces) {
+        uint64_t at = start_of(address(map, space)) + piece * PiecesAside::kPieceBytes;
+        aside_.move(std::max(at, start), std::min(at + PiecesAside::kPieceBytes, end), kind);
+    }
+}
+
+void ShadowMap::empty_lower_half(Map& map, unsigned space) {
+    FillJournal& filled = map.lower[space];
+    if (filled.is_complete()) {
+        for (uint64_t index : filled.indices()) entry(map, space, index) = 0;
+    } else {
+        uint64_t at = address(map, space);
+        move_aside(map, space, filled.pieces(), start_of(at), border_of(at), PiecesAside::Kind::kPrivate);
+        clear_border(map, space);
+    }
+    filled.clear();
+}
+
+void ShadowMap::empty_upper_half(Map& map, unsigned number) {
+    FillJournal& filled = map.upper[number];
+    if (filled.is_complete()) {
+        for (uint64_t index : filled.indices()) entry(map, number, index) = 0;
+    } else {
+        auto kind = apart_ ? PiecesAside::Kind::kPrivate : PiecesAside::Kind::kShared;
+        for (unsigned space = number; space <= (apart_ ? number : cpu::kSpaces - 1); ++space) {
+            uint64_t at = address(map, space);
+            move_aside(map, space, filled.pieces(), border_of(at), end_of(at), kind);
+        }
+        if (!apart_) map_shared_halves(map);
+    }
+    filled.clear();
 }
 
 void ShadowMap::drop_space(unsigned space) {
-    if (filled_[space].is_complete()) {
-        for (uint64_t index : filled_[space].indices())
-            read_entry(space, index) = write_entry(space, index) = 0;
-    } else {
-        map_lower_half(read_map(space));
-        map_lower_half(write_map(space));
-        clear_border(space);
-    }
-    filled_[space].clear();
+    for (Map* map : {&reads_, &writes_}) empty_lower_half(*map, space);
     supervisor_[space].clear();
 }
 
 void ShadowMap::drop_upper_half(unsigned space) {
     bool all = space == cpu::kEverySpace;
-    for (unsigned each = upper_of(all ? 0 : space); each <= upper_of(all ? cpu::kSpaces - 1 : space);
-         ++each) {
-        if (filled_upper_[each].is_complete()) {
-            for (uint64_t index : filled_upper_[each].indices())
-                read_entry(each, index) = write_entry(each, index) = 0;
-        } else if (apart_) {
-            map_own_upper_half(read_map(each));
-            map_own_upper_half(write_map(each));
-        } else {
-            map_upper_halves();
-        }
-        filled_upper_[each].clear();
-    }
+    for (Map* map : {&reads_, &writes_})
+        for (unsigned each = upper_of(all ? 0 : space); each <= upper_of(all ? cpu::kSpaces - 1 : space);
+             ++each)
+            empty_upper_half(*map, each);
 }
 
-// The journals stay: they tell of the read entries, too.
 void ShadowMap::forbid_all_writes() {
-    for (unsigned space = 0; space < cpu::kSpaces; ++space) {
-        if (filled_[space].is_complete()) {
-            for (uint64_t index : filled_[space].indices()) write_entry(space, index) = 0;
-        } else {
-            map_lower_half(write_map(space));
-            clear_border(space);
-        }
-    }
-    for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) {
-        if (filled_upper_[each].is_complete()) {
-            for (uint64_t index : filled_upper_[each].indices()) write_entry(each, index) = 0;
-        } else if (apart_) {
-            map_own_upper_half(write_map(each));
-        } else {
-            map_shared_halves(&ShadowMap::write_map, "lockstep-write-map");
-        }
-    }
+    for (unsigned space = 0; space < cpu::kSpaces; ++space) empty_lower_half(writes_, space);
+    for (unsigned each = 0; each <= upper_of(cpu::kSpaces - 1); ++each) empty_upper_half(writes_, each);
 }
 
 }  // namespace lockstep::translate

@@ -75,6 +75,7 @@ Vcpu::Impl::~Impl() {
 }
 
 VcpuExit Vcpu::Impl::run(Icount until) {
+    shadow_map.give_piece_back();
     faults.enter_thread();
     load_fpu();
     cpu.state.engine_slots[kWriteMapSlot] = shadow_map.write_base();  // the state may have been replaced
@@ -522,6 +523,7 @@ bool Vcpu::take_memory_ahead() {
 
 void Vcpu::give_memory_back() {
     impl_->clear_code();
+    impl_->shadow_map.give_all_back();
     impl_->table.give_memory_back();
     impl_->targets.give_memory_back();
     impl_->cache.give_memory_back();

@@ -109,6 +109,39 @@ TEST_F(ShadowMapTest, AllWritesMayBeForbiddenAtOnce) {
     }
 }
 
+// In more pages of the map than one page table of the host has, at both ends of them.
+TEST_F(ShadowMapTest, WhatLiesFarApartIsForbiddenAndDroppedAtOnce) {
+    constexpr uint64_t kGigabytes = 40, kPages = kGigabytes * 1000;
+    auto offset = [](uint64_t i) {
+        uint64_t turn = i / kGigabytes, page = turn % 2 ? (1 << 18) - 1 - turn : turn;
+        return (i % kGigabytes << 30) + page * kPageSize;
+    };
+    for (bool apart : {false, true}) {
+        if (apart) map_.part_upper_halves();
+        for (int round = 0; round < 3; ++round) {
+            map_.enter_space(3);
+            for (uint64_t i = 0; i < kPages; ++i)
+                for (uint64_t half : {uint64_t{0}, kUpper}) fill(half + offset(i), i % 2048 * kPageSize);
+            fill(kBorder, 0x7000), fill(~kPageMask, 0x8000);
+            map_.forbid_all_writes();
+            for (uint64_t i = 0; i < kPages; ++i)
+                for (uint64_t half : {uint64_t{0}, kUpper}) {
+                    ASSERT_EQ(writes(half + offset(i)), 0u) << half << " " << i;
+                    ASSERT_EQ(reads(half + offset(i)), i % 2048 * kPageSize + 1) << half << " " << i;
+                }
+            EXPECT_EQ(writes(kBorder), 0u);
+            EXPECT_EQ(writes(~kPageMask), 0u);
+            fill(kLow, 0x9000), fill(kBorder, 0x7000);
+            map_.drop_space(3);
+            EXPECT_EQ(reads(kBorder), 0u);
+            for (uint64_t i = 0; i < kPages; ++i) ASSERT_EQ(reads(offset(i)), 0u) << i;
+            EXPECT_EQ(reads(kUpper), 1u) << "of the other half";
+            map_.drop_upper_half(apart ? 3 : cpu::kEverySpace);
+            for (uint64_t i = 0; i < kPages; ++i) ASSERT_EQ(reads(kUpper + offset(i)), 0u) << i;
+        }
+    }
+}
+
 TEST_F(ShadowMapTest, ACodePageIsWrittenToByNobody) {
     fill(kLow, 0x5000), fill(kHigh, 0x5000), fill(kLow + kPageSize, 0x6000);
     map_.enter_space(3);
