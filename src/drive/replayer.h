@@ -50,6 +50,10 @@ class Replayer {
     ReplayResult apply(const record::Entry& entry);
     /// Runs on to `icount`; the log says that the guest got there without any further entry.
     ReplayResult run_to(Icount icount);
+    /// What has come of the log is applied, and says that the guest got to `complete`: runs there, and through
+    /// the instruction in whose midst the last outputs were made, if the log's end has left the machine before
+    /// it. Whoever goes on from here has made each output of its log; the primary may have let them out.
+    ReplayResult catch_up(Icount complete);
     /// The machine made an output (from the sink).
     void count_output();
 
@@ -62,6 +66,8 @@ class Replayer {
     ReplayResult take_effect(const record::Entry& entry);
     ReplayResult compare_hash(const record::Entry& entry);
     ReplayResult compare_output(const record::Entry& entry);
+    /// Whether the log has told of outputs that the machine's next instruction is to make.
+    bool outputs_due() const { return counts_.outputs < due_outputs_ && machine_.icount() == due_after_; }
     ReplayResult check_outputs_made();
     ReplayResult end(const record::Entry& entry);
     ReplayResult diverged(uint8_t parts, const std::string& what);
@@ -74,6 +80,8 @@ class Replayer {
     uint64_t checkpoints_ = 0;
     uint64_t due_outputs_ = 0;  ///< to have been made once the machine is past due_after_
     Icount due_after_;
+    bool caught_up_ =
+        false;  ///< catch_up() has run the instruction at due_after_: more of its outputs may come
     bool off_ = false;
     const std::atomic<bool>& aborted_;
 };

@@ -458,7 +458,7 @@ void VcpuThread::replay_step() {
         if (result != drive::ReplayResult::kDone) break;
         if (++applied % kReplayBatch == 0) replayed();
     }
-    if (result == drive::ReplayResult::kDone) result = replayer_->run_to(chunk.complete);
+    if (result == drive::ReplayResult::kDone) result = replayer_->catch_up(chunk.complete);
     after_replay(result);
 }
 
