@@ -75,6 +75,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
     void set_optimisations(translate::Optimisations wanted) override { vcpu_->set_optimisations(wanted); }
     bool take_memory_ahead() override { return vcpu_->take_memory_ahead(); }
     void give_memory_back() override { vcpu_->give_memory_back(); }
+    void after_fork() override { vcpu_->after_fork(); }
     void set_code_visitor(translate::CodeVisitor visitor) override {
         vcpu_->set_code_visitor(std::move(visitor));
     }
@@ -232,7 +233,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                                  const translate::EngineOptions& options,
                                                  bus::OutputSink& sink) {
     TRY(Board::check(config));
-    std::unique_ptr<memory::GuestMemory> memory = TRY(memory::GuestMemory::create(config.memory_bytes));
+    auto placing = options.forks ? memory::Placing::kPrivate : memory::Placing::kMappable;
+    auto memory = TRY(memory::GuestMemory::create(config.memory_bytes, placing));
     auto machine = std::make_unique<MachineImpl>(config, std::move(memory), options, sink);
     TRY(machine->boot());
     return std::unique_ptr<Machine>(std::move(machine));

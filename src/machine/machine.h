@@ -129,6 +129,9 @@ class Machine {
     virtual bool take_memory_ahead() = 0;
     /// See translate::Vcpu::give_memory_back(). For a guest that is idle. Between two runs.
     virtual void give_memory_back() = 0;
+    /// To be called first in the child of a fork, of a machine that was made for it (EngineOptions::forks): from
+    /// now on it shares nothing with its parent's.
+    virtual void after_fork() = 0;
     /// See translate::Vcpu::set_code_visitor().
     virtual void set_code_visitor(translate::CodeVisitor visitor) = 0;
 

@@ -26,7 +26,7 @@ void each_ram_range(const GuestMemory& memory, Visit visit) {
 
 }  // namespace
 
-Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
+Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size, Placing placing) {
     if (ram_size == 0 || ram_size % kRamAlignment)
         return error("guest memory of {} bytes: the size must be a multiple of 2 MiB", ram_size);
     uint64_t reserved = kHighRamStart + ram_size;
@@ -36,7 +36,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
         return error("cannot reserve {} bytes of address space for the guest's memory", reserved);
     uint64_t aligned = (reinterpret_cast<uint64_t>(space) + kRamAlignment - 1) & ~(kRamAlignment - 1);
     std::unique_ptr<GuestMemory> memory(
-        new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size));
+        new GuestMemory(reinterpret_cast<uint8_t*>(aligned), reserved, ram_size, placing));
     if (!memory->map_ram(0, memory->low_ram_size()) ||
         !memory->map_ram(kHighRamStart, memory->high_ram_size()))
         return error(
@@ -45,11 +45,11 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size) {
     return memory;
 }
 
-GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size)
+GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size, Placing placing)
     : base_(base),
       reserved_(reserved),
       ram_size_(ram_size),
-      file_(open_huge_file(reserved)),
+      file_(placing == Placing::kMappable ? open_huge_file(reserved) : -1),
       marks_(reserved / kPageSize) {}
 
 GuestMemory::~GuestMemory() {

@@ -9,7 +9,8 @@
 //
 // The whole guest-physical space is one host reservation, so that host address = base() + guest-physical
 // address; the hole is PROT_NONE there. RAM begins as zeroes. It lies in a file in memory where the host gives
-// one on huge pages (huge_file.h), so that pages of it can be mapped elsewhere, too; otherwise it is private.
+// one on huge pages (huge_file.h), so that pages of it can be mapped elsewhere, too; otherwise, and where it is
+// wanted so, it is private.
 //
 // A page may carry marks, each of which says who must hear of a write before it happens:
 //
@@ -56,10 +57,17 @@ class MarkListener {
     virtual void writes_watched() = 0;
 };
 
+/// Where RAM lies.
+enum class Placing : uint8_t {
+    kMappable,  ///< in a file in memory, where the host gives one
+    kPrivate,   ///< in memory of this process alone, which a fork copies
+};
+
 class GuestMemory {
   public:
     /// `ram_size`: bytes, a multiple of 2 MiB.
-    static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_size);
+    static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_size,
+                                                       Placing placing = Placing::kMappable);
     ~GuestMemory();
     GuestMemory(const GuestMemory&) = delete;
     GuestMemory& operator=(const GuestMemory&) = delete;
@@ -142,7 +150,7 @@ class GuestMemory {
     static constexpr uint8_t kCode = 1, kWatched = 2;
     static constexpr uint64_t kEightWatched = kWatched * 0x0101010101010101;
 
-    GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size);
+    GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size, Placing placing);
     bool map_ram(uint64_t start, uint64_t size);
     template <typename Change>
     void change_marks(Change change);

@@ -22,6 +22,8 @@ struct EngineOptions {
     bool window = true;          ///< the program that runs most uses the host's MMU (host_window.h)
     /// A program runs at least so many instructions without another in between before it gets the window.
     uint64_t window_after = 32'000'000;
+    /// The process may be forked, and both go on with the machine (Machine::after_fork()). There is no window then.
+    bool forks = false;
     bool perf_map = false;  ///< whoever makes the machine lists its code for profilers (vmm/perf_map.h)
 };
 

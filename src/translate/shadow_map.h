@@ -120,6 +120,8 @@ class ShadowMap {
     void part_upper_halves();
     void join_upper_halves();
     void enter_space(unsigned space);
+    /// In the child of a fork: what it shares with its parent is the parent's; it begins with empty maps.
+    void leave_shared_halves();
 
     /// Gives the host a piece back of what was emptied, in a fraction of a millisecond.
     void give_piece_back() { aside_.give_one_back(); }

@@ -497,6 +497,9 @@ void Vcpu::Impl::clear_everything() {
     breakpoints_seen = cpu.breakpoints.version();  // nothing is known of their pages
 }
 
+/// The maps of the upper half lie in files, so the parent would see the child's entries.
+void Vcpu::after_fork() { impl_->shadow_map.leave_shared_halves(); }
+
 Vcpu::Vcpu(cpu::Cpu& cpu, const EngineOptions& options) : impl_(std::make_unique<Impl>(cpu, options)) {}
 Vcpu::~Vcpu() = default;
 VcpuExit Vcpu::run(Icount until) { return impl_->run(until); }

@@ -51,6 +51,9 @@ class Vcpu {
     bool take_memory_ahead();
     /// Throws all translated code away and gives its memory back to the host. Between two runs.
     void give_memory_back();
+    /// In the child of a fork, whose guest memory is private: leaves the parent what they have in common. Between
+    /// two runs.
+    void after_fork();
     /// From now on `visitor` is shown all host code, each piece once: trampolines now, blocks before they are
     /// thrown away (state_replaced() does this, too), the last ones by the destructor.
     void set_code_visitor(CodeVisitor visitor);

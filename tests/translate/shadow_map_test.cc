@@ -2,6 +2,8 @@
 #include "translate/shadow_map.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <memory>
@@ -54,6 +56,25 @@ TEST_F(ShadowMapTest, AMissIsAZero) {
         EXPECT_EQ(reads(at), 0u);
         EXPECT_EQ(writes(at), 0u);
     }
+}
+
+TEST_F(ShadowMapTest, AForksChildLeavesTheParentItsMaps) {
+    fill(kLow, 0x3000);
+    fill(kHigh, 0x5000);
+    pid_t child = fork();
+    if (child == 0) {
+        map_.leave_shared_halves();
+        bool own = reads(kLow) == 0x3001 && !reads(kHigh) && !writes(kHigh);
+        fill(kHigh, 0x7000);
+        map_.drop_page(0, GuestVirt(kLow));
+        _exit(own && reads(kHigh) == 0x7001 ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(reads(kHigh), 0x5001u);
+    EXPECT_EQ(writes(kHigh), 0x5001u);
+    EXPECT_EQ(reads(kLow), 0x3001u);
 }
 
 TEST_F(ShadowMapTest, BothModesFindTheSameMap) {

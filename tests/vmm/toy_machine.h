@@ -60,6 +60,7 @@ class ToyMachine : public machine::Machine {
     void set_optimisations(translate::Optimisations) override {}
     bool take_memory_ahead() override { return false; }
     void give_memory_back() override {}
+    void after_fork() override {}
     /// It interprets all there is.
     translate::EngineReport engine_report() const override {
         return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
