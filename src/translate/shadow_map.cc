@@ -100,7 +100,7 @@ void ShadowMap::join_upper_halves() {
 void ShadowMap::leave_shared_halves() {
     if (apart_) return;
     map_upper_halves();
-    filled_upper_[0].clear();
+    for (Map* map : {&reads_, &writes_}) map->upper[0].clear();
 }
 
 ShadowMap::~ShadowMap() { munmap(reinterpret_cast<void*>(region_), region_bytes_ - kRegionAlignment); }
