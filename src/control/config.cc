@@ -125,6 +125,7 @@ constexpr Row kRows[] = {
     {"protection", "lag_ms", "number", "execution lag from which the primary is slowed (200)", Need::kOptional, LOCKSTEP_SET(protection.lag_ms, number(vmm::kLagMs))},
     {"protection", "log_buffer", "size", "log that may be on the way before the primary stops (64 MiB)", Need::kOptional, LOCKSTEP_SET(protection.log_buffer, size(vmm::kLogBufferBytes))},
     {"protection", "hash_ms", "number", "time between two comparisons of the sides' states (1000)", Need::kOptional, LOCKSTEP_SET(protection.hash_ms, number(vmm::kHashMs))},
+    {"protection", "copy_rate", "size", "bytes a second at most of a new backup's copy (as the link takes them)", Need::kOptional, LOCKSTEP_SET(protection.copy_rate, size(vmm::kCopyRate))},
     {"protection", "hand_over_on_link_loss", "true or false", "hand the guest over when its networks lead nowhere here, but do on the other host (false)", Need::kOptional, LOCKSTEP_SET(protection.hand_over_on_link_loss, flag())},
     {"engine", "code_cache", "size", "memory for translated code (128 MiB)", Need::kOptional, LOCKSTEP_SET(engine.code_cache_bytes, size(vmm::kCodeCacheBytes))},
     {"engine", "block_limit", "number", "guest instructions in a translated block at most (64)", Need::kOptional, LOCKSTEP_SET(engine.block_limit, number(vmm::kBlockLimit))},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state of a machine together with what its driver counts: what a snapshot in a recording holds, and what
-// a new backup is sent.
+// The state of a machine together with what its driver counts: what a snapshot in a recording holds, and, as far
+// as the memory goes page by page, what a new backup is sent.
 #pragma once
 
 #include "bus/virtual_clock.h"
@@ -15,8 +15,12 @@ struct DriverCounts {
     uint64_t resets = 0;            ///< since this process has the machine; for people, not saved
 };
 
-/// The counts, then the machine's state. `expected_bytes`: room that is made for it at the start.
-Bytes save_state(machine::Machine& machine, const DriverCounts& counts, uint64_t expected_bytes = 0);
+/// The counts, then the machine's state.
+Bytes save_state(machine::Machine& machine, const DriverCounts& counts);
 Result<DriverCounts> load_state(machine::Machine& machine, ByteSpan state);
+
+/// The same without the memory, which goes, and is to be there already, by itself (memory/clone.h).
+Bytes save_without_memory(machine::Machine& machine, const DriverCounts& counts);
+Result<DriverCounts> load_without_memory(machine::Machine& machine, ByteSpan state);
 
 }  // namespace lockstep::drive

@@ -6,38 +6,101 @@
 
 namespace lockstep::pair {
 
-void CloneOut::start(SharedBytes configuration, Bytes state) {
+using replica::ClonePart;
+
+void CloneOut::start(SharedBytes configuration) {
+    stop();
     configuration_ = std::move(configuration);
-    state_ = std::move(state);
-    given_ = 0;
-    leaves_ = true;
+    given_ = given_bytes_ = 0;
+    round_ = 0;
+    complete_ = false;
+    phase_ = configuration_.span().empty() ? Phase::kMaking : Phase::kConfiguration;
 }
 
-ByteSpan CloneOut::next(size_t most) {
-    if (!leaves_) return {};
-    bool in_state = given_ >= configuration_.size();
-    ByteSpan rest = in_state ? ByteSpan(state_).subspan(given_ - configuration_.size())
-                             : configuration_.span().subspan(given_);
-    if (rest.empty()) stop();
-    ByteSpan part = rest.first(std::min(most, rest.size()));
-    given_ += part.size();
-    return part;
+void CloneOut::ready() {
+    if (phase_ != Phase::kMaking) return;
+    phase_ = Phase::kTurning;
+    guest_.start_clone(++number_);
 }
 
 void CloneOut::stop() {
-    leaves_ = false;
+    if (phase_ >= Phase::kTurning && phase_ <= Phase::kRest) guest_.end_clone();
+    phase_ = Phase::kNone;
+    ++number_;
     configuration_ = {};
     state_ = Bytes();
 }
 
-void CloneIn::store(uint64_t offset, ByteSpan bytes, size_t expected) {
-    if (offset == 0) {
-        state_ = Bytes();
-        state_.reserve(expected);
-    }
-    state_.insert(state_.end(), bytes.begin(), bytes.end());
+bool CloneOut::on_round(uint64_t number) {
+    if (phase_ != Phase::kTurning || number != number_) return false;
+    phase_ = Phase::kRound;
+    ++round_;
+    return true;
 }
 
-Bytes CloneIn::take() { return std::exchange(state_, Bytes()); }
+bool CloneOut::on_cut(uint64_t number, Bytes state) {
+    if (phase_ != Phase::kCutting || number != number_) return false;
+    phase_ = Phase::kState;
+    state_ = std::move(state);
+    given_ = 0;
+    return true;
+}
+
+CloneOut::Step CloneOut::next(size_t most) {
+    Step step;
+    if (phase_ == Phase::kConfiguration) {
+        step = piece_of(configuration_, ClonePart::kConfiguration, most);
+        if (given_ < configuration_.size()) return step;
+        phase_ = Phase::kMaking;
+    } else if (phase_ == Phase::kState) {
+        step = piece_of(state_, ClonePart::kState, most);
+        if (given_ < state_.size()) return step;
+        state_ = Bytes();
+        phase_ = Phase::kRest;
+    } else if (phase_ == Phase::kRound || phase_ == Phase::kRest) {
+        return pages(most);
+    }
+    return step;
+}
+
+CloneOut::Step CloneOut::piece_of(ByteSpan whole, ClonePart part, size_t most) {
+    ByteSpan piece = whole.subspan(given_, std::min(most, whole.size() - given_));
+    given_ += piece.size();
+    given_bytes_ += piece.size();
+    return {Step::What::kSend, part, Bytes(piece.begin(), piece.end())};
+}
+
+CloneOut::Step CloneOut::pages(size_t most) {
+    bool skips = phase_ == Phase::kRest && hooks_ && hooks_->planted(replica::PlantedBug::kSkipRest);
+    if (complete_ || skips) {
+        guest_.end_clone();
+        phase_ = Phase::kSent;
+        return {Step::What::kSend, ClonePart::kEnd, {}};
+    }
+    Step step{Step::What::kSend, ClonePart::kPages, {}};
+    switch (guest_.take_pages(step.bytes, most)) {
+        case Taken::kMore:
+            if (step.bytes.empty()) step.what = Step::What::kAgain;
+            break;
+        case Taken::kNextRound:
+            phase_ = Phase::kTurning;
+            guest_.next_round(++number_);
+            break;
+        case Taken::kCut:
+            phase_ = Phase::kCutting;
+            guest_.cut(++number_);
+            break;
+        case Taken::kComplete:
+            complete_ = true;
+            break;
+        case Taken::kVoid:
+            step.what = Step::What::kVoid;
+            return step;
+    }
+    given_bytes_ += step.bytes.size();
+    if (step.bytes.empty() && step.what == Step::What::kSend)
+        return complete_ ? pages(most) : Step{Step::What::kWait, ClonePart::kPages, {}};
+    return step;
+}
 
 }  // namespace lockstep::pair

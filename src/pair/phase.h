@@ -43,8 +43,10 @@ inline constexpr PhaseSet kProving = bit(Phase::kProving), kMaking = bit(Phase::
     LOCKSTEP_SESSION_EVENT(kUnanswered,     kLive,                      "what nobody has answered when it went live") \
     LOCKSTEP_SESSION_EVENT(kPaused,         kLive,                      "the guest stands still")                \
     LOCKSTEP_SESSION_EVENT(kSettled,        kLive,                      "it has all that it was given")          \
-    LOCKSTEP_SESSION_EVENT(kSaved,          kLive,                      "its state")                             \
+    LOCKSTEP_SESSION_EVENT(kRound,          kLive,                      "a round of its copy begins")            \
+    LOCKSTEP_SESSION_EVENT(kCut,            kLive,                      "its copy is of this moment")            \
     LOCKSTEP_SESSION_EVENT(kCareOver,       kLive,                      "the engine has its optimisations again") \
+    LOCKSTEP_SESSION_EVENT(kLoaded,         kBackup,                    "the copy is loaded, or can't be")       \
     LOCKSTEP_SESSION_EVENT(kReplayed,       kBackup,                    "entries took effect in the replay")     \
     LOCKSTEP_SESSION_EVENT(kReplayedOutput, kBackup,                    "the replay made an output")             \
     LOCKSTEP_SESSION_EVENT(kDivergence,     kBackup,                    "the replay differs from its log")

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/pieces.h"
+#include "base/result.h"
 #include "base/shared_bytes.h"
 #include "base/strong.h"
 #include "bus/output.h"
@@ -22,6 +23,7 @@
 namespace lockstep::pair {
 
 inline constexpr uint64_t kNsPerMs = 1'000'000;
+inline constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
 class Clock {
   public:
@@ -33,12 +35,27 @@ class Clock {
     virtual void wake(uint64_t at_ns) = 0;
 };
 
+/// What a machine is made for.
+enum class MadeFor : uint8_t {
+    kPowerOn,
+    kCopy,  ///< memory and state of another are to come
+};
+
+/// What there is of the pages of a clone.
+enum class Taken : uint8_t {
+    kMore,       ///< there are more; where none came, the guest is about to give one
+    kNextRound,  ///< the round is over, and another would be so much shorter that it pays
+    kCut,        ///< the round is over, and another wouldn't
+    kComplete,   ///< all of the memory as it was at the cut is given
+    kVoid,       ///< no copy can come of it: the guest was reset, or would have waited too long
+};
+
 /// The machine, on a thread of its own: what is asked of it is done in order, and so come its events.
 class Guest {
   public:
     virtual ~Guest() = default;
-    /// Makes the machine, in its power-on state or in `state`: on_made().
-    virtual void make(SharedBytes configuration, std::optional<Bytes> state) = 0;
+    /// Makes the machine: on_made().
+    virtual void make(SharedBytes configuration, MadeFor purpose) = 0;
     /// From now on a replay, whose next entry has `position`. May come before on_made().
     virtual void start_replay(LogPos position) = 0;
     /// Replays these, and runs on to `complete`: on_replayed(), on_replayed_output(), on_divergence().
@@ -53,8 +70,27 @@ class Guest {
     virtual void resume() = 0;
     /// The share of its speed at which a live guest runs.
     virtual void set_speed(uint32_t permille) = 0;
-    /// The state of a paused guest: on_saved().
-    virtual void save() = 0;
+
+    // A copy of a live guest while it runs, one at a time (cloning.h).
+    /// on_round() with this number, when pages of the first round may be taken.
+    virtual void start_clone(uint64_t number) = 0;
+    /// Appends records of pages to `out` until some `bytes` are in it, or there are none. Once on_round() or
+    /// on_cut() has come, until it says anything but kMore.
+    virtual Taken take_pages(Bytes& out, size_t bytes) = 0;
+    /// on_round() with this number.
+    virtual void next_round(uint64_t number) = 0;
+    /// From this moment of the guest on the copy doesn't change: on_cut() with this number, and with the state
+    /// of registers and devices.
+    virtual void cut(uint64_t number) = 0;
+    /// Nothing of the copy is wanted any more.
+    virtual void end_clone() = 0;
+
+    // A machine that was made for a copy.
+    /// Puts records of pages where they belong; what can't be read fails. Once on_made() has come.
+    virtual Result<void> load_pages(ByteSpan records) = 0;
+    /// After the last of them, what on_cut() gave: on_loaded().
+    virtual void load_state(Bytes state) = 0;
+
     /// The engine does without its optimisations until the guest has been live for a while: on_care_over().
     virtual void be_careful() = 0;
     /// Whether a backup waits for the entries of a live guest.

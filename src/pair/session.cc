@@ -14,10 +14,19 @@ namespace {
 /// again, or a cable put elsewhere, is no reason.
 constexpr uint64_t kLinkLossNs = 2000 * kNsPerMs;
 
+/// When a copy is asked again for the page that the guest is about to give.
+constexpr uint64_t kAgainNs = 100'000;
+/// Of a copy whose pace is bounded: what may go at once after a pause.
+constexpr uint64_t kBurstNs = 5 * kNsPerMs;
+
 }  // namespace
 
 Session::Session(const Ports& ports, Config config, replica::Hooks* hooks)
-    : ports_(ports), config_(std::move(config)), hooks_(hooks), standstill_(ports.guest, ports.outside) {}
+    : ports_(ports),
+      config_(std::move(config)),
+      hooks_(hooks),
+      standstill_(ports.guest, ports.outside),
+      clone_out_(ports.guest, hooks) {}
 
 // --- How it begins ---
 
@@ -37,7 +46,7 @@ void Session::own(Term term, uint64_t leased_from_ms) {
     phase_ = Phase::kMaking;
     won_ = term;
     leased_from_ms_ = leased_from_ms;
-    ports_.guest.make(config_.machine, std::nullopt);
+    ports_.guest.make(config_.machine, MadeFor::kPowerOn);
 }
 
 void Session::back_up() {
@@ -68,6 +77,7 @@ void Session::go() {
 void Session::end(Ending::Kind kind, const std::string& sentence) {
     if (phase_ == Phase::kOver) return;
     phase_ = Phase::kOver;
+    clone_out_.stop();
     ports_.outside.stop();
     bool failed_start = kind == Ending::Kind::kFailed && won_ != Term(0) && !live_since_ns_;
     if (live_since_ns_ && kind == Ending::Kind::kPoweredOff) ports_.arbiter.set_free(replica_->term());
@@ -93,8 +103,15 @@ void Session::on_time() {
 }
 
 void Session::on_wake() {
-    wake_ms_.reset();
+    wake_ns_.reset();
     if (!heeds(Event::kWake)) return;
+    uint64_t now_ns = ports_.clock.now_ns();
+    if (clone_ns_ && *clone_ns_ <= now_ns) {
+        clone_ns_.reset();
+        send_clone();
+        std::optional<uint64_t> due_ms = replica_->due_ms();
+        if (!due_ms || *due_ms * kNsPerMs > now_ns) return wake_when_due();
+    }
     on_time();
     on_batch_end(replica::Flush::kIfDue);
     ports_.outside.issue_kept();  // of a guest that is off by now
@@ -102,10 +119,12 @@ void Session::on_wake() {
 
 /// What is due comes in time, though nothing more may happen until then.
 void Session::wake_when_due() {
-    std::optional<uint64_t> due_ms = replica_->due_ms();
-    if (!due_ms || (wake_ms_ && *wake_ms_ <= *due_ms)) return;
-    wake_ms_ = due_ms;
-    ports_.clock.wake(*due_ms * kNsPerMs);
+    std::optional<uint64_t> due_ns = clone_ns_;
+    if (std::optional<uint64_t> due_ms = replica_->due_ms())
+        due_ns = std::min(due_ns.value_or(~uint64_t{0}), *due_ms * kNsPerMs);
+    if (!due_ns || (wake_ns_ && *wake_ns_ <= *due_ns)) return;
+    wake_ns_ = due_ns;
+    ports_.clock.wake(*due_ns);
 }
 
 // --- The link ---
@@ -217,7 +236,14 @@ void Session::on_made(const Result<void>& made) {
     if (!heeds(Event::kMade)) return;
     if (phase_ == Phase::kMaking) return made ? go() : end(Ending::Kind::kFailed, made.error().message());
     if (!made) say(LogLevel::kError, "{}", made.error().message());
-    replica_->on_loaded(now_ms(), made);
+    replica_->on_made(now_ms(), made);
+    act();
+}
+
+void Session::on_loaded(const Result<void>& loaded) {
+    if (!heeds(Event::kLoaded)) return;
+    if (!loaded) say(LogLevel::kError, "{}", loaded.error().message());
+    replica_->on_loaded(now_ms(), loaded);
     act();
 }
 
@@ -265,36 +291,68 @@ void Session::on_unanswered(const std::vector<bus::Output>& requests) {
 }
 
 void Session::on_paused(uint64_t number, Icount icount) {
-    if (heeds(Event::kPaused)) guest_stands(standstill_.on_paused(number, icount));
+    if (heeds(Event::kPaused)) standstill_.on_paused(number, icount);
 }
 
 void Session::on_settled(uint64_t number) {
-    if (heeds(Event::kSettled)) guest_stands(standstill_.on_settled(number));
-}
-
-void Session::guest_stands(std::optional<Icount> icount) {
-    if (!icount) return;
-    replica_->on_vm_stopped(now_ms(), *icount);
+    if (!heeds(Event::kSettled)) return;
+    std::optional<Icount> stands = standstill_.on_settled(number);
+    if (!stands) return;
+    replica_->on_vm_stopped(now_ms(), *stands);
     act();
 }
 
-void Session::on_saved(Icount icount, Bytes state) {
-    if (!heeds(Event::kSaved)) return;
+// --- Its copy ---
+
+void Session::on_round(uint64_t number) {
+    if (heeds(Event::kRound) && clone_out_.on_round(number)) send_clone();
+}
+
+void Session::on_cut(uint64_t number, Icount icount, Bytes state) {
+    if (!heeds(Event::kCut)) return;
     size_t state_bytes = state.size();
-    clone_out_.start(config_.machine, std::move(state));
-    replica_->on_snapshot(now_ms(), icount, config_.machine.size(), state_bytes);
+    if (!clone_out_.on_cut(number, std::move(state))) return;
+    replica_->on_clone_cut(now_ms(), icount, state_bytes);
     act();
     send_clone();
 }
 
+/// One piece: what else has come meanwhile is seen to before the next. Where the link doesn't take more now,
+/// on_link_drained() goes on.
 void Session::send_clone() {
-    while (clone_out_.leaves() && ports_.link.is_open() &&
-           ports_.link.queued_bytes() < config_.clone_pace.ahead) {
-        ByteSpan part = clone_out_.next(config_.clone_pace.part);
-        if (part.empty()) return;
-        replica_->on_snapshot_part(now_ms(), part);
-        act();
+    if (!clone_out_.gives() || !ports_.link.is_open()) return;
+    if (ports_.link.queued_bytes() > config_.clone_pace.ahead) return;
+    uint64_t now_ns = ports_.clock.now_ns();
+    if (now_ns < paced_ns_) return send_clone_again(paced_ns_);
+    CloneOut::Step step = clone_out_.next(config_.clone_pace.piece);
+    switch (step.what) {
+        case CloneOut::Step::What::kWait:
+            return;
+        case CloneOut::Step::What::kAgain:
+            return send_clone_again(now_ns + kAgainNs);
+        case CloneOut::Step::What::kVoid:
+            clone_out_.stop();
+            replica_->on_clone_void(
+                now_ms(), "the guest was reset while it was copied, or waited too long for the link");
+            return act();
+        case CloneOut::Step::What::kSend:
+            break;
     }
+    if (uint64_t rate = config_.clone_pace.bytes_per_second)
+        paced_ns_ = std::max(paced_ns_, now_ns - kBurstNs) + step.bytes.size() * kNsPerSecond / rate;
+    bool ends = step.part == replica::ClonePart::kEnd;
+    replica_->on_clone_piece(now_ms(), step.part, std::move(step.bytes));
+    act();
+    if (ends)
+        say(LogLevel::kInfo, "a copy of the guest has been sent: {} MiB in {} rounds and {} ms",
+            clone_out_.given_bytes() >> 20, clone_out_.round(), (now_ns - clone_began_ns_) / kNsPerMs);
+    send_clone_again(std::max(now_ns, paced_ns_));
+}
+
+void Session::send_clone_again(uint64_t at_ns) {
+    if (!clone_out_.gives()) return;
+    clone_ns_ = at_ns;
+    wake_when_due();
 }
 
 void Session::on_care_over() {

@@ -6,7 +6,8 @@
 //       an entry, an answer)    |   Starter   is the VM anybody's?            |      Arbiter, Host, Clock
 //                               |   Replica   who may do what                 |
 //                               |   OutputGate, RecentPackets: what leaves    |
-//                               |   Standstill, CloneOut, CloneIn: the copy   |
+//                               |   Standstill: the guest stops               |
+//                               |   CloneOut: its copy for a new backup       |
 //                               +---------------------------------------------+
 //
 // It has no thread, socket, file or clock of its own. A VM's process (vmm/vm_process.h) joins it to real ones,
@@ -58,7 +59,6 @@ struct Config {
     SharedBytes machine;         ///< owner: the machine's configuration
     uint64_t configured_ns = 0;  ///< owner: when it was made; what has passed since is guest time
     ClonePace clone_pace;
-    size_t expected_state = 0;  ///< bytes for which room is made when a copy of a guest comes in
 };
 
 class Session {
@@ -109,8 +109,10 @@ class Session {
     void on_unanswered(const std::vector<bus::Output>& requests);
     void on_paused(uint64_t number, Icount icount);
     void on_settled(uint64_t number);
-    void on_saved(Icount icount, Bytes state);
+    void on_round(uint64_t number);
+    void on_cut(uint64_t number, Icount icount, Bytes state);
     void on_care_over();
+    void on_loaded(const Result<void>& loaded);
     void on_replayed(LogPos position, Icount icount);
     /// Its kOutput entry lies at `position` or before.
     void on_replayed_output(LogPos position, bus::Output output);
@@ -132,6 +134,9 @@ class Session {
     bool is_live() const { return phase_ == Phase::kLive; }
     /// Where the replica is; null: there is none yet.
     const replica::Replica* replica() const { return replica_ ? &*replica_ : nullptr; }
+    const CloneOut& clone_out() const { return clone_out_; }
+    /// Bytes of a copy's pages that have come here.
+    uint64_t loaded_bytes() const { return loaded_bytes_; }
     const OutputGate* gate() const { return gate_ ? &*gate_ : nullptr; }
     void set_round_trip(uint64_t ns);
     /// The configuration of the machine here, or that is coming here.
@@ -158,8 +163,8 @@ class Session {
     void act_start();
     void go();
     void make_replica(replica::Replica replica);
-    void guest_stands(std::optional<Icount> icount);
     void send_clone();
+    void send_clone_again(uint64_t at_ns);
     void close_link();
     void keep_last_words();
     void wake_when_due();
@@ -181,9 +186,11 @@ class Session {
     void carry_out(replica::StopVm& action);
     void carry_out(replica::StartVm& action);
     void carry_out(replica::SetSpeed& action);
-    void carry_out(replica::TakeSnapshot& action);
-    void carry_out(replica::StoreSnapshot& action);
-    void carry_out(replica::LoadSnapshot& action);
+    void carry_out(replica::StartClone& action);
+    void carry_out(replica::SendPages& action);
+    void carry_out(replica::MakeMachine& action);
+    void carry_out(replica::LoadPages& action);
+    void carry_out(replica::LoadState& action);
     void carry_out(replica::ReplayLog& action);
     void carry_out(replica::BeCareful& action);
     void carry_out(replica::GoLive& action);
@@ -200,13 +207,16 @@ class Session {
     std::optional<OutputGate> gate_;
     Standstill standstill_;
     CloneOut clone_out_;
-    CloneIn clone_in_;
+    uint64_t loaded_bytes_ = 0;
     RecentPackets recent_packets_;
 
     std::deque<Action> to_do_;
     bool acting_ = false;
-    std::optional<uint64_t> wake_ms_;  ///< of the clock: when on_wake() comes
-    bool log_wanted_ = false;          ///< as the guest was told
+    std::optional<uint64_t> wake_ns_;   ///< of the clock: when on_wake() comes
+    std::optional<uint64_t> clone_ns_;  ///< of the clock: when send_clone() is to go on by itself
+    uint64_t paced_ns_ = 0;             ///< of the clock: no piece of the copy leaves before
+    uint64_t clone_began_ns_ = 0;
+    bool log_wanted_ = false;  ///< as the guest was told
     bool careful_ = false;
     Term won_;  ///< by this process's start
     uint64_t leased_from_ms_ = 0;

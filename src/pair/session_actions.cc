@@ -66,17 +66,31 @@ void Session::carry_out(replica::ReleaseOutputs& action) {
 void Session::carry_out(replica::StopVm& action) { standstill_.stop(action.reason); }
 void Session::carry_out(replica::StartVm&) { standstill_.start(); }
 void Session::carry_out(replica::SetSpeed& action) { ports_.guest.set_speed(action.permille); }
-void Session::carry_out(replica::TakeSnapshot&) { ports_.guest.save(); }
+
+void Session::carry_out(replica::StartClone&) {
+    clone_began_ns_ = ports_.clock.now_ns();
+    clone_out_.start(config_.machine);
+    replica_->on_clone_start(now_ms(), config_.machine.size());
+    send_clone_again(clone_began_ns_);
+}
+
+void Session::carry_out(replica::SendPages&) { clone_out_.ready(); }
 
 // --- A backup's guest ---
 
-void Session::carry_out(replica::StoreSnapshot& action) {
-    clone_in_.store(action.offset, action.bytes, config_.expected_state);
+void Session::carry_out(replica::MakeMachine& action) {
+    config_.machine = std::move(action.config);
+    ports_.guest.make(config_.machine, MadeFor::kCopy);
 }
 
-void Session::carry_out(replica::LoadSnapshot& action) {
-    config_.machine = std::move(action.config);
-    ports_.guest.make(config_.machine, clone_in_.take());
+void Session::carry_out(replica::LoadPages& action) {
+    loaded_bytes_ += action.records.size();
+    if (Result<void> loaded = ports_.guest.load_pages(action.records); !loaded)
+        replica_->on_loaded(now_ms(), loaded);
+}
+
+void Session::carry_out(replica::LoadState& action) {
+    ports_.guest.load_state(std::move(action.state));
     ports_.guest.start_replay(action.position);
 }
 

@@ -17,16 +17,13 @@ void Standstill::start() {
     guest_.resume();
 }
 
-std::optional<Icount> Standstill::on_paused(uint64_t number, Icount icount) {
-    if (state_ != State::kPausing || number != number_) return std::nullopt;
+void Standstill::on_paused(uint64_t number, Icount icount) {
+    if (state_ != State::kPausing || number != number_) return;
     icount_ = icount;
-    if (reason_ == StopReason::kHandOver) {
+    if (reason_ == StopReason::kHandOver)
         quieten();
-        return std::nullopt;
-    }
-    state_ = State::kStands;
-    if (reason_ == StopReason::kBufferFull) return std::nullopt;
-    return icount_;
+    else
+        state_ = State::kStands;
 }
 
 void Standstill::quieten() {

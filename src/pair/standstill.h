@@ -2,8 +2,7 @@
 // How a live guest is brought to rest, for each reason that a replica may have (replica::StopVm).
 //
 //     kRuns --stop()--> kPausing --on_paused(), the buffer is full----------------------------> kStands
-//       ^                  |  \--on_paused(), for a copy: told (requests may be in flight)----> kStands
-//       |                  |                                                                     ^
+//       ^                  |                                                                     ^
 //       |                  +--on_paused(), to hand it over--> [in flight?] --no--> kSettling     |
 //       |                                                       | yes   ^            |   \       |
 //       |                                                       v       |on_drained()|    \      |
@@ -29,8 +28,9 @@ class Standstill {
     void stop(replica::StopReason reason);
     void start();
 
-    // Answers of the ports. Each returns where the guest stands, if it now does as somebody waits for.
-    std::optional<Icount> on_paused(uint64_t number, Icount icount);
+    // Answers of the ports.
+    void on_paused(uint64_t number, Icount icount);
+    /// Where the guest stands, if it now does so for a hand-over.
     std::optional<Icount> on_settled(uint64_t number);
     void on_drained();
 

@@ -41,13 +41,11 @@ struct ReleaseOutputs {
 };
 
 enum class StopReason : uint8_t {
-    kSynchronise,  ///< for the snapshot
-    kBufferFull,   ///< the backup is too far behind
-    kHandOver,     ///< the other side is to take over
+    kBufferFull,  ///< the backup is too far behind
+    kHandOver,    ///< the other side is to take over
 };
-/// Owner: stop the guest between two instructions and call on_vm_stopped(), unless StartVm has come since.
-/// For kHandOver let disk requests that were issued end before (append their completions); for kSynchronise
-/// they may go on, as they do in a replay: they are part of the state. For kBufferFull no call is needed.
+/// Owner: stop the guest between two instructions. For kHandOver let disk requests that were issued end before
+/// (append their completions), then call on_vm_stopped(), unless StartVm has come since.
 struct StopVm {
     StopReason reason;
 };
@@ -57,20 +55,26 @@ struct StartVm {};
 struct SetSpeed {
     uint32_t permille;
 };
-/// Owner, the guest being stopped: save the machine, call on_snapshot(), then on_snapshot_part() until all is
-/// given.
-struct TakeSnapshot {};
-/// Backup: the parts of the machine's state, in order and without gaps. `first`: forget any earlier one.
-struct StoreSnapshot {
-    uint64_t offset;
-    Bytes bytes;
+/// Owner: call on_clone_start(), then on_clone_piece() with the machine's configuration until all is given.
+struct StartClone {};
+/// Owner, all of the configuration being given: the backup's machine takes pages. Call on_clone_piece() with
+/// those of the running guest's memory; at the cut on_clone_cut(), then on_clone_piece() with the state and
+/// the rest of the pages, and at last with the end.
+struct SendPages {};
+/// Backup: make a machine from `config` whose memory and state are to come, then call on_made().
+struct MakeMachine {
+    Bytes config;
 };
-/// Backup: make a machine from `config`, load the stored state, then call on_loaded(). The log goes on from
-/// `position`.
-struct LoadSnapshot {
+/// Backup: put these pages (memory/page_records.h) where they belong; call on_loaded() only where they can't be.
+struct LoadPages {
+    Bytes records;
+};
+/// Backup: all pages are there. Load the state of registers and devices, then call on_loaded(). The log goes on
+/// from `position`.
+struct LoadState {
     LogPos position;
     Icount icount;
-    Bytes config;
+    Bytes state;
 };
 /// Backup: replay these entries (as record/ encodes them), run on to `complete` or to the last entry's
 /// icount, whichever is later, and stop there: no further entry can take effect before. Report with
@@ -119,7 +123,7 @@ struct Say {
 };
 
 using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, RenewTerm, ReleaseOutputs, StopVm,
-                            StartVm, SetSpeed, TakeSnapshot, StoreSnapshot, LoadSnapshot, ReplayLog,
-                            BeCareful, GoLive, AskForBackup, Halt, Say>;
+                            StartVm, SetSpeed, StartClone, SendPages, MakeMachine, LoadPages, LoadState,
+                            ReplayLog, BeCareful, GoLive, AskForBackup, Halt, Say>;
 
 }  // namespace lockstep::replica

@@ -54,51 +54,88 @@ void Replica::handle(Hello& message) {
     send(Welcome{config_.buffer_bytes});
 }
 
-void Replica::handle(SnapshotStart& message) {
+void Replica::handle(const CloneStart& message) {
     if (state_ != State::kJoining) return;
-    if (message.config_bytes > config_.most_config_bytes || message.state_bytes > config_.most_state_bytes)
+    if (message.config_bytes > config_.most_config_bytes)
+        return trigger(Trigger::kUnfit,
+                       fmt::format("the primary of VM {} announces a configuration of {} bytes, where its "
+                                   "settings allow {}",
+                                   config_.vm_name, message.config_bytes, config_.most_config_bytes));
+    enter(State::kLoading, "the copy is coming");
+    backup_.copy = Backup::Copy::kConfig;
+    backup_.config_bytes = message.config_bytes;
+    make_when_complete();
+}
+
+/// Messages of a copy come in order, and no longer than they were said to be.
+void Replica::unfit_copy() { trigger(Trigger::kUnfit, "the parts of the copy don't fit together"); }
+
+void Replica::handle(const CloneConfig& message) {
+    if (state_ != State::kLoading) return;
+    bool fits = backup_.copy == Backup::Copy::kConfig &&
+                message.bytes.size() <= backup_.config_bytes - backup_.config.size();
+    if (!fits) return unfit_copy();
+    backup_.config.insert(backup_.config.end(), message.bytes.begin(), message.bytes.end());
+    make_when_complete();
+}
+
+void Replica::make_when_complete() {
+    if (backup_.config.size() < backup_.config_bytes) return;
+    backup_.copy = Backup::Copy::kMaking;
+    actions_.push_back(MakeMachine{std::exchange(backup_.config, {})});
+}
+
+void Replica::on_made(uint64_t now_ms, const Result<void>& result) {
+    advance(now_ms);
+    if (state_ != State::kLoading || backup_.copy != Backup::Copy::kMaking) return;
+    if (!result) return trigger(Trigger::kUnfit, result.error().message());
+    backup_.copy = Backup::Copy::kRounds;
+    send(CloneReady{});
+}
+
+void Replica::handle(ClonePages& message) {
+    if (state_ != State::kLoading) return;
+    if (backup_.copy != Backup::Copy::kRounds && backup_.copy != Backup::Copy::kCut) return unfit_copy();
+    actions_.push_back(LoadPages{message.records.take_joined()});
+}
+
+void Replica::handle(const CloneCut& message) {
+    if (state_ != State::kLoading) return;
+    if (backup_.copy != Backup::Copy::kRounds) return unfit_copy();
+    if (message.state_bytes > config_.most_state_bytes)
         return trigger(
             Trigger::kUnfit,
-            fmt::format("the primary of VM {} announces a configuration of {} bytes and a state of {}, where "
-                        "its settings allow {} and {}",
-                        config_.vm_name, message.config_bytes, message.state_bytes, config_.most_config_bytes,
-                        config_.most_state_bytes));
-    enter(State::kLoading, "the snapshot is coming");
-    backup_.received = backup_.replayed = backup_.snapshot_position = message.position;
-    backup_.complete = backup_.icount = backup_.snapshot_icount = message.icount;
-    backup_.config_bytes = message.config_bytes;
-    backup_.snapshot_bytes = message.config_bytes + message.state_bytes;
-    backup_.snapshot_stored = 0;
-    if (backup_.snapshot_bytes == 0) store_complete();
+            fmt::format("the primary of VM {} announces a state of {} bytes, where its settings allow {}",
+                        config_.vm_name, message.state_bytes, config_.most_state_bytes));
+    backup_.copy = Backup::Copy::kCut;
+    backup_.state_bytes = message.state_bytes;
+    backup_.received = backup_.replayed = backup_.clone_position = message.position;
+    backup_.complete = backup_.icount = backup_.clone_icount = message.icount;
 }
 
-void Replica::handle(SnapshotPart& message) {
+void Replica::handle(const CloneState& message) {
     if (state_ != State::kLoading) return;
-    uint64_t stored = backup_.snapshot_stored;
-    bool of_config = stored < backup_.config_bytes;
-    uint64_t end = of_config ? backup_.config_bytes : backup_.snapshot_bytes;
-    bool fits = message.offset == stored && message.bytes.size() <= end - stored;
-    if (!fits) return trigger(Trigger::kUnfit, "the parts of the snapshot don't fit together");
-    if (message.bytes.empty()) return;
-    backup_.snapshot_stored += message.bytes.size();
-    Bytes& config = backup_.snapshot_config;
-    if (of_config)
-        config.insert(config.end(), message.bytes.begin(), message.bytes.end());
-    else
-        actions_.push_back(StoreSnapshot{stored - backup_.config_bytes, std::move(message.bytes)});
-    if (backup_.snapshot_stored == backup_.snapshot_bytes) store_complete();
+    bool fits = backup_.copy == Backup::Copy::kCut &&
+                message.bytes.size() <= backup_.state_bytes - backup_.state.size();
+    if (!fits) return unfit_copy();
+    backup_.state.insert(backup_.state.end(), message.bytes.begin(), message.bytes.end());
 }
 
-void Replica::store_complete() {
+void Replica::handle(const CloneEnd&) {
+    if (state_ != State::kLoading) return;
+    if (backup_.copy != Backup::Copy::kCut || backup_.state.size() != backup_.state_bytes)
+        return unfit_copy();
+    backup_.copy = Backup::Copy::kWhole;
     actions_.push_back(
-        LoadSnapshot{backup_.snapshot_position, backup_.snapshot_icount, std::move(backup_.snapshot_config)});
+        LoadState{backup_.clone_position, backup_.clone_icount, std::exchange(backup_.state, {})});
 }
 
 void Replica::on_loaded(uint64_t now_ms, const Result<void>& result) {
     advance(now_ms);
     if (state_ != State::kLoading) return;
     if (!result) return trigger(Trigger::kUnfit, result.error().message());
-    send(Loaded{backup_.snapshot_position});
+    if (backup_.copy != Backup::Copy::kWhole) return;
+    send(Loaded{backup_.clone_position});
     leave_as_ = HaltReason::kDismissed;
     if (planted(PlantedBug::kArmedTooSoon)) enter(State::kReplaying, "planted");
 }
@@ -114,6 +151,7 @@ void Replica::handle(const Protect&) {
 void Replica::handle(Log& message) {
     bool wanted = state_ == State::kLoading || state_ == State::kReplaying || state_ == State::kBackupEnding;
     if (!wanted) return;  // after a claim the log is what was acknowledged
+    if (state_ == State::kLoading && backup_.copy < Backup::Copy::kCut) return unfit_copy();
     if (message.first != backup_.received)
         return trigger(Trigger::kUnfit, fmt::format("the log has a gap: entry {} came, {} was next",
                                                     message.first.value(), backup_.received.value()));

@@ -21,7 +21,7 @@
 //
 // The fields follow in the table's order. Numbers are LEB128, byte strings and texts have their length before
 // them; texts are for people, and come in through foreign_text(). Numbers of kinds are never changed or
-// reused; a change of fields raises kProtocolVersion.
+// reused (4 and 5 were those of a copy in one string); a change of fields raises kProtocolVersion.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@
 
 namespace lockstep::replica {
 
-inline constexpr uint16_t kProtocolVersion = 2;
+inline constexpr uint16_t kProtocolVersion = 3;
 inline constexpr size_t kHeaderBytes = 64;
 /// No message is larger: a size beyond it is damage, not a long message. A group of entries and the longest
 /// entry fit in; what may be longer goes in parts.
@@ -53,15 +53,11 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
 #define LOCKSTEP_REPLICA_MESSAGES(LOCKSTEP_MESSAGE, FIELD)                                                      \
     LOCKSTEP_MESSAGE(Hello, 1, kToBackup, kChannel, "who the primary is and what a backup must match",          \
         FIELD(std::string, vm_name) FIELD(std::string, build) FIELD(std::string, cpu) FIELD(uint64_t, lease_ms)) \
-    LOCKSTEP_MESSAGE(Welcome, 2, kToPrimary, kChannel, "the backup is fit and ready for the snapshot",          \
+    LOCKSTEP_MESSAGE(Welcome, 2, kToPrimary, kChannel, "the backup is fit and ready for the copy",              \
         FIELD(uint64_t, buffer_bytes))                                                                          \
     LOCKSTEP_MESSAGE(Refuse, 3, kToPrimary, kChannel, "the backup can't serve, and why, in a sentence",         \
         FIELD(std::string, sentence))                                                                           \
-    LOCKSTEP_MESSAGE(SnapshotStart, 4, kToBackup, kChannel, "the machine's configuration and its state follow",   \
-        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, config_bytes) FIELD(uint64_t, state_bytes)) \
-    LOCKSTEP_MESSAGE(SnapshotPart, 5, kToBackup, kChannel, "a part of the configuration, then of the state",     \
-        FIELD(uint64_t, offset) FIELD(Bytes, bytes))                                                            \
-    LOCKSTEP_MESSAGE(Loaded, 6, kToPrimary, kChannel, "the backup has loaded the snapshot",                     \
+    LOCKSTEP_MESSAGE(Loaded, 6, kToPrimary, kChannel, "the backup has loaded the copy of this position",        \
         FIELD(LogPos, position))                                                                                \
     LOCKSTEP_MESSAGE(Protect, 7, kToBackup, kChannel, "from here on outputs wait for the backup, which may take over", \
         FIELD(LogPos, position))                                                                                \
@@ -83,7 +79,19 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
         FIELD(std::string, sentence))                                                                           \
     LOCKSTEP_MESSAGE(Gone, 16, kToPrimary, kChannel, "the backup has stopped and will never take over, and why", \
         FIELD(std::string, sentence))                                                                           \
-    LOCKSTEP_MESSAGE(Crashed, 17, kToBackup, kDatagram, "a signal of its own ends the primary's process",)
+    LOCKSTEP_MESSAGE(Crashed, 17, kToBackup, kDatagram, "a signal of its own ends the primary's process",)          \
+    LOCKSTEP_MESSAGE(CloneStart, 18, kToBackup, kChannel, "a copy of the guest begins with its machine's configuration", \
+        FIELD(uint64_t, config_bytes))                                                                          \
+    LOCKSTEP_MESSAGE(CloneConfig, 19, kToBackup, kChannel, "the next bytes of the configuration",                \
+        FIELD(Bytes, bytes))                                                                                    \
+    LOCKSTEP_MESSAGE(CloneReady, 20, kToPrimary, kChannel, "the machine is made and takes pages",)               \
+    LOCKSTEP_MESSAGE(ClonePages, 21, kToBackup, kChannel, "pages of the guest's memory; the last word on a page counts", \
+        FIELD(Pieces, records))                                                                                 \
+    LOCKSTEP_MESSAGE(CloneCut, 22, kToBackup, kChannel, "the copy is of this moment, and the log goes on from here", \
+        FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, state_bytes))                             \
+    LOCKSTEP_MESSAGE(CloneState, 23, kToBackup, kChannel, "the next bytes of the state of registers and devices", \
+        FIELD(Bytes, bytes))                                                                                    \
+    LOCKSTEP_MESSAGE(CloneEnd, 24, kToBackup, kChannel, "all pages of the copy have come",)
 // clang-format on
 
 #define LOCKSTEP_FIELD(type, name) type name{};
@@ -110,8 +118,9 @@ struct MessageInfo {
     std::string_view text;
 };
 
-using Message = std::variant<Hello, Welcome, Refuse, SnapshotStart, SnapshotPart, Loaded, Protect, Log, Ack,
-                             PrimaryBeat, BackupBeat, Diverged, HandOver, Live, StandDown, Gone, Crashed>;
+using Message = std::variant<Hello, Welcome, Refuse, Loaded, Protect, Log, Ack, PrimaryBeat, BackupBeat,
+                             Diverged, HandOver, Live, StandDown, Gone, Crashed, CloneStart, CloneConfig,
+                             CloneReady, ClonePages, CloneCut, CloneState, CloneEnd>;
 
 /// All rows, in the order of the table (and of the alternatives of Message).
 std::span<const MessageInfo> message_table();

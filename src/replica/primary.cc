@@ -72,12 +72,10 @@ void Replica::on_channel_open(uint64_t now_ms) {
 }
 
 void Replica::handle(const Welcome& message) {
-    if (state_ != State::kSynchronising ||
-        primary_.holds & (1u << static_cast<unsigned>(StopReason::kSynchronise)))
-        return;
+    if (state_ != State::kSynchronising || peer_.welcome) return;
+    peer_.welcome = true;
     peer_.buffer_bytes = message.buffer_bytes;
-    primary_.stopped_ms = now_ms_;
-    hold(StopReason::kSynchronise);
+    actions_.push_back(StartClone{});
 }
 
 void Replica::handle(const Refuse& message) {
@@ -89,7 +87,6 @@ void Replica::handle(const Refuse& message) {
 void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
     advance(now_ms);
     primary_.complete = std::max(primary_.complete, icount);
-    if (state_ == State::kSynchronising && !primary_.log_flows) actions_.push_back(TakeSnapshot{});
     if (state_ == State::kHandingOver && !primary_.vm_stopped) {
         on_flush(now_ms, icount);
         primary_.vm_stopped = true;
@@ -97,37 +94,58 @@ void Replica::on_vm_stopped(uint64_t now_ms, Icount icount) {
     }
 }
 
-void Replica::on_snapshot(uint64_t now_ms, Icount icount, uint64_t config_bytes, uint64_t state_bytes) {
+void Replica::on_clone_start(uint64_t now_ms, uint64_t config_bytes) {
     advance(now_ms);
-    if (state_ != State::kSynchronising || primary_.log_flows) return;
-    // Requests are still in flight: completions may have come since the guest stopped.
-    primary_.snapshot_position = primary_.appended;
-    primary_.complete = std::max(primary_.complete, icount);
-    primary_.snapshot_bytes = config_bytes + state_bytes;
-    primary_.snapshot_sent = 0;
-    primary_.log_flows = true;
-    primary_.acknowledged = primary_.appended;
-    primary_.sent_complete = primary_.complete;
-    lag_ = LagControl(config_.timing, peer_.buffer_bytes, primary_.appended, primary_.complete);
-    send(SnapshotStart{primary_.appended, primary_.complete, config_bytes, state_bytes});
-    // The guest goes on while the backup receives and loads the snapshot; the log from here on waits there.
-    unhold(StopReason::kSynchronise);
-    say(LogLevel::kInfo, fmt::format("the guest stood still for {} ms, for the copy of its state",
-                                     now_ms_ - primary_.stopped_ms));
+    if (state_ == State::kSynchronising) send(CloneStart{config_bytes});
 }
 
-void Replica::on_snapshot_part(uint64_t now_ms, ByteSpan part) {
+void Replica::handle(const CloneReady&) {
+    if (state_ != State::kSynchronising || primary_.log_flows) return;
+    if (planted(PlantedBug::kJoinEarly)) begin_log();
+    actions_.push_back(SendPages{});
+}
+
+void Replica::on_clone_piece(uint64_t now_ms, ClonePart part, Bytes bytes) {
     advance(now_ms);
-    if (state_ != State::kSynchronising || !primary_.log_flows) return;
-    CHECK(primary_.snapshot_sent + part.size() <= primary_.snapshot_bytes,
-          "a snapshot is longer than it was said to be");
-    send(SnapshotPart{primary_.snapshot_sent, Bytes(part.begin(), part.end())});
-    primary_.snapshot_sent += part.size();
+    if (state_ != State::kSynchronising) return;
+    switch (part) {
+        case ClonePart::kConfiguration:
+            return send(CloneConfig{std::move(bytes)});
+        case ClonePart::kPages:
+            return send(ClonePages{Pieces(std::move(bytes))});
+        case ClonePart::kState:
+            return send(CloneState{std::move(bytes)});
+        case ClonePart::kEnd:
+            return send(CloneEnd{});
+    }
+}
+
+void Replica::on_clone_cut(uint64_t now_ms, Icount icount, uint64_t state_bytes) {
+    advance(now_ms);
+    if (state_ != State::kSynchronising) return;
+    primary_.complete = std::max(primary_.complete, icount);
+    if (!primary_.log_flows) begin_log();
+    send(CloneCut{primary_.clone_position, icount, state_bytes});
+}
+
+/// From here on entries go to the backup, which keeps them until its copy is whole.
+void Replica::begin_log() {
+    primary_.log_flows = true;
+    primary_.clone_position = primary_.acknowledged = primary_.appended;
+    primary_.sent_complete = primary_.complete;
+    lag_ = LagControl(config_.timing, peer_.buffer_bytes, primary_.appended, primary_.complete);
+}
+
+void Replica::on_clone_void(uint64_t now_ms, const std::string& why) {
+    advance(now_ms);
+    if (state_ != State::kSynchronising) return;
+    primary_.ask_at_ms = now_ms_ + config_.timing.ask_ms;
+    send(StandDown{why});
+    trigger(Trigger::kPeerGone, why);
 }
 
 void Replica::handle(const Loaded& message) {
-    if (state_ != State::kSynchronising || !primary_.log_flows ||
-        message.position != primary_.snapshot_position)
+    if (state_ != State::kSynchronising || !primary_.log_flows || message.position != primary_.clone_position)
         return;
     primary_.loaded = true;
     if (!lease_has_room()) {

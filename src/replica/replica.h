@@ -61,6 +61,14 @@ enum class Policy : uint8_t {
     kAlone,    ///< no backup is wanted
 };
 
+/// What a piece of a copy is of, in the order in which they go.
+enum class ClonePart : uint8_t {
+    kConfiguration,
+    kPages,  ///< before the cut, and behind the state
+    kState,
+    kEnd,  ///< an empty piece: all pages have been given
+};
+
 /// How the channel ended.
 enum class ChannelEnd : uint8_t {
     kPeerClosed,  ///< end of file or reset: the peer's system says that its process has closed it or is gone
@@ -172,17 +180,23 @@ class Replica {
     void on_left(LogPos position);
     /// The guest is stopped, as StopVm wanted it.
     void on_vm_stopped(uint64_t now_ms, Icount icount);
-    /// Answers TakeSnapshot: the icount of the state, to which all entries reported so far belong, and how
-    /// many bytes of the machine's configuration and of its state will follow.
-    void on_snapshot(uint64_t now_ms, Icount icount, uint64_t config_bytes, uint64_t state_bytes);
-    /// The next bytes of the configuration or, after it, of the state (1 MiB, say), as the channel can take
-    /// them. None belongs to both.
-    void on_snapshot_part(uint64_t now_ms, ByteSpan part);
+    /// Answers StartClone: so many bytes of the machine's configuration will follow.
+    void on_clone_start(uint64_t now_ms, uint64_t config_bytes);
+    /// The next bytes of a copy (1 MiB, say), as the channel can take them. None belongs to two parts.
+    void on_clone_piece(uint64_t now_ms, ClonePart part, Bytes bytes);
+    /// The copy is of this moment: all entries reported so far are in it, those to come aren't. So many bytes
+    /// of the state will follow.
+    void on_clone_cut(uint64_t now_ms, Icount icount, uint64_t state_bytes);
+    /// Nothing can come of this copy, and why. Another is begun.
+    void on_clone_void(uint64_t now_ms, const std::string& why);
     /// The guest has switched itself off; its kEnd entry has been reported.
     void on_guest_off(uint64_t now_ms);
 
     // --- Events of a backup's VM ---
 
+    /// Answers MakeMachine.
+    void on_made(uint64_t now_ms, const Result<void>& result);
+    /// Answers LoadState, or tells that pages can't be put where they belong.
     void on_loaded(uint64_t now_ms, const Result<void>& result);
     /// Entries before `position` have taken effect, and the machine is at `icount`.
     void on_replayed(uint64_t now_ms, LogPos position, Icount icount);
@@ -234,6 +248,7 @@ class Replica {
         /// Primary: own clock up to which outputs could leave, for all that is known
         uint64_t leased_ms = 0;
         uint64_t lease_ms = 0;      ///< backup: the lease that the primary works by
+        bool welcome = false;       ///< primary: the backup has answered the greeting
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
         uint8_t links_lost = kLinksUnknown;
     };
@@ -247,19 +262,17 @@ class Replica {
         uint64_t pending_count = 0;
         uint64_t pending_since_ms = 0;  ///< when the first of them was made
         bool pending_ends = false;
-        bool log_flows = false;  ///< a backup has (or is being sent) the snapshot
+        bool log_flows = false;  ///< a backup has (or is being sent) a copy that is cut
         bool loaded = false;     ///< the backup has loaded it, and waits for Protect
         LogPos acknowledged;
         LogPos left_before;       ///< outputs whose entries lie before have left
-        uint64_t stopped_ms = 0;  ///< when the guest was stopped for a snapshot
         uint8_t holds = 0;        ///< one bit for each StopReason that keeps the guest stopped
         bool vm_stopped = false;  ///< hand-over: the guest is stopped, all that it issued has ended
         bool offered = false;     ///< hand-over: the backup was told to go on
         uint64_t hand_over_until_ms = 0;
         bool guest_off = false;
         bool finished = false;  ///< the guest is off and nobody can take over: what is held may leave
-        uint64_t snapshot_bytes = 0, snapshot_sent = 0;
-        LogPos snapshot_position;
+        LogPos clone_position;  ///< of the cut
         uint32_t speed = LagControl::kFullSpeed;
         uint64_t ask_at_ms = 0;
     };
@@ -277,11 +290,13 @@ class Replica {
         uint64_t reported_ms = 0;       ///< when an acknowledgement was last sent
         uint64_t live_from_ms = 0;      ///< once claimed: no going live before
         uint64_t writes_from_ms = 0;    ///< the same: nor writes to disks before, live or not
-        uint64_t config_bytes = 0;
-        uint64_t snapshot_bytes = 0, snapshot_stored = 0;  ///< with those of the configuration
-        LogPos snapshot_position;
-        Icount snapshot_icount;
-        Bytes snapshot_config;
+        /// How far the copy has come, in the order of the messages.
+        enum class Copy : uint8_t { kNone, kConfig, kMaking, kRounds, kCut, kWhole };
+        Copy copy = Copy::kNone;
+        uint64_t config_bytes = 0, state_bytes = 0;  ///< as announced
+        Bytes config, state;                         ///< what has come of them
+        LogPos clone_position;
+        Icount clone_icount;
     };
 
     Replica(Config config, Hooks* hooks);
@@ -319,6 +334,7 @@ class Replica {
     // primary.cc
     void primary_time();
     void send_log();
+    void begin_log();
     void hold(StopReason reason);
     void unhold(StopReason reason);
     void mind_the_buffer();
@@ -330,6 +346,7 @@ class Replica {
     void try_finish();
     void handle(const Welcome& message);
     void handle(const Refuse& message);
+    void handle(const CloneReady& message);
     void handle(const Loaded& message);
     void handle(const Ack& message);
     void handle(const BackupBeat& message);
@@ -341,14 +358,19 @@ class Replica {
     void backup_time();
     void leave(HaltReason reason, const std::string& sentence);
     void send_ack();
-    void store_complete();
+    void make_when_complete();
+    void unfit_copy();
     bool store_waiting(uint64_t bytes);
     void set_live_from(Trigger found);
     void check_ready();
     void go_live();
     void handle(Hello& message);
-    void handle(SnapshotStart& message);
-    void handle(SnapshotPart& message);
+    void handle(const CloneStart& message);
+    void handle(const CloneConfig& message);
+    void handle(ClonePages& message);
+    void handle(const CloneCut& message);
+    void handle(const CloneState& message);
+    void handle(const CloneEnd& message);
     void handle(const Protect& message);
     void handle(Log& message);
     void handle(const PrimaryBeat& message);

@@ -17,12 +17,12 @@
 //                                won                                         ^
 //                                                                            | failure, hand-over
 //     [start]--> kJoining ---------> kLoading ------------------------> kReplaying
-//                         snapshot             loaded, protected             |
+//                         the copy             loaded, protected             |
 //                                                                            | the log's end received
 //                                                                            +--> kBackupEnding ---> kStopped
 //
 // Not drawn: every backup state goes to kStopped when the primary dismisses it or it finds itself unfit
-// (another build, a snapshot that can't be loaded, divergence).
+// (another build, a copy that can't be loaded, divergence).
 //
 // What may leave the host in each state is in may_release() of replica.h. What each state does at each event
 // that decides a role is the table in decisions.h.
@@ -42,8 +42,8 @@ namespace lockstep::replica {
     LOCKSTEP_STATE(kEnding,          "primary; the guest is off, the backup is being told")        \
     LOCKSTEP_STATE(kHandingOver,     "primary; the guest is stopped so that the backup may go on") \
     LOCKSTEP_STATE(kPrimaryClaiming, "primary without its backup; waits for the arbiter, nothing leaves") \
-    LOCKSTEP_STATE(kJoining,         "backup; waits for the primary's greeting and snapshot")      \
-    LOCKSTEP_STATE(kLoading,         "backup; receives and loads the snapshot, can't take over")   \
+    LOCKSTEP_STATE(kJoining,         "backup; waits for the primary's greeting and copy")          \
+    LOCKSTEP_STATE(kLoading,         "backup; receives and loads the copy, can't take over")       \
     LOCKSTEP_STATE(kReplaying,       "backup; replays the log and may take over")                  \
     LOCKSTEP_STATE(kBackupEnding,    "backup; has the end of the log, the guest is about to be off") \
     LOCKSTEP_STATE(kBackupClaiming,  "backup without its primary; waits for the arbiter")          \

@@ -38,12 +38,12 @@ struct Timing {
     /// An entry that isn't acknowledged for so long, while heartbeats arrive, means that the channel has
     /// failed.
     uint64_t ack_ms = 1000;
-    /// Silence that means failure while a snapshot is made, sent and loaded.
+    /// Silence that means failure while a backup is made.
     uint64_t synchronise_ms = 10'000;
     /// Between two attempts to get a backup.
     uint64_t ask_ms = 1000;
-    /// After going live, before a backup is asked for, for whose snapshot the guest stands still: clients
-    /// send again what was lost meanwhile (TCP for the first time after 200 ms), and are answered first.
+    /// After going live, before a backup is asked for, whose copy takes processor time: clients send again
+    /// what was lost meanwhile (TCP for the first time after 200 ms), and are answered first.
     uint64_t recovery_ms = 300;
     /// How long the other side may take to take over before the primary wants the guest back.
     uint64_t hand_over_ms = 2000;

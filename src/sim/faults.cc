@@ -29,6 +29,7 @@ const Faults::Row Faults::kRows[] = {
     {"start by hand on all hosts", 4, &Faults::start_everywhere},
     {"start by force", 2, &Faults::start_by_force},
     {"power off", 1, &Faults::power_off},
+    {"reset", 8, &Faults::reset},
 };
 
 Faults::Faults(World& world) : world_(world), random_(world.random()), operators_(world) {
@@ -190,6 +191,11 @@ void Faults::start_everywhere() {
 void Faults::start_by_force() {
     if (forces_ && !world_.power_off_expected())
         operators_.start(world_.any_host(), replica::Caution::kForce);
+}
+
+void Faults::reset() {
+    Process* process = primary();
+    if (process && !process->paused()) world_.after(1, process->id(), [process] { process->reset(); });
 }
 
 void Faults::power_off() {

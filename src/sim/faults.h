@@ -50,6 +50,7 @@ class Faults {
     void dismiss();
     void no_backups();
     void power_off();
+    void reset();
     void start_by_hand();
     void start_everywhere();
     void start_by_force();

@@ -39,15 +39,22 @@ void Guest::schedule_work() {
     });
 }
 
-void Guest::make(SharedBytes, std::optional<Bytes> state) {
+void Guest::make(SharedBytes, pair::MadeFor) {
+    post([this] { process_.session().on_made({}); }, kLongestLoad);
+}
+
+Result<void> Guest::load_pages(ByteSpan records) {
+    sim::load_pages(machine_, records);
+    return {};
+}
+
+void Guest::load_state(Bytes state) {
     post(
         [this, state = std::move(state)] {
-            if (state) {
-                ByteReader in(*state);
-                snapshot_of_ = in.varint();
-                machine_.load(in);
-            }
-            process_.session().on_made({});
+            ByteReader in(state);
+            copy_of_ = in.varint();
+            machine_.load_state(in);
+            process_.session().on_loaded({});
         },
         kLongestLoad);
 }
@@ -55,8 +62,8 @@ void Guest::make(SharedBytes, std::optional<Bytes> state) {
 void Guest::start_replay(LogPos position) {
     received_ = position + given_;
     post([this, position] {
-        const std::vector<ToyEntry>& log = world_.history_of(snapshot_of_);
-        CHECK(log.size() >= position.value(), "a snapshot of a log that isn't there");
+        const std::vector<ToyEntry>& log = world_.history_of(copy_of_);
+        CHECK(log.size() >= position.value(), "a copy of a log that isn't there");
         history_.assign(log.begin(), log.begin() + static_cast<ptrdiff_t>(position.value()));
         mode_ = Mode::kReplaying;
         schedule_replay();
@@ -124,21 +131,56 @@ void Guest::set_speed(uint32_t permille) {
     post([this, permille] { speed_permille_ = permille; });
 }
 
-void Guest::save() {
-    post([this] {
-        deliver_completions();
-        Bytes state;
-        ByteWriter out(state);
-        out.varint(process_.id());
-        machine_.save(out);
-        process_.session().on_saved(machine_.icount(), std::move(state));
-        hand_over_batch(std::exchange(outputs_made_, false));
-    });
-}
-
 void Guest::be_careful() {
     ++world_.counts().careful;
     careful_ = true;
+}
+
+// --- The copy of an owner's guest ---
+
+void Guest::start_clone(uint64_t number) {
+    ++world_.counts().copies;
+    post([this, number] {
+        clone_.emplace(world_, machine_);
+        process_.session().on_round(number);
+    });
+}
+
+pair::Taken Guest::take_pages(Bytes& out, size_t bytes) {
+    CHECK(clone_, "pages of a copy that nobody makes");
+    return clone_->take(out, bytes);
+}
+
+void Guest::next_round(uint64_t number) {
+    post([this, number] {
+        clone_->next_round();
+        process_.session().on_round(number);
+    });
+}
+
+void Guest::cut(uint64_t number) {
+    post([this, number] {
+        if (mode_ != Mode::kLive || machine_.off()) return;
+        append(EntryKind::kCut, {});
+        clone_->cut();
+        if (world_.planted(replica::PlantedBug::kLateState))
+            post([this, number] { report_cut(number); }, 10 * kMillisecond);
+        else
+            report_cut(number);
+    });
+}
+
+void Guest::report_cut(uint64_t number) {
+    Bytes state;
+    ByteWriter out(state);
+    out.varint(process_.id());
+    machine_.save_state(out);
+    process_.session().on_cut(number, machine_.icount(), std::move(state));
+    hand_over_batch(std::exchange(outputs_made_, false));
+}
+
+void Guest::end_clone() {
+    post([this] { clone_.reset(); });
 }
 
 // --- An owner's guest ---

@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "pair/ports.h"
 #include "sim/event_queue.h"
+#include "sim/toy_clone.h"
 #include "sim/toy_machine.h"
 
 namespace lockstep::sim {
@@ -32,13 +34,13 @@ class Guest : public pair::Guest {
     const ToyMachine& machine() const { return machine_; }
     /// All entries since power-on; for the checkers.
     const std::vector<ToyEntry>& history() const { return history_; }
-    /// Entries that this guest has got from a primary, with those before its snapshot.
+    /// Entries that this guest has got from a primary, with those before its copy.
     LogPos received() const { return received_; }
     bool has_inputs() const { return !inputs_.empty(); }
 
     // --- pair::Guest ---
 
-    void make(SharedBytes configuration, std::optional<Bytes> state) override;
+    void make(SharedBytes configuration, pair::MadeFor purpose) override;
     void start_replay(LogPos position) override;
     void replay(std::vector<record::Entry> entries, Icount complete) override;
     void go_live(LogPos position, uint64_t behind_ns) override;
@@ -46,7 +48,13 @@ class Guest : public pair::Guest {
     void settle(uint64_t number) override;
     void resume() override;
     void set_speed(uint32_t permille) override;
-    void save() override;
+    void start_clone(uint64_t number) override;
+    pair::Taken take_pages(Bytes& out, size_t bytes) override;
+    void next_round(uint64_t number) override;
+    void cut(uint64_t number) override;
+    void end_clone() override;
+    Result<void> load_pages(ByteSpan records) override;
+    void load_state(Bytes state) override;
     void be_careful() override;
     void want_log(bool) override {}
 
@@ -67,6 +75,7 @@ class Guest : public pair::Guest {
     void deliver(ToyEntry entry);
     void deliver_completions();
     void take_outputs();
+    void report_cut(uint64_t number);
 
     // A backup's.
     void schedule_replay();
@@ -86,9 +95,10 @@ class Guest : public pair::Guest {
     uint32_t speed_permille_ = 1000;
     uint64_t slices_ = 0;
     std::deque<ToyEntry> inputs_;
+    std::optional<ToyClone> clone_;
 
     bool replaying_ = false;
-    uint64_t snapshot_of_ = 0;  ///< the process that the state came from
+    uint64_t copy_of_ = 0;  ///< the process that the state came from
     LogPos received_;
     uint64_t given_ = 0;  ///< entries to replay, before start_replay()
     Icount complete_;

@@ -169,6 +169,10 @@ void Process::power_off() {
     if (outside_.lets_inputs_in()) guest_.add_input({EntryKind::kPowerControl, {}, {}});
 }
 
+void Process::reset() {
+    if (outside_.lets_inputs_in()) guest_.add_input({EntryKind::kPowerControl, {}, {1, 0, 0}});
+}
+
 void Process::hand_over() {
     if (session_.hand_over()) world_.say(id_, "hand-over");
 }

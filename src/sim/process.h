@@ -88,6 +88,7 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     void datagram(const Bytes& bytes) { session_.on_link_datagram(bytes); }
     void request(uint64_t number, uint64_t sector, Operation operation);
     void power_off();
+    void reset();
     void disk_done(uint64_t number, uint64_t value) { outside_.disk_done(number, value); }
     void hand_over();
     void set_policy(replica::Policy policy);

@@ -30,7 +30,8 @@ void ToyMachine::run(Icount until) {
         Icount timer((icount_.value() / kTimer + 1) * kTimer);
         if (timer > until) break;
         icount_ = timer;
-        chain_ = mix(chain_, icount_.value());
+        for (uint64_t turn : {0u, 1u}) write(mix(chain_, turn) % kPages, chain_ + turn);
+        chain_ = mix(mix(chain_, icount_.value()), pages_[chain_ % kPages]);
         if (chain_ % 4 == 0) emit(EffectKind::kPacket, 0, 0, chain_);
     }
     if (!off_ && until > icount_) icount_ = until;
@@ -44,6 +45,7 @@ void ToyMachine::deliver(const ToyEntry& entry) {
     switch (entry.kind) {
         case EntryKind::kNetworkReceive:
             chain_ = mix(chain_, mix(first, second));
+            write(first % kPages, chain_);
             waiting_[second].push_back({first, static_cast<Operation>(third)});
             if (waiting_[second].size() == 1) start(second);
             return;
@@ -51,11 +53,25 @@ void ToyMachine::deliver(const ToyEntry& entry) {
             chain_ = mix(chain_, first);
             return complete(first, second);
         case EntryKind::kPowerControl:
-            off_ = true;
+            if (first == 0) off_ = true;
+            if (first == 1) reset();
             return;
         default:
             return;
     }
+}
+
+void ToyMachine::write(uint64_t page, uint64_t value) {
+    if (watcher_) watcher_->before_write(page);
+    pages_[page] = mix(pages_[page], value);
+}
+
+/// As far as the memory goes: what it knows of the disk and of requests it keeps.
+void ToyMachine::reset() {
+    if (watcher_) watcher_->replaced();
+    watcher_ = nullptr;
+    pages_ = {};
+    chain_ = mix(chain_, 1);
 }
 
 void ToyMachine::start(uint64_t sector) {
@@ -96,10 +112,12 @@ std::vector<ToyOutput> ToyMachine::in_flight() const {
 }
 
 uint64_t ToyMachine::hash() const {
-    return mix(mix(chain_, next_output_), mix(next_disk_request_, icount_.value()));
+    uint64_t hash = mix(mix(chain_, next_output_), mix(next_disk_request_, icount_.value()));
+    for (uint64_t page : pages_) hash = mix(hash, page);
+    return hash;
 }
 
-void ToyMachine::save(ByteWriter& out) const {
+void ToyMachine::save_state(ByteWriter& out) const {
     out.varint(icount_.value());
     out.fixed(chain_);
     out.varint(next_output_);
@@ -125,8 +143,10 @@ void ToyMachine::save(ByteWriter& out) const {
     }
 }
 
-void ToyMachine::load(ByteReader& in) {
+void ToyMachine::load_state(ByteReader& in) {
+    std::array<uint64_t, kPages> pages = pages_;
     *this = {};
+    pages_ = pages;
     icount_ = Icount(in.varint());
     chain_ = in.fixed<uint64_t>();
     next_output_ = in.varint();

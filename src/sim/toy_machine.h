@@ -4,6 +4,7 @@
 // Its state is a chain of hashes over all that has happened to it, with a key-value store on a disk:
 //
 //   - every kTimer instructions the chain goes on, and now and then a packet is sent
+//   - it has a memory of some pages, a number in each, which it writes and reads all the time
 //   - a "put" request is written to the disk; the answer is sent when the write has ended
 //   - a "get" request is read from the disk; the machine compares what comes with what it has written
 //
@@ -24,12 +25,14 @@
 namespace lockstep::sim {
 
 inline constexpr uint64_t kSectors = 8;
+inline constexpr uint64_t kPages = 16;
 
 enum class Operation : uint8_t { kPut, kGet };
 
 /// An entry of the toy's log; the meaning of the numbers depends on the kind:
 ///   kNetworkReceive  request, sector, operation
 ///   kDiskCompletion  disk request, value
+///   kPowerControl    0: off, 1: reset
 ///   kOutput          output number
 ///   kStateHash       hash
 struct ToyEntry {
@@ -52,6 +55,15 @@ struct ToyOutput {
     uint64_t sector = 0;
     uint64_t value = 0;  ///< packet: the chain; write: what is written
     bool operator==(const ToyOutput&) const = default;
+};
+
+/// Hears of what happens to a machine's pages.
+class PageWatcher {
+  public:
+    virtual ~PageWatcher() = default;
+    virtual void before_write(uint64_t page) = 0;
+    /// All of them are about to be replaced.
+    virtual void replaced() = 0;
 };
 
 class ToyMachine {
@@ -77,8 +89,14 @@ class ToyMachine {
     /// Disk requests that were issued and have not ended, in order.
     std::vector<ToyOutput> in_flight() const;
 
-    void save(ByteWriter& out) const;
-    void load(ByteReader& in);
+    const std::array<uint64_t, kPages>& pages() const { return pages_; }
+    void load_page(uint64_t page, uint64_t value) { pages_.at(page) = value; }
+    /// From now on; null: nobody.
+    void watch(PageWatcher* watcher) { watcher_ = watcher; }
+
+    /// All but the pages.
+    void save_state(ByteWriter& out) const;
+    void load_state(ByteReader& in);
 
   private:
     struct Work {
@@ -86,6 +104,8 @@ class ToyMachine {
         Operation operation{};
     };
 
+    void write(uint64_t page, uint64_t value);
+    void reset();
     void emit(EffectKind kind, uint64_t request, uint64_t sector, uint64_t value);
     void start(uint64_t sector);
     void complete(uint64_t disk_request, uint64_t value);
@@ -101,6 +121,8 @@ class ToyMachine {
     std::array<std::deque<Work>, kSectors> waiting_;  ///< the first of each is being done
     std::map<uint64_t, ToyOutput> in_flight_;         ///< by disk request
     std::vector<ToyOutput> outputs_;
+    std::array<uint64_t, kPages> pages_{};
+    PageWatcher* watcher_ = nullptr;
 };
 
 }  // namespace lockstep::sim

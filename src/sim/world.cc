@@ -80,7 +80,9 @@ World::~World() = default;
 pair::Config World::next_config() {
     pair::Config session;
     session.machine = Bytes(20, 7);
-    session.clone_pace = {.part = 64, .ahead = random_.between(1, 2000)};
+    session.clone_pace = {
+        .piece = random_.between(20, 100), .ahead = random_.between(0, 2000), .bytes_per_second = 0};
+    if (random_.chance(200)) session.clone_pace.bytes_per_second = random_.between(2000, 10'000);
     replica::Config& config = session.replica;
     config.vm = 7;
     config.self = next_process_++;

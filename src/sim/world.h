@@ -57,6 +57,11 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(sent_again,   "packets sent again by a side gone live")           \
     LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
     LOCKSTEP_SIM_COUNT(kept_writes,  "writes that the last look kept back")              \
+    LOCKSTEP_SIM_COUNT(copies,       "copies of a running guest begun")                  \
+    LOCKSTEP_SIM_COUNT(rounds,       "further rounds of their pages")                    \
+    LOCKSTEP_SIM_COUNT(cuts,         "cuts")                                             \
+    LOCKSTEP_SIM_COUNT(early_copies, "pages copied before their first write after a cut") \
+    LOCKSTEP_SIM_COUNT(void_copies,  "copies given up because the guest was reset")      \
     LOCKSTEP_SIM_COUNT(disk_waits,   "disk requests that waited for others or for room")  \
     LOCKSTEP_SIM_COUNT(careful,      "guests taken over from a process that a signal of its own ended")
 // clang-format on

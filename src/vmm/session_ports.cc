@@ -2,14 +2,19 @@
 #include "vmm/session_ports.h"
 
 #include "base/check.h"
+#include "memory/page_records.h"
 
 namespace lockstep::vmm {
 
 // --- The vCPU's thread ---
 
-void VcpuGuest::make(SharedBytes configuration, std::optional<Bytes> state) {
-    vcpu_.create(std::move(configuration), settings_.engine, std::move(state),
+void VcpuGuest::make(SharedBytes configuration, pair::MadeFor purpose) {
+    vcpu_.create(std::move(configuration), settings_.engine, purpose,
                  [this](const Result<void>& made) { session_->on_made(made); });
+}
+
+void VcpuGuest::load_state(Bytes state) {
+    vcpu_.load_state(std::move(state), [this](const Result<void>& loaded) { session_->on_loaded(loaded); });
 }
 
 void VcpuGuest::replay(std::vector<record::Entry> entries, Icount complete) {
@@ -32,16 +37,55 @@ void VcpuGuest::settle(uint64_t number) {
     });
 }
 
-void VcpuGuest::save() {
-    vcpu_.call([this](machine::Machine& machine, const drive::DriverCounts& counts, LogPos) {
-        // The guest stands still for this. Room for all of its memory costs nothing until it is used, and
-        // saves copying what was saved already.
-        auto state = std::make_shared<Bytes>(drive::save_state(machine, counts, settings_.memory_bytes));
-        vcpu_.report([this, state, icount = machine.icount()] {
-            vcpu_.set_hash_period(hash_period_ns());
-            session_->on_saved(icount, std::move(*state));
-        });
+void VcpuGuest::start_clone(uint64_t number) {
+    progress_ = {};
+    vcpu_.start_clone([this, number, wanted = ++clone_number_](memory::Clone& clone) {
+        if (wanted != clone_number_) return;  // it has been ended, and lives no longer
+        clone_ = &clone;
+        session_->on_round(number);
     });
+}
+
+pair::Taken VcpuGuest::take_pages(Bytes& out, size_t bytes) {
+    CHECK(clone_, "pages of a copy that isn't made");
+    out.reserve(bytes + memory::kLongestPageRecord);
+    switch (clone_->take(out, bytes)) {
+        case memory::Clone::Taken::kMore:
+            return pair::Taken::kMore;
+        case memory::Clone::Taken::kRound:
+            return clone_->another_round_pays() ? pair::Taken::kNextRound : pair::Taken::kCut;
+        case memory::Clone::Taken::kComplete:
+            return pair::Taken::kComplete;
+        case memory::Clone::Taken::kVoid:
+            return pair::Taken::kVoid;
+    }
+    return pair::Taken::kVoid;
+}
+
+void VcpuGuest::next_round(uint64_t number) {
+    vcpu_.next_round([this, number] { session_->on_round(number); });
+}
+
+void VcpuGuest::cut(uint64_t number) {
+    vcpu_.cut([this, number](Icount icount, Bytes state) {
+        vcpu_.set_hash_period(hash_period_ns());
+        session_->on_cut(number, icount, std::move(state));
+    });
+}
+
+void VcpuGuest::end_clone() {
+    ++clone_number_;
+    if (clone_) {
+        progress_ = clone_->progress();
+        clone_->cancel();
+    }
+    clone_ = nullptr;
+    vcpu_.end_clone();
+}
+
+const memory::Clone::Progress& VcpuGuest::clone_progress() const {
+    if (clone_) progress_ = clone_->progress();
+    return progress_;
 }
 
 void VcpuGuest::be_careful() {

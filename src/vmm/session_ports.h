@@ -28,10 +28,12 @@ class VcpuGuest : public pair::Guest {
     /// Whose events the guest's are; before any call.
     void connect(pair::Session& session) { session_ = &session; }
     bool wants_log() const { return wants_log_; }
+    /// Of the copy that is being made, or of the last one.
+    const memory::Clone::Progress& clone_progress() const;
     /// Between two state hashes, while somebody needs them.
     uint64_t hash_period_ns() const { return settings_.protection.hash_ms * host::kNsPerMs; }
 
-    void make(SharedBytes configuration, std::optional<Bytes> state) override;
+    void make(SharedBytes configuration, pair::MadeFor purpose) override;
     void start_replay(LogPos position) override { vcpu_.start_replay(position); }
     void replay(std::vector<record::Entry> entries, Icount complete) override;
     void go_live(LogPos position, uint64_t behind_ns) override;
@@ -39,7 +41,13 @@ class VcpuGuest : public pair::Guest {
     void settle(uint64_t number) override;
     void resume() override { vcpu_.resume(); }
     void set_speed(uint32_t permille) override { vcpu_.set_speed(permille); }
-    void save() override;
+    void start_clone(uint64_t number) override;
+    pair::Taken take_pages(Bytes& out, size_t bytes) override;
+    void next_round(uint64_t number) override;
+    void cut(uint64_t number) override;
+    void end_clone() override;
+    Result<void> load_pages(ByteSpan records) override { return vcpu_.load_pages(records); }
+    void load_state(Bytes state) override;
     void be_careful() override;
     void want_log(bool wanted) override;
 
@@ -49,6 +57,9 @@ class VcpuGuest : public pair::Guest {
     Hooks hooks_;
     pair::Session* session_ = nullptr;
     bool wants_log_ = false;
+    memory::Clone* clone_ = nullptr;  ///< whose pages may be taken
+    uint64_t clone_number_ = 0;       ///< of the copy that is wanted
+    mutable memory::Clone::Progress progress_;
 };
 
 /// What must have gone out before the process ends: links and words to the arbiter that are under way.

@@ -80,12 +80,14 @@ struct ProtectionSettings {
     uint64_t lag_ms = 200;           ///< execution lag from which the primary is slowed
     uint64_t log_buffer = 64 << 20;  ///< bytes of log on the way; the primary stops when they are full
     uint64_t hash_ms = 1000;         ///< between two comparisons of the two sides' states
+    uint64_t copy_rate = 0;  ///< bytes a second of a new backup's copy at most; 0: as the link takes them
     /// Whether the guest goes to the other host when its networks lead nowhere on this one.
     bool hand_over_on_link_loss = false;
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(hosts, arbiter, heartbeat_ms, failure_ms, lag_ms, log_buffer, hash_ms, hand_over_on_link_loss);
+        codec(hosts, arbiter, heartbeat_ms, failure_ms, lag_ms, log_buffer, hash_ms, copy_rate,
+              hand_over_on_link_loss);
     }
 };
 

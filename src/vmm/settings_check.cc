@@ -100,6 +100,7 @@ Result<void> check_numbers(const VmSettings& settings) {
     TRY(check_range("protection.lag_ms", protection.lag_ms, kLagMs));
     TRY(check_range("protection.log_buffer", protection.log_buffer, kLogBufferBytes));
     TRY(check_range("protection.hash_ms", protection.hash_ms, kHashMs));
+    if (protection.copy_rate) TRY(check_range("protection.copy_rate", protection.copy_rate, kCopyRate));
     TRY(check_range("engine.code_cache", settings.engine.code_cache_bytes, kCodeCacheBytes));
     TRY(check_range("engine.block_limit", settings.engine.block_limit, kBlockLimit));
     TRY(check_range("console.kind", static_cast<uint64_t>(settings.console.kind),

@@ -17,6 +17,7 @@ inline constexpr Range kFailureMs{50, 60'000};
 inline constexpr Range kLagMs{1, 60'000};
 inline constexpr Range kLogBufferBytes{1ull << 20, 4ull << 30};
 inline constexpr Range kHashMs{10, 3'600'000};
+inline constexpr Range kCopyRate{1ull << 20, 1ull << 40};  ///< where there is a bound
 inline constexpr Range kCodeCacheBytes{1ull << 20, 2ull << 30};
 inline constexpr Range kBlockLimit{1, 4096};
 inline constexpr size_t kLongestSerial = 20;

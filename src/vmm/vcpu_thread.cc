@@ -22,8 +22,6 @@ namespace {
 /// Entries applied before the work list is looked at again.
 constexpr size_t kReplayBatch = 256;
 
-/// How long a new backup may take memory ahead before it replays; later it does where it has nothing to do.
-constexpr uint64_t kAheadNs = 300'000'000;
 constexpr uint64_t kAheadPauseNs = 1'000'000'000;  ///< before it asks again whether more is wanted
 constexpr uint64_t kPlentyBytes = 2ull << 30;      ///< what the host keeps free
 
@@ -74,18 +72,12 @@ void VcpuThread::post(Work work, Hurry hurry) {
 }
 
 void VcpuThread::create(SharedBytes configuration, const translate::EngineOptions& options,
-                        std::optional<Bytes> state, std::function<void(Result<void>)> done) {
-    auto shared = std::make_shared<std::pair<SharedBytes, std::optional<Bytes>>>(std::move(configuration),
-                                                                                 std::move(state));
-    post([this, shared, options, done] {
+                        pair::MadeFor purpose, std::function<void(Result<void>)> done) {
+    post([this, configuration = std::move(configuration), options, purpose, done] {
         auto make = [&]() -> Result<void> {
-            machine_ = TRY(factory_.create(shared->first, options, *this, ram_bytes_));
-            if (!shared->second) return {};
-            counts_ = TRY(drive::load_state(*machine_, *shared->second));
-            // Its first second has everything to translate.
-            uint64_t end_ns = host::monotonic_ns() + kAheadNs;
-            while (host::monotonic_ns() < end_ns && take_memory_ahead()) {
-            }
+            machine_ = TRY(factory_.create(configuration, options, *this, ram_bytes_));
+            if (purpose == pair::MadeFor::kCopy)
+                loader_ = std::make_unique<memory::PageLoader>(machine_->memory());
             return {};
         };
         Result<void> result = make();
@@ -344,6 +336,9 @@ void VcpuThread::main() {
         processor_ = host::current_processor();
         switch (mode_) {
             case Mode::kIdle:
+                // While its copy comes: a backup's first second has everything to translate.
+                if (!loader_ || !take_memory_ahead()) wait_until(~uint64_t{0});
+                break;
             case Mode::kOff:
                 wait_until(~uint64_t{0});
                 break;
@@ -362,6 +357,8 @@ void VcpuThread::main() {
     }
     live_.reset();
     replayer_.reset();
+    clone_.reset();
+    loader_.reset();
     machine_.reset();
 }
 

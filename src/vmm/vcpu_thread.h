@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The vCPU thread: the one thread that touches the machine.
+// The vCPU thread: the one thread that touches the machine, but for pages of a copy: those of a live guest are taken
+// by the I/O thread (memory/clone.h), and until load_state() it puts those of another into a machine that doesn't run.
 //
 // The I/O thread hands it work (inputs, log to replay, questions) and is told of what it makes through a list
 // that it takes over as a whole. Work is done between two instructions; a running machine is asked to stop.
@@ -41,6 +42,9 @@
 #include "bus/device.h"
 #include "drive/live_driver.h"
 #include "drive/replayer.h"
+#include "memory/clone.h"
+#include "memory/page_loader.h"
+#include "pair/ports.h"
 #include "pair/traffic/output_groups.h"
 #include "record/entry.h"
 #include "vmm/idle_memory.h"
@@ -106,9 +110,13 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;
 
-    /// Makes the machine, in its power-on state or in `state` (of drive::save_state()). `done` is reported.
-    void create(SharedBytes configuration, const translate::EngineOptions& options,
-                std::optional<Bytes> state, std::function<void(Result<void>)> done);
+    /// Makes the machine. `done` is reported.
+    void create(SharedBytes configuration, const translate::EngineOptions& options, pair::MadeFor purpose,
+                std::function<void(Result<void>)> done);
+    /// For a copy, once create() is done: puts pages where they belong, on the caller's thread.
+    Result<void> load_pages(ByteSpan records);
+    /// After them, what cut() gave: `done` is reported.
+    void load_state(Bytes state, std::function<void(Result<void>)> done);
     /// The guest is ours; `reissue` is reported with the requests that nobody has answered, before anything
     /// else.
     void go_live(LogPos position, uint64_t hash_period_ns, uint64_t behind_ns,
@@ -146,6 +154,23 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     void set_speed(uint32_t permille);
     /// `work` runs on the vCPU thread between two instructions. The machine exists, and may be off.
     void call(std::function<void(machine::Machine&, const drive::DriverCounts&, LogPos)> work);
+    // A copy of a live guest while it runs, one at a time.
+    /// Begins it. `begun` is reported with the clone, whose pages the I/O thread may take until end_clone().
+    void start_clone(std::function<void(memory::Clone&)> begun);
+    /// `begun` is reported; nothing is taken meanwhile.
+    void next_round(std::function<void()> begun);
+    /// The same; `done` is reported with the icount and drive::save_without_memory(). Nothing comes of it where
+    /// the guest is off.
+    void cut(std::function<void(Icount, Bytes)> done);
+    /// The I/O thread doesn't touch the clone any more.
+    void end_clone();
+    /// How long the guest stood still for the clone, or the last one: at the cut; at most for the rounds' sake;
+    /// in all, because its queue was full.
+    struct ClonePauses {
+        std::atomic<uint64_t> cut_ns = 0, longest_other_ns = 0, waited_ns = 0;
+    };
+    const ClonePauses& clone_pauses() const { return pauses_; }
+
     /// Ends the log of a live guest with this mark, after a checkpoint of all of its state; it doesn't run
     /// again.
     void end_log(record::EndReason reason, std::string message);
@@ -187,6 +212,8 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     void give_memory_back();
     void after_replay(drive::ReplayResult result);
     void publish_engine_report();
+    void note_pause(uint64_t since_ns);
+    void wait_for_room();
     std::atomic<uint64_t>& waiting(record::EntryKind kind) {
         return kind == record::EntryKind::kConsoleInput ? waiting_typed_ : waiting_input_;
     }
@@ -210,6 +237,9 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     std::unique_ptr<drive::Replayer> replayer_;
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
+    std::unique_ptr<memory::Clone> clone_;  ///< of the live guest
+    uint64_t sent_at_stall_ = 0, stalled_since_ns_ = 0;
+    std::unique_ptr<memory::PageLoader> loader_;  ///< from create() for a copy to load_state()
     std::function<void()> careful_over_;  ///< of be_careful(); empty: the engine has its optimisations
     uint64_t careful_until_ns_ = ~uint64_t{0};
     uint32_t permille_ = 1000;
@@ -222,6 +252,7 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
     bool unreported_ = false;   ///< it has gone on since
 
+    ClonePauses pauses_;
     std::atomic<uint64_t> waiting_input_ = 0;
     std::atomic<uint64_t> waiting_typed_ = 0;
     std::atomic<uint64_t> resets_ = 0;

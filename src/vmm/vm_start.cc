@@ -204,7 +204,7 @@ pair::Config VmProcess::session_config() const {
     session.caution = environment_.caution;
     session.link_loss =
         settings_.protection.hand_over_on_link_loss ? pair::LinkLoss::kHandOver : pair::LinkLoss::kStay;
-    session.expected_state = settings_.memory_bytes;
+    session.clone_pace.bytes_per_second = settings_.protection.copy_rate;
     replica::Config& config = session.replica;
     config.vm = vm_;
     config.self = self_;
@@ -215,8 +215,7 @@ pair::Config VmProcess::session_config() const {
     config.buffer_bytes = settings_.protection.log_buffer;
     // The kernel and the initial RAM disk lie in the guest's memory, as do the data of writes in flight, of
     // which the state holds a copy.
-    config.most_config_bytes = settings_.memory_bytes + kSmallStateBytes;
-    config.most_state_bytes = 2 * settings_.memory_bytes + kSmallStateBytes;
+    config.most_config_bytes = config.most_state_bytes = settings_.memory_bytes + kSmallStateBytes;
     config.timing = timing_of(settings_.protection);
     return session;
 }

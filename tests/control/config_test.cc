@@ -45,6 +45,7 @@ failure_ms = 600
 lag_ms = 100
 log_buffer = "8 MiB"
 hash_ms = 500
+copy_rate = "100 MiB"
 hand_over_on_link_loss = true
 
 [engine]
@@ -94,6 +95,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.lag_ms, 100u);
     EXPECT_EQ(s.protection.log_buffer, 8u << 20);
     EXPECT_EQ(s.protection.hash_ms, 500u);
+    EXPECT_EQ(s.protection.copy_rate, 100u << 20);
     EXPECT_TRUE(s.protection.hand_over_on_link_loss);
     EXPECT_EQ(s.engine.code_cache_bytes, 64u << 20);
     EXPECT_EQ(s.engine.block_limit, 16u);

@@ -35,7 +35,7 @@ inline constexpr Room kRooms[] = {
     {"replica", "base record"},
     {"pair", "base record bus replica"},
     {"host", "base record disk"},
-    {"vmm", "base record translate bus machine drive replica pair host"},
+    {"vmm", "base memory record translate bus machine drive replica pair host"},
     {"sim", "base record bus disk replica pair"},
     {"control", "base replica pair host vmm"},
 };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -53,8 +54,8 @@ struct FakeOutside : Outside {
 
 struct FakeGuest : Guest {
     explicit FakeGuest(Calls& all) : calls(all) {}
-    void make(SharedBytes, std::optional<Bytes> state) override {
-        calls.add(state ? fmt::format("make from {} bytes", state->size()) : "make");
+    void make(SharedBytes, MadeFor purpose) override {
+        calls.add(purpose == MadeFor::kCopy ? "make for a copy" : "make");
     }
     void start_replay(LogPos position) override {
         calls.add(fmt::format("start replay at {}", position.value()));
@@ -75,12 +76,34 @@ struct FakeGuest : Guest {
     }
     void resume() override { calls.add("resume"); }
     void set_speed(uint32_t permille) override { calls.add(fmt::format("speed {}", permille)); }
-    void save() override { calls.add("save"); }
+    void start_clone(uint64_t number) override { asked("start clone", number); }
+    Taken take_pages(Bytes& out, size_t bytes) override {
+        if (pieces.empty()) return Taken::kMore;
+        auto [taken, size] = pieces.front();
+        pieces.pop_front();
+        out.resize(std::min(size, bytes));
+        return taken;
+    }
+    void next_round(uint64_t number) override { asked("next round", number); }
+    void cut(uint64_t number) override { asked("cut", number); }
+    void end_clone() override { calls.add("end clone"); }
+    Result<void> load_pages(ByteSpan records) override {
+        calls.add(fmt::format("load {} bytes of pages", records.size()));
+        if (refuses_pages) return error("the saved memory is damaged");
+        return {};
+    }
+    void load_state(Bytes state) override { calls.add(fmt::format("load {} bytes of state", state.size())); }
+    void asked(const std::string& what, uint64_t number) {
+        clone = number;
+        calls.add(what);
+    }
     void be_careful() override { calls.add("be careful"); }
     void want_log(bool wanted) override { calls.add(wanted ? "want log" : "want no log"); }
 
     Calls& calls;
-    uint64_t paused = 0, settled = 0;  ///< numbers of the last calls
+    uint64_t paused = 0, settled = 0, clone = 0;    ///< numbers of the last calls
+    std::deque<std::pair<Taken, size_t>> pieces{};  ///< what take_pages() is to give
+    bool refuses_pages = false;
 };
 
 struct FakeLink : Link {

@@ -21,7 +21,7 @@ bus::Output a_packet() {
     return {5, packets};
 }
 
-Config config_of(uint64_t self) {
+Config config_of(uint64_t self, uint64_t pace) {
     Config config;
     config.replica.vm = 7;
     config.replica.self = self;
@@ -30,12 +30,13 @@ Config config_of(uint64_t self) {
     config.replica.cpu = "c";
     config.replica.tenure = replica::Tenure::kLeased;
     config.machine = Bytes(100, 1);
+    config.clone_pace.bytes_per_second = pace;
     return config;
 }
 
 /// A session with ports that do nothing by themselves.
 struct Side : FakePorts {
-    explicit Side(uint64_t self) : session(ports(), config_of(self)) {}
+    explicit Side(uint64_t self, uint64_t pace = 0) : session(ports(), config_of(self, pace)) {}
     void go_live() {
         session.own(Term(1), clock.now_ms());
         session.on_made({});
@@ -62,19 +63,11 @@ struct Still {
     Standstill standstill{guest, outside};
 };
 
-TEST(Standstill, ForACopyRequestsMayGoOn) {
-    Still still;
-    still.outside.flying = 3;
-    still.standstill.stop(StopReason::kSynchronise);
-    EXPECT_EQ(still.standstill.on_paused(still.guest.paused, Icount(7)), Icount(7));
-    EXPECT_EQ(still.calls.take(), Lines{"pause"});
-}
-
 TEST(Standstill, WhatIsHandedOverHasNothingInFlightAndEveryCompletion) {
     Still still;
     still.outside.flying = 1;
     still.standstill.stop(StopReason::kHandOver);
-    EXPECT_FALSE(still.standstill.on_paused(still.guest.paused, Icount(7)));
+    still.standstill.on_paused(still.guest.paused, Icount(7));
     EXPECT_EQ(still.calls.take(), (Lines{"pause", "drain"}));
     still.outside.flying = 0, still.outside.completed = 1;
     still.standstill.on_drained();
@@ -90,25 +83,30 @@ TEST(Standstill, AFullBufferDoesNotTakeThePlaceOfAHandOver) {
     still.standstill.stop(StopReason::kHandOver);
     uint64_t pause = still.guest.paused;
     still.standstill.stop(StopReason::kBufferFull);
-    EXPECT_FALSE(still.standstill.on_paused(pause, Icount(7)));
+    still.standstill.on_paused(pause, Icount(7));
     EXPECT_EQ(still.standstill.on_settled(still.guest.settled), Icount(7));
 }
 
-TEST(Standstill, ForAFullBufferNobodyIsTold) {
+TEST(Standstill, ForAFullBufferNothingButThePauseIsAskedFor) {
     Still still;
+    still.outside.flying = 1;
     still.standstill.stop(StopReason::kBufferFull);
-    EXPECT_FALSE(still.standstill.on_paused(still.guest.paused, Icount(7)));
+    still.standstill.on_paused(still.guest.paused, Icount(7));
+    EXPECT_EQ(still.calls.take(), Lines{"pause"});
+    EXPECT_FALSE(still.standstill.on_settled(still.guest.paused));
 }
 
 TEST(Standstill, AnAnswerToAnEarlierStopIsNone) {
     Still still;
-    still.standstill.stop(StopReason::kSynchronise);
+    still.standstill.stop(StopReason::kHandOver);
     uint64_t first = still.guest.paused;
     still.standstill.start();
-    EXPECT_FALSE(still.standstill.on_paused(first, Icount(7)));
-    still.standstill.stop(StopReason::kSynchronise);
-    EXPECT_FALSE(still.standstill.on_paused(first, Icount(7)));
-    EXPECT_EQ(still.standstill.on_paused(still.guest.paused, Icount(8)), Icount(8));
+    still.standstill.on_paused(first, Icount(7));
+    still.standstill.stop(StopReason::kHandOver);
+    still.standstill.on_paused(first, Icount(7));
+    EXPECT_EQ(still.calls.count("settle"), 0u);
+    still.standstill.on_paused(still.guest.paused, Icount(8));
+    EXPECT_EQ(still.standstill.on_settled(still.guest.settled), Icount(8));
 }
 
 // --- Phases ---
@@ -157,8 +155,10 @@ const std::pair<Event, std::function<void(Session&)>> kComes[] = {
     {Event::kUnanswered, [](Session& s) { s.on_unanswered({a_packet()}); }},
     {Event::kPaused, [](Session& s) { s.on_paused(1, Icount(9)); }},
     {Event::kSettled, [](Session& s) { s.on_settled(1); }},
-    {Event::kSaved, [](Session& s) { s.on_saved(Icount(9), Bytes(10)); }},
+    {Event::kRound, [](Session& s) { s.on_round(1); }},
+    {Event::kCut, [](Session& s) { s.on_cut(1, Icount(9), Bytes(10)); }},
     {Event::kCareOver, [](Session& s) { s.on_care_over(); }},
+    {Event::kLoaded, [](Session& s) { s.on_loaded(error("damaged")); }},
     {Event::kReplayed, [](Session& s) { s.on_replayed(LogPos(1), Icount(9)); }},
     {Event::kReplayedOutput, [](Session& s) { s.on_replayed_output(LogPos(1), a_packet()); }},
     {Event::kDivergence, [](Session& s) { s.on_divergence("it differs", LogPos(1), Icount(9), 1); }},
@@ -234,7 +234,9 @@ TEST(Session, AGuestThatIsOffEndsTheSessionOnceItsLastWritesHaveEnded) {
 
 /// A primary and a backup, whose messages are carried by hand.
 struct Two {
-    Side primary{11}, backup{22};
+    /// `pace`: bytes a second of a copy at most; 0: no bound.
+    explicit Two(uint64_t pace = 0) : primary(11, pace) {}
+    Side primary, backup{22};
 
     void carry() {
         for (bool more = true; more;) {
@@ -252,23 +254,59 @@ struct Two {
         for (Side* side : {&primary, &backup}) side->clock.ns += ms * kNsPerMs;
         for (Side* side : {&primary, &backup}) side->session.on_time();
     }
-    void protect() {
+    void connect() {
         primary.go_live();
         backup.session.back_up();
         primary.link.open = backup.link.open = true;
         backup.session.on_link_open();
         primary.session.on_link_open();
         carry();
-        ASSERT_EQ(primary.calls.count("pause"), 1u);
-        primary.session.on_paused(primary.guest.paused, Icount(100));
-        ASSERT_EQ(primary.calls.count("save"), 1u);
-        primary.session.on_saved(Icount(100), Bytes(5000, 3));
+    }
+    /// The primary's session goes on by itself, as it wanted to.
+    void wake() {
+        for (int i = 0; i < 10; ++i) {
+            primary.clock.ns = std::max(primary.clock.ns, primary.clock.wake_ns);
+            primary.session.on_wake();
+        }
         carry();
-        ASSERT_EQ(backup.calls.count("make from 5000 bytes"), 1u);
+    }
+    /// Brings a copy to its first round.
+    void start_copy() {
+        connect();
+        wake();
+        ASSERT_EQ(backup.calls.count("make for a copy"), 1u);
+        ASSERT_EQ(primary.calls.count("start clone"), 0u);
         backup.session.on_made({});
+        carry();
+        ASSERT_EQ(primary.calls.count("start clone"), 1u);
+    }
+    void cut() {
+        start_copy();
+        primary.guest.pieces = {{Taken::kMore, 100}, {Taken::kNextRound, 50}};
+        primary.session.on_round(primary.guest.clone);
+        wake();
+        ASSERT_EQ(primary.calls.count("next round"), 1u);
+        primary.guest.pieces = {{Taken::kCut, 30}};
+        primary.session.on_round(primary.guest.clone);
+        wake();
+        ASSERT_EQ(primary.calls.count("cut"), 1u);
+        for (const char* loaded :
+             {"load 100 bytes of pages", "load 50 bytes of pages", "load 30 bytes of pages"})
+            ASSERT_EQ(backup.calls.count(loaded), 1u) << loaded;
+    }
+    void protect() {
+        cut();
+        primary.guest.pieces = {{Taken::kMore, 20}, {Taken::kComplete, 10}};
+        primary.session.on_cut(primary.guest.clone, Icount(100), Bytes(5000, 3));
+        wake();
+        ASSERT_EQ(primary.calls.count("end clone"), 1u);
+        ASSERT_EQ(backup.calls.count("load 5000 bytes of state"), 1u);
+        ASSERT_EQ(backup.calls.count("start replay at 0"), 1u);
+        backup.session.on_loaded({});
         carry();
         ASSERT_EQ(primary.session.replica()->state(), replica::State::kProtected);
         ASSERT_EQ(backup.session.replica()->state(), replica::State::kReplaying);
+        ASSERT_EQ(primary.calls.count("pause"), 0u);
     }
 };
 
@@ -309,24 +347,103 @@ TEST(Session, ABackupGoneLiveSendsWhatMayNotHaveLeft) {
     EXPECT_EQ(two.backup.outside.outputs.size(), 3u);
 }
 
+// --- A copy ---
+
 TEST(Session, ACopyGoesAsTheLinkTakesIt) {
     Two two;
-    two.primary.go_live();
-    two.backup.session.back_up();
-    two.primary.link.open = two.backup.link.open = true;
-    two.backup.session.on_link_open();
-    two.primary.session.on_link_open();
-    two.carry();
-    two.primary.session.on_paused(two.primary.guest.paused, Icount(100));
-    two.primary.link.queued = ClonePace{}.ahead;
-    two.primary.session.on_saved(Icount(100), Bytes(5000, 3));
-    two.carry();
-    EXPECT_EQ(two.backup.calls.count("make from 5000 bytes"), 0u);
-    EXPECT_EQ(two.primary.calls.count("resume"), 1u) << "the guest doesn't wait for its copy to leave";
+    two.start_copy();
+    two.primary.link.queued = 1;
+    two.primary.guest.pieces = {{Taken::kMore, 100}, {Taken::kMore, 100}};
+    two.primary.session.on_round(two.primary.guest.clone);
+    two.wake();
+    EXPECT_EQ(two.primary.guest.pieces.size(), 2u) << "nothing is taken that the link doesn't";
     two.primary.link.queued = 0;
     two.primary.session.on_link_drained();
+    EXPECT_EQ(two.primary.guest.pieces.size(), 1u) << "one piece, then others get their turn";
     two.carry();
-    EXPECT_EQ(two.backup.calls.count("make from 5000 bytes"), 1u);
+    EXPECT_EQ(two.backup.calls.count("load 100 bytes of pages"), 1u);
+    two.wake();
+    EXPECT_EQ(two.primary.guest.pieces.size(), 0u);
+}
+
+TEST(Session, ACopyGoesNoFasterThanItMay) {
+    Two two(1'000'000);
+    two.start_copy();
+    for (int i = 0; i < 100; ++i) two.primary.guest.pieces.emplace_back(Taken::kMore, 1000);
+    uint64_t start_ns = two.primary.clock.ns;
+    two.primary.session.on_round(two.primary.guest.clone);
+    while (!two.primary.guest.pieces.empty()) {
+        ASSERT_GE(two.primary.clock.wake_ns, two.primary.clock.ns) << "it goes on by itself";
+        two.primary.clock.ns = std::max(two.primary.clock.ns + 1, two.primary.clock.wake_ns);
+        two.primary.session.on_wake();
+    }
+    uint64_t took_ms = (two.primary.clock.ns - start_ns) / kNsPerMs;
+    EXPECT_GE(took_ms, 90u);
+    EXPECT_LE(took_ms, 105u);
+}
+
+TEST(Session, ACopyEndsWithItsLink) {
+    for (bool cut : {false, true}) {
+        Two two;
+        two.cut();
+        uint64_t number = two.primary.guest.clone;
+        if (cut) two.primary.session.on_cut(number, Icount(100), Bytes(10));
+        two.primary.link.open = false;
+        two.primary.session.on_link_closed(replica::ChannelEnd::kPeerClosed, "the other side is gone");
+        EXPECT_EQ(two.primary.calls.count("end clone"), 1u);
+        EXPECT_EQ(two.primary.session.replica()->state(), replica::State::kSolo);
+        two.primary.calls.take();
+        two.primary.session.on_cut(number, Icount(100), Bytes(10));
+        EXPECT_EQ(two.primary.calls.made, Lines{}) << "it comes too late";
+        EXPECT_FALSE(two.primary.session.replica()->wants_log());
+    }
+}
+
+TEST(Session, ACopyThatIsntWantedAnyMoreEnds) {
+    Two two;
+    two.cut();
+    ASSERT_TRUE(two.primary.session.unprotect());
+    two.carry();
+    EXPECT_EQ(two.primary.calls.count("end clone"), 1u);
+    EXPECT_EQ(two.primary.session.replica()->state(), replica::State::kSolo);
+    EXPECT_EQ(two.backup.host.ending->kind, Ending::Kind::kDismissed);
+}
+
+TEST(Session, ACopyOfAGuestThatIsResetBeginsAnew) {
+    Two two;
+    two.start_copy();
+    two.primary.guest.pieces = {{Taken::kMore, 100}, {Taken::kVoid, 0}};
+    two.primary.session.on_round(two.primary.guest.clone);
+    two.wake();
+    EXPECT_EQ(two.primary.calls.count("end clone"), 1u);
+    EXPECT_EQ(two.primary.session.replica()->state(), replica::State::kSolo);
+    EXPECT_EQ(two.backup.host.ending->kind, Ending::Kind::kDismissed);
+    two.primary.link.open = false;
+    two.primary.calls.take();
+    two.pass(replica::Timing{}.ask_ms + 1);
+    EXPECT_EQ(two.primary.calls.count("ask for a backup"), 1u);
+}
+
+TEST(Session, ABackupThatCantReadAPageIsNone) {
+    Two two;
+    two.start_copy();
+    two.backup.guest.refuses_pages = true;
+    two.primary.guest.pieces = {{Taken::kMore, 100}};
+    two.primary.session.on_round(two.primary.guest.clone);
+    two.carry();
+    EXPECT_EQ(two.backup.host.ending->kind, Ending::Kind::kFailed);
+    EXPECT_EQ(two.primary.session.replica()->state(), replica::State::kSolo);
+}
+
+/// The guest has claimed the last page and is about to give it.
+TEST(Session, APageThatTheGuestIsAboutToGiveIsAskedForAgain) {
+    Two two;
+    two.start_copy();
+    two.primary.session.on_round(two.primary.guest.clone);
+    EXPECT_GT(two.primary.clock.wake_ns, two.primary.clock.ns);
+    two.primary.guest.pieces = {{Taken::kMore, 77}};
+    two.wake();
+    EXPECT_EQ(two.backup.calls.count("load 77 bytes of pages"), 1u);
 }
 
 }  // namespace

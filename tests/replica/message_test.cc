@@ -21,8 +21,6 @@ std::vector<Message> samples() {
     return {Hello{"shop", "v1", "zen5", 300},
             Welcome{64u << 20},
             Refuse{"another build"},
-            SnapshotStart{LogPos(7), Icount(1'000'000'000'000), 5, 1 << 30},
-            SnapshotPart{4096, kBytes},
             Loaded{LogPos(7)},
             Protect{LogPos(7)},
             Log{LogPos(8), 2, Icount(99), 1, Pieces(kBytes)},
@@ -34,7 +32,14 @@ std::vector<Message> samples() {
             Live{LogPos(12)},
             StandDown{"not wanted"},
             Gone{"as you wish"},
-            Crashed{}};
+            Crashed{},
+            CloneStart{1 << 30},
+            CloneConfig{kBytes},
+            CloneReady{},
+            ClonePages{Pieces(kBytes)},
+            CloneCut{LogPos(7), Icount(1'000'000'000'000), 4096},
+            CloneState{kBytes},
+            CloneEnd{}};
 }
 
 Header header() {

@@ -109,6 +109,40 @@ void Pair::close(ChannelEnd primary_sees, ChannelEnd backup_sees) {
     backup.collect();
 }
 
+void Pair::give(ClonePart part, Bytes bytes) {
+    primary.replica.on_clone_piece(now, part, std::move(bytes));
+    primary.collect();
+    carry();
+}
+
+void Pair::make_machine() {
+    ASSERT_NE(primary.last<StartClone>(), nullptr);
+    primary.replica.on_clone_start(now, 3);
+    give(ClonePart::kConfiguration, {1, 2});
+    ASSERT_EQ(backup.last<MakeMachine>(), nullptr);
+    give(ClonePart::kConfiguration, {3});
+    ASSERT_NE(backup.last<MakeMachine>(), nullptr);
+    ASSERT_EQ(primary.last<SendPages>(), nullptr);
+    backup.replica.on_made(now, {});
+    backup.collect();
+    carry();
+    ASSERT_NE(primary.last<SendPages>(), nullptr);
+}
+
+void Pair::cut_copy() {
+    give(ClonePart::kPages, {4, 5});
+    primary.replica.on_clone_cut(now, icount, 2);
+    primary.collect();
+    give(ClonePart::kState, {6, 7});
+}
+
+void Pair::end_copy() {
+    give(ClonePart::kPages, {8});
+    ASSERT_EQ(backup.last<LoadState>(), nullptr);
+    give(ClonePart::kEnd, {});
+    ASSERT_NE(backup.last<LoadState>(), nullptr);
+}
+
 void Pair::protect(uint64_t entries) {
     for (uint64_t i = 0; i < entries; ++i) entry(record::EntryKind::kNetworkReceive);
     run(20);
@@ -116,24 +150,15 @@ void Pair::protect(uint64_t entries) {
     primary.replica.on_channel_open(now);
     primary.collect();
     carry();
-    ASSERT_NE(primary.last<StopVm>(), nullptr);
-    primary.replica.on_vm_stopped(now, icount);
-    primary.collect();
-    ASSERT_NE(primary.last<TakeSnapshot>(), nullptr);
-    Bytes state(1000, 7);
-    primary.replica.on_snapshot(now, icount, 1, state.size());
-    primary.replica.on_snapshot_part(now, Bytes{1});
-    primary.replica.on_snapshot_part(now, ByteSpan(state).first(600));
-    primary.replica.on_snapshot_part(now, ByteSpan(state).subspan(600));
-    primary.collect();
-    carry();
-    ASSERT_NE(backup.last<LoadSnapshot>(), nullptr);
+    make_machine();
+    cut_copy();
+    end_copy();
     backup.replica.on_loaded(now, {});
     backup.collect();
     carry();
     ASSERT_EQ(primary.state(), State::kProtected);
     ASSERT_EQ(backup.state(), State::kReplaying);
-    ASSERT_NE(primary.last<StartVm>(), nullptr);
+    ASSERT_EQ(primary.last<StopVm>(), nullptr) << "the guest goes on while it is copied";
     run(100);
     primary.forget();
     backup.forget();

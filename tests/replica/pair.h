@@ -54,8 +54,14 @@ class Pair {
   public:
     Pair();
 
-    /// Brings both to kProtected and kReplaying, with `entries` entries before the snapshot.
+    /// Brings both to kProtected and kReplaying, with `entries` entries before the copy.
     void protect(uint64_t entries = 0);
+    // Parts of that, once they are connected: the machine is made; a page, the cut and the state; the rest.
+    void make_machine();
+    void cut_copy();
+    void end_copy();
+    /// A piece of the copy.
+    void give(ClonePart part, Bytes bytes);
     /// Lets time pass in steps of 10 ms; both are ticked (those that are not stopped) and messages are
     /// carried.
     void run(uint64_t ms);

@@ -78,15 +78,16 @@ TEST(ToyMachine, IsTheSameAfterSaveAndLoad) {
     machine.take_outputs();
     Bytes state;
     ByteWriter out(state);
-    machine.save(out);
+    machine.save_state(out);
     ToyMachine other;
     ByteReader in(state);
-    other.load(in);
+    other.load_state(in);
+    for (uint64_t page = 0; page < kPages; ++page) other.load_page(page, machine.pages()[page]);
     EXPECT_EQ(machine.hash(), other.hash());
     EXPECT_EQ(machine.in_flight(), other.in_flight());
     Bytes again;
     ByteWriter second(again);
-    other.save(second);
+    other.save_state(second);
     EXPECT_EQ(state, again);
 }
 

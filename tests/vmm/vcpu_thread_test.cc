@@ -79,7 +79,8 @@ class SendingGuest {
     SendingGuest(EntriesWanted wanted, bus::Output output)
         : factory_(std::move(output)),
           thread_(factory_, {.notify = [this] { notified_.release(); }, .sleeps = {}}) {
-        thread_.create(record::encode_fields(ToyConfig{.halts = false}), {}, {}, [](Result<void>) {});
+        thread_.create(record::encode_fields(ToyConfig{.halts = false}), {}, pair::MadeFor::kPowerOn,
+                       [](Result<void>) {});
         thread_.go_live(LogPos(), 0, 0, [](std::vector<bus::Output>) {});
         thread_.want_entries(wanted);
         thread_.group_outputs(500'000);
