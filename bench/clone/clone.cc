@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long a guest stands still while it is cloned, and how fast it is meanwhile: a bare-metal guest that writes
-// 500 MB/s at random places of all its memory, and a link that takes so many bytes a second and throws them away.
+// How long a guest stands still while it is cloned, how fast it is meanwhile, and how much memory that takes: a
+// bare-metal guest that has used all its memory, and a link that takes so many bytes a second and throws them away.
+// The guest writes 500 MB/s at random places of all its memory, or runs a program that reads or writes (kernel.S).
 //
-//     clone_bench [--mib 512,4096,12288] [--link MB/s] [--pause N] [--no-rounds]
+//     clone_bench [--mib 512,4096,12288] [--load pages,reader,writer] [--link MB/s] [--pause N] [--no-rounds]
 #include "memory/clone.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <fstream>
 #include <mutex>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,11 +35,20 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using memory::Clone;
 
-constexpr double kWorstPauseMs = 5, kLeastSpeed = 0.7;
+constexpr double kWorstPauseMs = 5, kLeastSpeed = 0.7, kMostMib = 64;
+constexpr const char* kLoads[] = {"pages", "reader", "writer"};
+constexpr double kSettleMs = 1500;  ///< until a program has the window
 constexpr GuestPhys kCounter(0x1ff0000);
 
 double ms_since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// Of this thread.
+double processor_ms() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
 }
 
 class NoSink : public bus::OutputSink {
@@ -42,10 +56,18 @@ class NoSink : public bus::OutputSink {
     void output(bus::Output) override {}
 };
 
+/// Resident memory of this process.
+double resident_mib() {
+    uint64_t size = 0, pages = 0;
+    std::ifstream("/proc/self/statm") >> size >> pages;
+    return static_cast<double>(pages * kPageSize) / (1 << 20);
+}
+
 struct Wishes {
     std::vector<uint64_t> mib{512, 4096, 12288};
-    double link_mb_s = 1250;  ///< 10 Gbit/s
-    uint64_t pause = 17000;   ///< turns of the guest's loop between two pages
+    std::vector<uint64_t> loads{0, 1, 2};  ///< which of kLoads
+    double link_mb_s = 1250;               ///< 10 Gbit/s
+    uint64_t pause = 17000;                ///< turns of the guest's loop between two pages
     bool rounds = true;
 };
 
@@ -107,9 +129,9 @@ class Sender {
 
 class Bench {
   public:
-    Bench(uint64_t mib, const Wishes& wishes) : mib_(mib), wishes_(wishes) {
+    Bench(uint64_t mib, uint64_t load, const Wishes& wishes) : mib_(mib), load_(load), wishes_(wishes) {
         Bytes program(clone_kernel, clone_kernel_end);
-        uint64_t words[2] = {mib << 8, wishes.pause};
+        uint64_t words[3] = {mib << 8, wishes.pause, load};
         std::memcpy(program.data() + program.size() - sizeof words, words, sizeof words);
         machine::MachineConfig config;
         config.memory_bytes = mib << 20;
@@ -121,34 +143,29 @@ class Bench {
 
     /// Prints a line; whether it is within the bounds.
     bool run() {
-        while (written() < 1000) run_slice();
-        double before = speed(1000, [] { return false; });
+        while (done() < 1000) run_slice();
+        measure(kSettleMs, [] { return false; });
+        Speed before = measure(1000, [] { return false; });
+        double mib_before = resident_mib();
+        most_mib_ = mib_before;
         std::vector<double> pauses;
         double cut_ms = 0;
-        size_t state_bytes = 0;
         Clock::time_point start = Clock::now();
         Sender* made = nullptr;
         auto clone = std::make_unique<Clone>(machine_->memory(), [&made] { made->wait_for_room(); });
         pauses.push_back(ms_since(start));
         Sender sender(*clone, wishes_.link_mb_s);
         made = &sender;
-        bool cut = false;
-        double during = speed(600'000, [&] {
+        Speed during = measure(600'000, [&] {
+            if (++slices_ % 16 == 0) most_mib_ = std::max(most_mib_, resident_mib());
             if (!sender.is_waiting()) return sender.is_complete();
             Clock::time_point stood = Clock::now();
             if (wishes_.rounds && clone->another_round_pays()) {
                 clone->next_round();
                 pauses.push_back(ms_since(stood));
             } else {
-                CHECK(!cut);
-                cut = true;
-                machine_->deliver(record::make_entry(machine_->icount(), 0, record::Cut{}));
-                clone->cut();
-                Bytes state;
-                ByteWriter out(state);
-                machine_->save_state(out);
+                cut(*clone);
                 cut_ms = ms_since(stood);
-                state_bytes = state.size();
             }
             sender.go_on();
             return false;
@@ -158,37 +175,76 @@ class Bench {
         Clock::time_point end = Clock::now();
         clone.reset();
         pauses.push_back(ms_since(end));
-        double after = speed(1000, [] { return false; });
-        double worst = *std::ranges::max_element(pauses);
+        Speed after = measure(1000, [] { return false; });
+        double worst = *std::ranges::max_element(pauses), more_mib = most_mib_ - mib_before;
         fmt::print(
-            "{:>6} MiB {:>6} {:>9.2f} {:>9.2f} {:>8} {:>7.1f} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f} {:>6.2f} "
-            "{:>7}\n",
-            mib_, rounds, cut_ms, worst, state_bytes, seconds, static_cast<double>(sender.bytes()) / 1e6,
-            before, during, after, during / before, sender.waits());
+            "{:>6} MiB {:>7} {:>6} {:>9.2f} {:>9.2f} {:>7.1f} {:>8.0f} {:>8.0f} {:>8.0f} {:>8.0f} {:>6.2f} "
+            "{:>7.2f} {:>7} {:>8.1f}\n",
+            mib_, kLoads[load_], rounds, cut_ms, worst, seconds, static_cast<double>(sender.bytes()) / 1e6,
+            before.done, during.done, after.done, during.done / before.done,
+            during.by_processor / before.by_processor, sender.waits(), more_mib);
         std::fflush(stdout);
-        return cut_ms <= kWorstPauseMs && worst <= kWorstPauseMs && during >= kLeastSpeed * before;
+        return cut_ms <= kWorstPauseMs && worst <= kWorstPauseMs &&
+               during.done >= kLeastSpeed * before.done && more_mib <= kMostMib;
     }
 
   private:
-    uint64_t written() const { return machine_->memory().read_number<uint64_t>(kCounter); }
+    void cut(Clone& clone) {
+        machine_->deliver(record::make_entry(machine_->icount(), 0, record::Cut{}));
+        clone.cut();
+        Bytes state;
+        ByteWriter out(state);
+        machine_->save_state(out);
+    }
+    uint64_t done() const { return machine_->memory().read_number<uint64_t>(kCounter); }
     void run_slice() {
         machine::Stop stop = machine_->run(machine_->icount() + 1'000'000);
         CHECK(stop == machine::Stop::kReached);
     }
-    /// MB/s that the guest writes, for so many ms or until `over`.
+    /// What the guest does: MB written in whole pages, or thousand turns of the program's loop.
+    struct Speed {
+        double done = 0;          ///< a second
+        double by_processor = 0;  ///< a second of its thread's processor time
+    };
+    /// For so many ms, or until `over`.
     template <typename Over>
-    double speed(double most_ms, Over over) {
-        uint64_t before = written();
+    Speed measure(double most_ms, Over over) {
+        uint64_t before = done();
+        double processor_before = processor_ms();
         Clock::time_point start = Clock::now();
         while (ms_since(start) < most_ms && !over()) run_slice();
-        return static_cast<double>((written() - before) * kPageSize) / 1e3 / ms_since(start);
+        double unit = load_ == 0 ? static_cast<double>(kPageSize) / 1e3 : 1;
+        double amount = static_cast<double>(done() - before) * unit;
+        return {amount / ms_since(start), amount / (processor_ms() - processor_before)};
     }
 
-    uint64_t mib_;
+    uint64_t mib_, load_;
+    double most_mib_ = 0;
+    uint64_t slices_ = 0;
     const Wishes& wishes_;
     NoSink sink_;
     std::unique_ptr<machine::Machine> machine_;
 };
+
+[[noreturn]] void usage() {
+    fmt::print(stderr,
+               "usage: clone_bench [--mib 512,4096] [--load {}] [--link MB/s] [--pause N] [--no-rounds]\n",
+               fmt::join(kLoads, ","));
+    std::exit(2);
+}
+
+std::vector<std::string> items_of(const std::string& list) {
+    std::vector<std::string> items;
+    std::istringstream in(list);
+    for (std::string item; std::getline(in, item, ',');) items.push_back(item);
+    return items;
+}
+
+uint64_t load_named(const std::string& name) {
+    auto found = std::ranges::find(kLoads, name);
+    if (found == std::end(kLoads)) usage();
+    return static_cast<uint64_t>(found - std::begin(kLoads));
+}
 
 Wishes wishes_of(int count, char** arguments) {
     Wishes wishes;
@@ -202,17 +258,16 @@ Wishes wishes_of(int count, char** arguments) {
         ++i;
         if (option == "--mib") {
             wishes.mib.clear();
-            for (size_t at = 0; at < value.size();
-                 at = value.find(',', at) == std::string::npos ? value.size() : value.find(',', at) + 1)
-                wishes.mib.push_back(std::stoull(value.substr(at)));
+            for (const std::string& item : items_of(value)) wishes.mib.push_back(std::stoull(item));
+        } else if (option == "--load") {
+            wishes.loads.clear();
+            for (const std::string& item : items_of(value)) wishes.loads.push_back(load_named(item));
         } else if (option == "--link") {
             wishes.link_mb_s = std::stod(value);
         } else if (option == "--pause") {
             wishes.pause = std::stoull(value);
         } else {
-            fmt::print(stderr,
-                       "usage: clone_bench [--mib 512,4096] [--link MB/s] [--pause N] [--no-rounds]\n");
-            std::exit(2);
+            usage();
         }
     }
     return wishes;
@@ -224,13 +279,16 @@ Wishes wishes_of(int count, char** arguments) {
 int main(int count, char** arguments) {
     using namespace lockstep;
     Wishes wishes = wishes_of(count, arguments);
-    fmt::print("link {:.0f} MB/s; bounds: each pause {} ms at most, speed {} of that before at least\n",
-               wishes.link_mb_s, kWorstPauseMs, kLeastSpeed);
-    fmt::print("{:>10} {:>6} {:>9} {:>9} {:>8} {:>7} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7}\n", "memory",
-               "rounds", "cut ms", "other ms", "state B", "s", "sent MB", "before", "during", "after",
-               "speed", "waits");
+    fmt::print(
+        "link {:.0f} MB/s; bounds: each pause {} ms at most, speed {} of that before at least, {} MiB at "
+        "most\n",
+        wishes.link_mb_s, kWorstPauseMs, kLeastSpeed, kMostMib);
+    fmt::print("{:>10} {:>7} {:>6} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7} {:>7} {:>8}\n",
+               "memory", "load", "rounds", "cut ms", "other ms", "s", "sent MB", "before", "during", "after",
+               "speed", "by CPU", "waits", "more MiB");
     bool good = true;
-    for (uint64_t mib : wishes.mib) good &= Bench(mib, wishes).run();
+    for (uint64_t mib : wishes.mib)
+        for (uint64_t load : wishes.loads) good &= Bench(mib, load, wishes).run();
     fmt::print("{}\n", good ? "within the bounds" : "NOT within the bounds");
     return good ? 0 : 1;
 }

@@ -388,11 +388,6 @@ void Vcpu::Impl::code_written(GuestPhys page) {
     table.forget_page(page);
 }
 
-void Vcpu::Impl::writes_watched() {
-    shadow_map.forbid_all_writes();
-    take_window();
-}
-
 void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
     ++drops;
     shadow_map.drop_page(space, page);

@@ -53,7 +53,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
 
     // memory::MarkListener
     void code_written(GuestPhys page) override;
-    void writes_watched() override;
+    void writes_watched() override;  // vcpu_window.cc
 
     // vcpu.cc
     enum class Next : uint8_t { kContinue, kLeave };
@@ -169,6 +169,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     std::vector<HostWindow::Run> known_runs() const;
     void give_window(unsigned space, const std::vector<HostWindow::Run>& known);
     void take_window();
+    void prepare_writes_around(uint64_t at);
     bool writable_in_window(const cpu::TlbEntry& entry) const;
     HostWindow::Run run_around(uint64_t at, const cpu::TlbEntry& entry) const;
     enum class WindowFault : uint8_t { kMapped, kException, kNotForWindow };

@@ -5,7 +5,9 @@
 //         its blocks are made anew, for the window; blocks for the map lie beside them
 //     another has run for four times as long, or the first is no longer about -> the same for the other
 //     too many faults, or addresses that this process has taken -> take_window()
-//     the memory's writes are watched -> the same: a page's mapping call costs more than the window saves
+//     all pages are watched anew (a clone's next round, its cut) -> the same: to take the right to write from each
+//     of its pages is a call to the host. It gets the window again as above, once it writes to few pages that
+//     it hasn't written to since.
 //
 // A program is known by its space and its page tables. Which one has the window can't be seen in the guest.
 #include <algorithm>
@@ -31,6 +33,8 @@ constexpr size_t kMostAhead = 2'000;
 constexpr unsigned kMostConflicts = 100;
 /// How long a program that didn't profit from the window has to wait for it.
 constexpr int64_t kPenalty = 200'000'000;
+/// A first write to a watched page costs a fault. Those around it, so many bytes aligned, pass for written, too.
+constexpr uint64_t kWrittenTogether = 64 << 10;
 /// Faults in a row of one instruction, which has few pages, before something must be wrong with the engine.
 constexpr unsigned kMostRepetitions = 16;
 
@@ -49,10 +53,6 @@ void Vcpu::Impl::watch_programs() {
     }
     Icount now = cpu.state.icount;
     if (now < watch.next || !window.possible()) return;
-    if (cpu.memory.is_watched()) {
-        watch.misses = 0;  // most of them are the watcher's
-        return;
-    }
     uint64_t look = std::min(kLook, options.window_after);
     auto passed = static_cast<int64_t>(now - watch.next + look);
     bool same = space == watch.space && cr3 == watch.cr3;
@@ -123,6 +123,25 @@ void Vcpu::Impl::take_window() {
     window.drop_all();
     has_window = window_doubtful = false;
     use_ways(cpu.mmu.space());
+}
+
+// The program gets its window again soon: it has run long enough before.
+void Vcpu::Impl::writes_watched() {
+    shadow_map.forbid_all_writes();
+    take_window();
+    auto most = static_cast<int64_t>(options.window_after / 4 * 3);
+    watch.instructions = std::min(watch.instructions, most);
+    watch.wanted = 0;
+}
+
+// As far as the TLB knows that they are written to.
+void Vcpu::Impl::prepare_writes_around(uint64_t at) {
+    uint64_t start = at & ~(kWrittenTogether - 1);
+    for (uint64_t page = start; page < start + kWrittenTogether; page += kPageSize) {
+        const cpu::TlbEntry* entry = cpu.mmu.cached(GuestVirt(page));
+        if (entry && entry->ram && entry->user && entry->writable && entry->dirty)
+            cpu.memory.prepare_write(GuestPhys(entry->page));
+    }
 }
 
 bool Vcpu::Impl::writable_in_window(const cpu::TlbEntry& entry) const {
@@ -200,6 +219,7 @@ Vcpu::Impl::WindowFault Vcpu::Impl::make_sure_of_accesses(const GuestInstruction
                 return WindowFault::kException;
             }
             const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
+            if (access.write && cpu.memory.is_watched()) prepare_writes_around(page);
             bool writes_marked = access.write && !cpu.memory.directly_writable(GuestPhys(entry.page));
             if (!entry.ram || writes_marked || cpu.breakpoints.has_data_on_page(page) ||
                 !window.map(run_around(page, entry)))

@@ -184,5 +184,25 @@ TEST_P(CloneTest, GoesOnAsTheGuestDoes) {
 
 LOCKSTEP_IN_EVERY_CONFIGURATION(CloneTest);
 
+TEST(CloneOfAProgram, LeavesItTheWindowBetweenTwoRounds) {
+    GuestMachine machine({"window", {.window_after = 0}});
+    prepare(machine, 1);
+    run(machine, Icount(30'000));
+    auto counters = [&] { return machine.vcpu->report().counters; };
+    if (!counters().windows) GTEST_SKIP() << "a window takes memory on huge pages, which root may have";
+    memory::Clone clone(*machine.memory, [] { FAIL(); });
+    uint64_t written = 0;
+    for (unsigned round = 2; round < 5; ++round) {
+        translate::VcpuCounters before = counters();
+        run(machine, machine.cpu->state.icount + 20'000);
+        EXPECT_GT(counters().windows, before.windows) << "round " << round;
+        EXPECT_GT(counters().window_faults, before.window_faults) << "round " << round;
+        written = clone.progress().written;
+        EXPECT_GT(written, 0u);
+        clone.next_round();
+    }
+    run(machine, machine.cpu->state.icount + 20'000);
+}
+
 }  // namespace
 }  // namespace lockstep::guests
