@@ -30,6 +30,9 @@ enum Gpr : uint8_t {
 };
 enum Segment : uint8_t { kEs, kCs, kSs, kDs, kFs, kGs };
 
+/// How code is decoded, and how wide its addresses and operands are by default (Intel SDM vol. 3, 3.4.5).
+enum class CodeWidth : uint8_t { k16, k32, k64 };
+
 /// A segment register with its hidden part. `attributes` has the layout of bits 55:40 of a descriptor
 /// (type, S, DPL, P, limit 19:16 as zero, AVL, L, D/B, G; Intel SDM vol. 3, 3.4.5); `limit` is in bytes.
 struct SegmentRegister {
@@ -92,6 +95,18 @@ struct CpuState {
     bool long_mode() const { return efer >> 10 & 1; }
     /// 64-bit code is running (long mode and CS.L).
     bool code64() const { return long_mode() && (segments[kCs].attributes >> 13 & 1); }
+    CodeWidth code_width() const {
+        if (code64()) return CodeWidth::k64;
+        return segments[kCs].attributes >> 14 & 1 ? CodeWidth::k32 : CodeWidth::k16;
+    }
+    /// Whether selectors name descriptors; in real mode they are the segments' addresses.
+    bool protected_mode() const { return cr0 & 1; }
+    /// The linear address of the instruction at rip. Outside 64-bit code addresses have 32 bits.
+    uint64_t code_address() const { return code64() ? rip : static_cast<uint32_t>(rip + segments[kCs].base); }
+    /// What follows an instruction of `length` bytes.
+    uint64_t rip_behind(unsigned length) const {
+        return code64() ? rip + length : static_cast<uint32_t>(rip + length);
+    }
 };
 static_assert(std::is_standard_layout_v<CpuState>);
 

@@ -6,18 +6,13 @@
 #include <cstring>
 
 #include "cpu/decoder_corrections.h"
+#include "cpu/decoders.h"
 #include "cpu/handlers.h"
 #include "cpu/interpret_table.h"
 
 namespace lockstep::cpu {
 
 namespace {
-
-ZydisDecoder make_decoder() {
-    ZydisDecoder decoder;
-    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-    return decoder;
-}
 
 uint8_t register_number(ZydisRegister name) {
     return name == ZYDIS_REGISTER_NONE ? kNoRegister : static_cast<uint8_t>(ZydisRegisterGetId(name));
@@ -37,7 +32,8 @@ OperandKind register_kind(ZydisRegister name) {
 }
 
 /// FS and GS are the only segments with a base in 64-bit mode.
-uint8_t segment_with_base(ZydisRegister name) {
+uint8_t segment_that_counts(ZydisRegister name, CodeWidth width) {
+    if (width != CodeWidth::k64) return register_number(name);
     if (name == ZYDIS_REGISTER_FS) return kFs;
     if (name == ZYDIS_REGISTER_GS) return kGs;
     return kNoRegister;
@@ -49,8 +45,8 @@ void take_memory(const ZydisDecodedOperandMem& memory, Instruction& out) {
     out.index = register_number(memory.index);
     out.scale = std::max<uint8_t>(memory.scale, 1);
     out.displacement = memory.disp.has_displacement ? memory.disp.value : 0;
-    out.segment = segment_with_base(memory.segment);
-    out.stack_segment = memory.segment == ZYDIS_REGISTER_SS;
+    out.segment = segment_that_counts(memory.segment, out.width);
+    out.stack_segment = memory.segment == ZYDIS_REGISTER_SS && out.width == CodeWidth::k64;
 }
 
 void take_operand(const ZydisDecodedOperand& from, Operand& to, Instruction& out) {
@@ -85,10 +81,15 @@ Repeat repeat_of(const ZydisDecodedInstruction& from) {
     return repeat;
 }
 
-uint8_t segment_override(const ZydisDecodedInstruction& from) {
+/// The segment of an operand that the encoding implies: DS or the one that a prefix names.
+uint8_t implied_segment(const ZydisDecodedInstruction& from, CodeWidth width) {
     if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) return kFs;
     if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) return kGs;
-    return kNoRegister;
+    if (width == CodeWidth::k64) return kNoRegister;
+    if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) return kCs;
+    if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) return kSs;
+    if (from.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) return kEs;
+    return kDs;
 }
 
 bool is_segment(const Operand& operand) { return operand.kind == OperandKind::kSegment; }
@@ -103,6 +104,17 @@ Handler mov_handler(const Instruction& instruction) {
     return nullptr;
 }
 
+/// Near transfers, of code that isn't translated.
+Handler near_handler(ZydisMnemonic mnemonic) {
+    if (mnemonic == ZYDIS_MNEMONIC_JMP) return near_jump_instruction;
+    return mnemonic == ZYDIS_MNEMONIC_CALL ? near_call_instruction : near_return_instruction;
+}
+
+/// Of 64-bit code these are the translator's.
+bool only_narrow(Handler handler) {
+    return handler == conditional_jump_instruction || handler == loop_instruction;
+}
+
 /// Mnemonics that only in some forms are the interpreter's.
 Handler choose_handler(const ZydisDecodedInstruction& from, const TableRow& row,
                        const Instruction& instruction) {
@@ -115,13 +127,14 @@ Handler choose_handler(const ZydisDecodedInstruction& from, const TableRow& row,
         case ZYDIS_MNEMONIC_JMP:
         case ZYDIS_MNEMONIC_CALL:
         case ZYDIS_MNEMONIC_RET:
-            return from.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? row.handler : nullptr;
+            if (from.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return row.handler;
+            return instruction.width == CodeWidth::k64 ? nullptr : near_handler(from.mnemonic);
         case ZYDIS_MNEMONIC_PUSH:
             return is_segment(instruction.operands[0]) ? push_segment_instruction : row.handler;
         case ZYDIS_MNEMONIC_POP:
             return is_segment(instruction.operands[0]) ? pop_segment_instruction : row.handler;
         default:
-            return row.handler;
+            return only_narrow(row.handler) && instruction.width == CodeWidth::k64 ? nullptr : row.handler;
     }
 }
 
@@ -135,24 +148,24 @@ bool has_implied_memory(const ZydisDecodedInstruction& from) {
 
 }  // namespace
 
-bool is_complete(const uint8_t* bytes, size_t size) {
-    ZydisDecoder decoder = make_decoder();
+bool is_complete(const uint8_t* bytes, size_t size, CodeWidth width) {
     ZydisDecodedInstruction instruction;
-    return ZydisDecoderDecodeInstruction(&decoder, nullptr, bytes, size, &instruction) !=
+    return ZydisDecoderDecodeInstruction(&decoder_for(width), nullptr, bytes, size, &instruction) !=
            ZYDIS_STATUS_NO_MORE_DATA;
 }
 
-bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
-    ZydisDecoder decoder = make_decoder();
+bool decode(const uint8_t* bytes, size_t size, Instruction& out, CodeWidth width) {
     ZydisDecodedInstruction from;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &from, operands))) return false;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_for(width), bytes, size, &from, operands)))
+        return false;
     const TableRow* row = find_row(from.mnemonic);
     if (!row) return false;
     correct_operands(from, operands);
 
     out = Instruction{};
     out.length = from.length;
+    out.width = width;
     out.operand_size = static_cast<uint8_t>(from.operand_width / 8);
     out.address_size = static_cast<uint8_t>(from.address_width / 8);
     out.repeat = repeat_of(from);
@@ -163,7 +176,11 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out) {
             take_operand(operands[i], out.operands[i], out);
     out.immediate = from.raw.imm[0].value.u;
     out.immediate2 = from.raw.imm[1].value.u;
-    if (has_implied_memory(from)) out.segment = segment_override(from);
+    if (operands[0].type == ZYDIS_OPERAND_TYPE_POINTER) {
+        out.immediate = operands[0].ptr.offset;
+        out.immediate2 = operands[0].ptr.segment;
+    }
+    if (has_implied_memory(from)) out.segment = implied_segment(from, width);
     out.handler = choose_handler(from, *row, out);
     out.sequential = row->sequential;
     return out.handler != nullptr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Delivery of exceptions and interrupts in long mode (Intel SDM vol. 3, 6.13, 6.14 and 6.15).
+// Delivery of exceptions and interrupts, and handlers of long mode (Intel SDM vol. 3, 6.13, 6.14 and 6.15).
 #include "cpu/exceptions.h"
 
 #include <cstring>
@@ -112,6 +112,7 @@ bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t
 
 bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
     CpuState& state = cpu.state;
+    if (!state.long_mode()) return enter_narrow_handler(cpu, event, exception);
     uint32_t external = event.source == EventSource::kSoftware ? 0 : kErrorExternal;
     Gate gate;
     CodeTarget target;

@@ -24,6 +24,9 @@ struct Event {
 /// Pushes the frame and goes to the handler. False: `exception` was raised on the way, nothing was changed.
 [[nodiscard]] bool enter_handler(Cpu& cpu, const Event& event, Exception& exception);
 
+/// The same outside long mode: through the vectors of real mode, or through the gates of protected mode.
+[[nodiscard]] bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception);
+
 /// The debug exception of breakpoints and of TF; its causes are the bits for DR6.
 Exception debug_exception(CpuState& state, uint64_t causes);
 

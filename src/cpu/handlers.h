@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The handlers of the interpreter's instructions, by topic. Each executes one kind of instruction in 64-bit
-// mode; its rules are those of the instruction's page in the Intel SDM vol. 2. The table in interpret.cc
+// The handlers of the interpreter's instructions, by topic. Each executes one kind of instruction; its rules are those of the instruction's page in the Intel SDM vol. 2. The table in interpret.cc
 // names them all.
 #pragma once
 
@@ -111,6 +110,25 @@ LOCKSTEP_HANDLER(enter_instruction);
 LOCKSTEP_HANDLER(leave_instruction);
 LOCKSTEP_HANDLER(cmpxchg8b_instruction);
 LOCKSTEP_HANDLER(cmpxchg16b_instruction);
+
+// interpret_narrow.cc
+LOCKSTEP_HANDLER(near_jump_instruction);
+LOCKSTEP_HANDLER(near_call_instruction);
+LOCKSTEP_HANDLER(near_return_instruction);
+LOCKSTEP_HANDLER(conditional_jump_instruction);
+LOCKSTEP_HANDLER(loop_instruction);
+LOCKSTEP_HANDLER(push_all_instruction);
+LOCKSTEP_HANDLER(pop_all_instruction);
+LOCKSTEP_HANDLER(bound_instruction);
+LOCKSTEP_HANDLER(arpl_instruction);
+LOCKSTEP_HANDLER(salc_instruction);
+LOCKSTEP_HANDLER(into_instruction);
+LOCKSTEP_HANDLER(aaa_instruction);
+LOCKSTEP_HANDLER(aas_instruction);
+LOCKSTEP_HANDLER(aam_instruction);
+LOCKSTEP_HANDLER(aad_instruction);
+LOCKSTEP_HANDLER(daa_instruction);
+LOCKSTEP_HANDLER(das_instruction);
 
 #undef LOCKSTEP_HANDLER
 

@@ -54,8 +54,9 @@ inline constexpr uint8_t kNoRegister = 0xff;
 struct Instruction {
     Handler handler = nullptr;
     uint8_t length = 0;
+    CodeWidth width = CodeWidth::k64;
     uint8_t operand_size = 0;  ///< bytes: 1, 2, 4, 8
-    uint8_t address_size = 0;  ///< bytes: 4, 8
+    uint8_t address_size = 0;  ///< bytes: 2, 4, 8
     Repeat repeat = Repeat::kNone;
     uint8_t opcode = 0;            ///< last opcode byte
     uint8_t opcode_extension = 0;  ///< ModRM.reg
@@ -69,17 +70,16 @@ struct Instruction {
     uint8_t index = kNoRegister;
     uint8_t scale = 1;
     bool rip_relative = false;
-    bool stack_segment = false;  ///< non-canonical addresses raise #SS rather than #GP
-    uint8_t segment =
-        kNoRegister;  ///< kFs or kGs where its base is added; also the override of string instructions
+    bool stack_segment = false;  ///< in 64-bit code: non-canonical addresses raise #SS rather than #GP
+    /// Of the operand, and of the source of a string instruction. In 64-bit code kFs or kGs, where the base is added.
+    uint8_t segment = kNoRegister;
     int64_t displacement = 0;
 
     uint64_t immediate = 0, immediate2 = 0;
 };
 
-/// Decodes 64-bit code. False: not a whole valid instruction within `size` bytes, or not one of the
-/// interpreter's.
-bool decode(const uint8_t* bytes, size_t size, Instruction& out);
+/// False: not a whole valid instruction within `size` bytes, or not one of the interpreter's.
+bool decode(const uint8_t* bytes, size_t size, Instruction& out, CodeWidth width = CodeWidth::k64);
 
 /// Executes a decoded instruction at state.rip; see interpret() in cpu.h.
 StepResult execute(Cpu& cpu, const Instruction& instruction, Exception& exception);
@@ -91,14 +91,14 @@ class DecodeCache {
     ~DecodeCache();
     /// The instruction that the first `size` of `bytes` begin with, or null. 16 bytes can be read there;
     /// `rip` says only where to look.
-    const Instruction* find(uint64_t rip, const uint8_t* bytes, size_t size) const {
+    const Instruction* find(uint64_t rip, const uint8_t* bytes, size_t size, CodeWidth width) const {
         const Slot& found = slot(rip);
         std::array<uint64_t, 2> words;
         std::memcpy(words.data(), bytes, 16);
         bool same = ((words[0] ^ found.bytes[0]) & found.mask[0]) == 0 &&
                     ((words[1] ^ found.bytes[1]) & found.mask[1]) == 0;
-        return same && found.instruction.handler && found.instruction.length <= size ? &found.instruction
-                                                                                     : nullptr;
+        bool whole = found.instruction.handler && found.instruction.length <= size;
+        return same && whole && found.instruction.width == width ? &found.instruction : nullptr;
     }
     const Instruction* insert(uint64_t rip, const uint8_t* bytes, const Instruction& instruction);
 

@@ -30,6 +30,8 @@ constexpr TableRow kTable[] = {
     {ZYDIS_MNEMONIC_PUSHFQ, pushf_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_POPF, popf_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_POPFQ, popf_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_PUSHFD, pushf_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_POPFD, popf_instruction, kEndsBlock},
 
     {ZYDIS_MNEMONIC_IN, in_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_OUT, out_instruction, kEndsBlock},
@@ -144,6 +146,45 @@ constexpr TableRow kTable[] = {
     {ZYDIS_MNEMONIC_CMPXCHG8B, cmpxchg8b_instruction, kGoesOn},
     {ZYDIS_MNEMONIC_CMPXCHG16B, cmpxchg16b_instruction, kGoesOn},
 
+    // Outside 64-bit code
+    {ZYDIS_MNEMONIC_JB, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JBE, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JL, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JLE, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNB, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNBE, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNL, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNLE, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNO, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNP, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNS, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JNZ, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JO, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JP, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JS, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JZ, conditional_jump_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_LOOP, loop_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_LOOPE, loop_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_LOOPNE, loop_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JCXZ, loop_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_JECXZ, loop_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_PUSHA, push_all_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_PUSHAD, push_all_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_POPA, pop_all_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_POPAD, pop_all_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_BOUND, bound_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_ARPL, arpl_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_SALC, salc_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_AAA, aaa_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_AAS, aas_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_AAM, aam_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_AAD, aad_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_DAA, daa_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_DAS, das_instruction, kGoesOn},
+    {ZYDIS_MNEMONIC_INTO, into_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_LDS, load_far_pointer_instruction, kEndsBlock},
+    {ZYDIS_MNEMONIC_LES, load_far_pointer_instruction, kEndsBlock},
+
     // Hidden by the CPUID model
     {ZYDIS_MNEMONIC_RDRAND, undefined_instruction, kEndsBlock},
     {ZYDIS_MNEMONIC_RDSEED, undefined_instruction, kEndsBlock},
@@ -231,7 +272,7 @@ struct Fetched {
     std::array<uint8_t, 16> buffer;  ///< where they don't lie in one piece
 };
 
-/// The code bytes at `at`, up to the end of its page: `out` is null where they aren't RAM.
+/// The code bytes at the linear address `at`, up to the end of its page: `out` is null where they aren't RAM.
 bool fetch_page(Cpu& cpu, uint64_t at, const uint8_t*& out, Exception& exception) {
     bool user = cpu.state.cpl() == 3;
     out = cpu.mmu.glance<Access::kExecute>(GuestVirt(at), user);
@@ -247,9 +288,10 @@ bool fetch_page(Cpu& cpu, uint64_t at, const uint8_t*& out, Exception& exception
 }
 
 bool fetch(Cpu& cpu, Fetched& out, Exception& exception) {
-    if (!fetch_page(cpu, cpu.state.rip, out.bytes, exception)) return false;
+    uint64_t at = cpu.state.code_address();
+    if (!fetch_page(cpu, at, out.bytes, exception)) return false;
     if (!out.bytes) return true;
-    out.size = std::min<size_t>(16, kPageSize - (cpu.state.rip & kPageMask));
+    out.size = std::min<size_t>(16, kPageSize - (at & kPageMask));
     if (out.size == 16) return true;
     out.buffer.fill(0);
     std::copy_n(out.bytes, out.size, out.buffer.begin());
@@ -260,7 +302,7 @@ bool fetch(Cpu& cpu, Fetched& out, Exception& exception) {
 /// Adds the bytes of the next page to an instruction that doesn't end on its own page.
 bool fetch_rest(Cpu& cpu, Fetched& fetched, Exception& exception) {
     const uint8_t* rest = nullptr;
-    if (!fetch_page(cpu, cpu.state.rip + fetched.size, rest, exception)) return false;
+    if (!fetch_page(cpu, cpu.state.code_address() + fetched.size, rest, exception)) return false;
     if (!rest) return true;
     std::copy_n(rest, 16 - fetched.size, fetched.buffer.begin() + fetched.size);
     fetched.size = 16;
@@ -273,7 +315,7 @@ StepResult finish(CpuState& state, const Instruction& instruction, Outcome outco
             return StepResult::kFault;
         case Outcome::kHalted:
         case Outcome::kNext:
-            state.rip += instruction.length;
+            state.rip = state.rip_behind(instruction.length);
             break;
         case Outcome::kJumped:
         case Outcome::kAgain:
@@ -300,23 +342,20 @@ StepResult execute(Cpu& cpu, const Instruction& instruction, Exception& exceptio
 }
 
 StepResult interpret(Cpu& cpu, Exception& exception) {
-    if (!cpu.state.code64()) {  // 32-bit code isn't supported yet
-        raise(exception, kUd);
-        return StepResult::kFault;
-    }
+    CodeWidth width = cpu.state.code_width();
     Fetched fetched;
     if (!fetch(cpu, fetched, exception)) return StepResult::kFault;
     if (!fetched.bytes) return StepResult::kUnsupported;
-    uint64_t rip = cpu.state.rip;
-    const Instruction* instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size);
+    uint64_t rip = cpu.state.code_address();
+    const Instruction* instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size, width);
     if (!instruction && fetched.size < 16) {
-        if (!is_complete(fetched.bytes, fetched.size) && !fetch_rest(cpu, fetched, exception))
+        if (!is_complete(fetched.bytes, fetched.size, width) && !fetch_rest(cpu, fetched, exception))
             return StepResult::kFault;
-        instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size);
+        instruction = cpu.decode_cache.find(rip, fetched.bytes, fetched.size, width);
     }
     if (!instruction) {
         Instruction decoded;
-        if (!decode(fetched.bytes, std::min(fetched.size, kLongestInstruction), decoded))
+        if (!decode(fetched.bytes, std::min(fetched.size, kLongestInstruction), decoded, width))
             return StepResult::kUnsupported;
         instruction = cpu.decode_cache.insert(rip, fetched.bytes, decoded);
     }

@@ -42,7 +42,7 @@ Outcome pushf_instruction(Cpu& cpu, const Instruction& instruction, Exception& e
     uint64_t image = cpu.state.rflags & ~(kFlagRf | kFlagVm);
     uint64_t rsp = cpu.state.gpr[kRsp] - size;
     if (!write_stack(cpu, rsp, &image, size, exception)) return Outcome::kFault;
-    cpu.state.gpr[kRsp] = rsp;
+    set_stack_pointer(cpu.state, rsp);
     return Outcome::kNext;
 }
 
@@ -56,7 +56,7 @@ Outcome popf_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     if (state.cpl() <= iopl(state)) changeable |= kFlagIf;
     if (size == 2) changeable &= 0xffff;
     state.rflags = ((state.rflags & ~changeable) | (image & changeable)) & ~kFlagRf;
-    state.gpr[kRsp] += size;
+    set_stack_pointer(state, state.gpr[kRsp] + size);
     return Outcome::kNext;
 }
 

@@ -219,8 +219,9 @@ Outcome masked_store(Cpu& cpu, const Instruction& instruction, const uint8_t* da
                      unsigned size, Exception& exception) {
     CpuState& state = cpu.state;
     uint64_t at = state.gpr[kRdi] & mask_of_size(instruction.address_size);
-    if (instruction.segment != kNoRegister) at += state.segments[instruction.segment].base;
-    if (!check_writable(cpu, at, size, exception)) return Outcome::kFault;
+    if (!linear_address(cpu, instruction.segment, at, size, Access::kWrite, at, exception) ||
+        !check_writable(cpu, at, size, exception))
+        return Outcome::kFault;
     for (unsigned i = 0; i < size; ++i)
         if ((mask[i] & 0x80) && !write_virtual(cpu, at + i, data + i, 1, exception)) return Outcome::kFault;
     return Outcome::kNext;

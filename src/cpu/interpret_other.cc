@@ -12,7 +12,7 @@ Outcome push_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     if (!read_operand(cpu, instruction, 0, value, exception) ||
         !write_stack(cpu, rsp, &value, size, exception))
         return Outcome::kFault;
-    cpu.state.gpr[kRsp] = rsp;
+    set_stack_pointer(cpu.state, rsp);
     return Outcome::kNext;
 }
 
@@ -23,7 +23,7 @@ Outcome pop_instruction(Cpu& cpu, const Instruction& instruction, Exception& exc
     unsigned size = instruction.operand_size;
     uint64_t value = 0, rsp = state.gpr[kRsp];
     if (!read_stack(cpu, rsp, &value, size, exception)) return Outcome::kFault;
-    state.gpr[kRsp] = rsp + size;
+    set_stack_pointer(state, rsp + size);
     if (write_operand(cpu, instruction, 0, value, size, exception)) return Outcome::kNext;
     state.gpr[kRsp] = rsp;
     return Outcome::kFault;
@@ -32,9 +32,10 @@ Outcome pop_instruction(Cpu& cpu, const Instruction& instruction, Exception& exc
 Outcome xlat_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     CpuState& state = cpu.state;
     uint64_t at = (state.gpr[kRbx] + (state.gpr[kRax] & 0xff)) & mask_of_size(instruction.address_size);
-    if (instruction.segment != kNoRegister) at += state.segments[instruction.segment].base;
     uint8_t value = 0;
-    if (!read_virtual(cpu, at, &value, 1, exception)) return Outcome::kFault;
+    if (!linear_address(cpu, instruction.segment, at, 1, Access::kRead, at, exception) ||
+        !read_virtual(cpu, at, &value, 1, exception))
+        return Outcome::kFault;
     write_register(state, kRax, 1, value);
     return Outcome::kNext;
 }
@@ -87,8 +88,8 @@ Outcome enter_instruction(Cpu& cpu, const Instruction& instruction, Exception& e
     uint64_t top = frame.slot(frame.pushes() - 1) - locals;
     if (!check_frame(cpu, frame, top, exception) || !write_frame(cpu, frame, exception))
         return Outcome::kFault;
-    write_register(state, kRbp, frame.size, frame.address());
-    state.gpr[kRsp] = top;
+    write_register(state, kRbp, frame.size, frame.address() & stack_mask(state));
+    set_stack_pointer(state, top);
     return Outcome::kNext;
 }
 
@@ -98,7 +99,7 @@ Outcome leave_instruction(Cpu& cpu, const Instruction& instruction, Exception& e
     uint64_t rbp = state.gpr[kRbp], value = 0;
     if (!read_stack(cpu, rbp, &value, size, exception)) return Outcome::kFault;
     write_register(state, kRbp, size, value);
-    state.gpr[kRsp] = rbp + size;
+    set_stack_pointer(state, rbp + size);
     return Outcome::kNext;
 }
 
@@ -109,7 +110,8 @@ Outcome compare_exchange(Cpu& cpu, const Instruction& instruction, unsigned half
     CpuState& state = cpu.state;
     uint64_t low = 0, high = 0, mask = mask_of_size(half);
     uint8_t image[16];
-    uint64_t at = effective_address(cpu, instruction);
+    uint64_t at = 0;
+    if (!operand_address(cpu, instruction, 2 * half, Access::kWrite, at, exception)) return Outcome::kFault;
     if (half == 8 && at % 16 != 0) return next_if(general_protection(exception));
     if (!check_writable(cpu, at, 2 * half, exception) || !read_virtual(cpu, at, image, 2 * half, exception))
         return Outcome::kFault;

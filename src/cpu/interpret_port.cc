@@ -24,7 +24,8 @@ bool allowed_by_map(Cpu& cpu, uint16_t port, unsigned size, Exception& exception
 }
 
 bool may_use_port(Cpu& cpu, uint16_t port, unsigned size, Exception& exception) {
-    return cpu.state.cpl() <= (cpu.state.rflags >> 12 & 3) || allowed_by_map(cpu, port, size, exception);
+    return !cpu.state.protected_mode() || cpu.state.cpl() <= (cpu.state.rflags >> 12 & 3) ||
+           allowed_by_map(cpu, port, size, exception);
 }
 
 uint16_t port_of(const Cpu& cpu, const Instruction& instruction, unsigned which) {
@@ -67,7 +68,8 @@ Outcome ins_instruction(Cpu& cpu, const Instruction& instruction, Exception& exc
     uint64_t left = registers.piece(kPortElements);
     for (; left > 0 && !cpu.breakpoints.met(); --left) {
         uint64_t at = registers.destination();
-        if (!check_writable(cpu, at, size, exception))
+        if (!registers.may_reach_destination(cpu, Access::kWrite, exception) ||
+            !check_writable(cpu, at, size, exception))
             return Outcome::kFault;  // before the port's side effects
         uint32_t value = cpu.platform.read_port(port, size);
         if (!write_virtual(cpu, at, &value, size, exception)) return Outcome::kFault;
@@ -86,7 +88,9 @@ Outcome outs_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     uint64_t left = registers.piece(kPortElements);
     for (; left > 0 && !cpu.breakpoints.met(); --left) {
         uint32_t value = 0;
-        if (!read_virtual(cpu, registers.source(), &value, size, exception)) return Outcome::kFault;
+        if (!registers.may_read_source(cpu, exception) ||
+            !read_virtual(cpu, registers.source(), &value, size, exception))
+            return Outcome::kFault;
         cpu.platform.write_port(port, size, value);
         cpu.breakpoints.note_port(port, size);
         registers.advance_source(1);

@@ -20,13 +20,14 @@ uint16_t low16(uint64_t value) { return static_cast<uint16_t>(value); }
 bool load_table_register(Cpu& cpu, const Instruction& instruction, TableRegister& table,
                          Exception& exception) {
     uint8_t image[10];
-    if (!require_supervisor(cpu, exception) ||
-        !read_operand_memory(cpu, instruction, image, sizeof image, exception))
+    unsigned size = instruction.width == CodeWidth::k64 ? 10 : 6;
+    if (!require_supervisor(cpu, exception) || !read_operand_memory(cpu, instruction, image, size, exception))
         return false;
     uint64_t base = 0;
     uint16_t limit = 0;
     std::memcpy(&limit, image, 2);
-    std::memcpy(&base, image + 2, 8);
+    std::memcpy(&base, image + 2, size - 2);
+    if (size == 6 && instruction.operand_size == 2) base &= 0xffffff;
     if (!is_canonical(base)) return general_protection(exception);
     table = {base, limit};
     return true;
@@ -38,7 +39,8 @@ bool store_table_register(Cpu& cpu, const Instruction& instruction, const TableR
     auto limit = low16(table.limit);
     std::memcpy(image, &limit, 2);
     std::memcpy(image + 2, &table.base, 8);
-    return write_operand_memory(cpu, instruction, image, sizeof image, exception);
+    unsigned size = instruction.width == CodeWidth::k64 ? 10 : 6;
+    return write_operand_memory(cpu, instruction, image, size, exception);
 }
 
 /// LLDT and LTR: a system descriptor of `type` from the GDT.
@@ -59,6 +61,22 @@ SegmentRegister make_system_segment(uint16_t selector, const Descriptor& descrip
 
 /// FS or GS: the ModRM.reg field of RDFSBASE and its relatives is even for FS, odd for GS.
 Segment base_segment(const Instruction& instruction) { return instruction.opcode_extension & 1 ? kGs : kFs; }
+
+/// Of LSS, LFS, LGS, LES and LDS, by the last byte of their opcodes.
+Segment far_pointer_segment(uint8_t opcode) {
+    switch (opcode) {
+        case 0xb2:
+            return kSs;
+        case 0xb4:
+            return kFs;
+        case 0xb5:
+            return kGs;
+        case 0xc4:
+            return kEs;
+        default:
+            return kDs;
+    }
+}
 
 enum class Lookup : uint8_t { kFound, kInvisible, kFault };
 
@@ -139,27 +157,29 @@ Outcome push_segment_instruction(Cpu& cpu, const Instruction& instruction, Excep
     uint64_t selector = cpu.state.segments[instruction.operands[0].number].selector;
     uint64_t rsp = cpu.state.gpr[kRsp] - size;
     if (!write_stack(cpu, rsp, &selector, size, exception)) return Outcome::kFault;
-    cpu.state.gpr[kRsp] = rsp;
+    set_stack_pointer(cpu.state, rsp);
     return Outcome::kNext;
 }
 
 Outcome pop_segment_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     unsigned size = instruction.operand_size;
     auto which = static_cast<Segment>(instruction.operands[0].number);
-    uint64_t selector = 0;
+    uint64_t selector = 0, rsp = cpu.state.gpr[kRsp] + size;
+    uint64_t mask = stack_mask(cpu.state);  // of the stack that it was popped from
     if (!read_stack(cpu, cpu.state.gpr[kRsp], &selector, size, exception) ||
         !load_segment(cpu, which, low16(selector), exception))
         return Outcome::kFault;
-    cpu.state.gpr[kRsp] += size;
+    write_register(cpu.state, kRsp, mask == 0xffff ? 2 : 8, rsp & mask);
+    if (which == kSs) cpu.state.interrupt_shadow = kShadowOfMovSs;
     return Outcome::kNext;
 }
 
-/// LSS, LFS, LGS: an offset and a selector from memory.
+/// LSS, LFS, LGS, LES, LDS: an offset and a selector from memory.
 Outcome load_far_pointer_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     FarPointer pointer;
     if (!read_far_pointer(cpu, instruction, pointer, exception)) return Outcome::kFault;
-    Segment which = instruction.opcode == 0xb2 ? kSs : instruction.opcode == 0xb4 ? kFs : kGs;
-    if (!load_segment(cpu, which, pointer.selector, exception)) return Outcome::kFault;
+    if (!load_segment(cpu, far_pointer_segment(instruction.opcode), pointer.selector, exception))
+        return Outcome::kFault;
     write_register(cpu.state, instruction.operands[0].number, instruction.operand_size, pointer.offset);
     return Outcome::kNext;
 }

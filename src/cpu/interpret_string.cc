@@ -136,6 +136,17 @@ uint64_t compare_chunk(const uint8_t* left, uint64_t constant, const uint8_t* ri
     }
 }
 
+/// Whether the segments permit both elements. All that the source's may raise comes first.
+bool may_go_on(Cpu& cpu, StringRegisters& registers, Access destination, unsigned size,
+               Exception& exception) {
+    Exception refused;
+    uint64_t unused = 0;
+    if (!registers.may_read_source(cpu, exception)) return false;
+    if (registers.may_reach_destination(cpu, destination, refused)) return true;
+    if (read_virtual(cpu, registers.source(), &unused, size, exception)) exception = refused;
+    return false;
+}
+
 bool move_one(Cpu& cpu, StringRegisters& registers, unsigned size, Exception& exception) {
     uint64_t value = 0;
     return read_virtual(cpu, registers.source(), &value, size, exception) &&
@@ -144,6 +155,7 @@ bool move_one(Cpu& cpu, StringRegisters& registers, unsigned size, Exception& ex
 
 /// Moves up to `most` elements; 0: a fault.
 uint64_t move_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned size, Exception& exception) {
+    if (!may_go_on(cpu, registers, Access::kWrite, size, exception)) return 0;
     uint64_t from = registers.source(), to = registers.destination();
     uint64_t count = std::min({most, registers.contiguous(from, kRsi), registers.contiguous(to, kRdi)});
     if (count == 0) return move_one(cpu, registers, size, exception) ? 1 : 0;
@@ -158,6 +170,7 @@ uint64_t move_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned
 
 uint64_t store_some(Cpu& cpu, StringRegisters& registers, uint64_t most, unsigned size,
                     Exception& exception) {
+    if (!registers.may_reach_destination(cpu, Access::kWrite, exception)) return 0;
     uint64_t to = registers.destination(), value = cpu.state.gpr[kRax];
     uint64_t count = std::min(most, registers.contiguous(to, kRdi));
     HostRange target;
@@ -175,6 +188,9 @@ uint64_t compare_some(Cpu& cpu, StringRegisters& registers, Left left, uint64_t 
     uint64_t from = registers.source(), to = registers.destination(), accumulator = cpu.state.gpr[kRax];
     accumulator &= mask_of_size(size);
     bool memory = left == Left::kMemory;
+    bool permitted = memory ? may_go_on(cpu, registers, Access::kRead, size, exception)
+                            : registers.may_reach_destination(cpu, Access::kRead, exception);
+    if (!permitted) return 0;
     uint64_t count = std::min(most, registers.contiguous(to, kRdi));
     if (memory) count = std::min(count, registers.contiguous(from, kRsi));
     HostRange source, target;
@@ -296,7 +312,9 @@ Outcome lods_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     for (uint64_t remaining = registers.piece(kPieceBytes / size); remaining > 0 && !cpu.breakpoints.met();
          --remaining) {
         uint64_t value = 0;
-        if (!read_virtual(cpu, registers.source(), &value, size, exception)) return Outcome::kFault;
+        if (!registers.may_read_source(cpu, exception) ||
+            !read_virtual(cpu, registers.source(), &value, size, exception))
+            return Outcome::kFault;
         write_register(cpu.state, kRax, size, value);
         registers.advance_source(1);
         registers.count_down(1);

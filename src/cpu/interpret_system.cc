@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Control and debug registers, model-specific registers, CPUID, time, invalidation of translations, HLT.
+#include "base/log.h"
 #include "cpu/float_state.h"
 #include "cpu/handlers.h"
 #include "cpu/msr.h"
 #include "x86/control.h"
 #include "x86/cpuid.h"
+#include "x86/descriptor.h"
 #include "x86/msr.h"
 #include "x86/paging.h"
 
@@ -27,15 +29,33 @@ bool may_read_tsc(const Cpu& cpu, Exception& exception) {
     return cpu.state.cpl() == 0 || !(cpu.state.cr4 & kCr4Tsd) || general_protection(exception);
 }
 
+/// What begins and ends with CR0.PG where EFER.LME is set (Intel SDM vol. 3, 9.8.5).
+void switch_long_mode(CpuState& state) {
+    bool active = (state.cr0 & kCr0Pg) && (state.efer & kEferLme);
+    state.efer = (state.efer & ~kEferLma) | (active ? kEferLma : 0);
+}
+
 bool write_cr0(Cpu& cpu, uint64_t value, Exception& exception) {
     CpuState& state = cpu.state;
     value |= kCr0Et;
     bool valid =
         !(value >> 32) && (!(value & kCr0Pg) || (value & kCr0Pe)) && (!(value & kCr0Nw) || (value & kCr0Cd));
-    // Paging and protection can't be left in 64-bit code.
-    if (!valid || !(value & kCr0Pg)) return general_protection(exception);
+    bool starts_paging = (value & kCr0Pg) && !(state.cr0 & kCr0Pg);
+    // Paging and protection can't be left in 64-bit code, nor long mode be entered from a segment of it.
+    if (state.code64()) valid = valid && (value & kCr0Pg);
+    if (starts_paging && (state.efer & kEferLme))
+        valid = valid && (state.cr4 & kCr4Pae) && !(state.segments[kCs].attributes & kAttributeLong);
+    if (!(value & kCr0Pg) && (state.cr4 & kCr4Pcide)) valid = false;
+    if (starts_paging && !(state.efer & kEferLme)) {
+        log_error(
+            "the guest turns on paging outside long mode, which this machine doesn't have; it needs a 64-bit "
+            "system");
+        valid = false;
+    }
+    if (!valid) return general_protection(exception);
     uint64_t before = state.cr0;
     state.cr0 = value & kCr0Valid;
+    switch_long_mode(state);
     if ((before ^ state.cr0) & (kCr0Pg | kCr0Wp)) cpu.mmu.clear();
     return true;
 }
@@ -52,12 +72,13 @@ bool write_cr3(Cpu& cpu, uint64_t value, Exception& exception) {
 bool write_cr4(Cpu& cpu, uint64_t value, Exception& exception) {
     CpuState& state = cpu.state;
     bool starts_tags = (value & kCr4Pcide) && !(state.cr4 & kCr4Pcide);
-    if ((value & ~kCr4Valid) || !(value & kCr4Pae) || (starts_tags && (state.cr3 & kPcidMask)))
-        return general_protection(exception);
+    bool needs_pae = state.long_mode() && !(value & kCr4Pae);
+    bool tags_too_early = starts_tags && (!state.long_mode() || (state.cr3 & kPcidMask));
+    if ((value & ~kCr4Valid) || needs_pae || tags_too_early) return general_protection(exception);
     uint64_t before = state.cr4;
     state.cr4 = value;
     cpu.breakpoints.load(state);
-    if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pcide)) cpu.mmu.clear();
+    if ((before ^ value) & (kCr4Pge | kCr4Pse | kCr4Pae | kCr4Pcide)) cpu.mmu.clear();
     return true;
 }
 
@@ -186,7 +207,10 @@ Outcome mov_control_instruction(Cpu& cpu, const Instruction& instruction, Except
     const Operand& from = instruction.operands[1];
     if (to.kind == OperandKind::kControl)
         return next_if(write_control(cpu, to.number, cpu.state.gpr[from.number], exception));
-    return next_if(read_control(cpu, from.number, cpu.state.gpr[to.number], exception));
+    uint64_t value = 0;
+    if (!read_control(cpu, from.number, value, exception)) return Outcome::kFault;
+    write_register(cpu.state, to.number, instruction.width == CodeWidth::k64 ? 8 : 4, value);
+    return Outcome::kNext;
 }
 
 Outcome mov_debug_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
@@ -197,7 +221,7 @@ Outcome mov_debug_instruction(Cpu& cpu, const Instruction& instruction, Exceptio
     unsigned number = writes ? to.number : from.number;
     if (!debug_register(cpu, number, exception)) return Outcome::kFault;
     if (writes) return next_if(write_debug(cpu, number, cpu.state.gpr[from.number], exception));
-    cpu.state.gpr[to.number] = cpu.state.dr[number];
+    write_register(cpu.state, to.number, instruction.width == CodeWidth::k64 ? 8 : 4, cpu.state.dr[number]);
     return Outcome::kNext;
 }
 
@@ -215,8 +239,8 @@ Outcome lmsw_instruction(Cpu& cpu, const Instruction& instruction, Exception& ex
     uint64_t value = 0;
     if (!require_supervisor(cpu, exception) || !read_operand(cpu, instruction, 0, value, exception))
         return Outcome::kFault;
-    constexpr uint64_t kChangeable = kCr0Mp | kCr0Em | kCr0Ts;  // PE can be set, but is already
-    cpu.state.cr0 = (cpu.state.cr0 & ~kChangeable) | (value & kChangeable);
+    constexpr uint64_t kChangeable = kCr0Mp | kCr0Em | kCr0Ts;
+    cpu.state.cr0 = (cpu.state.cr0 & ~kChangeable) | (value & (kChangeable | kCr0Pe));  // PE can only be set
     return Outcome::kNext;
 }
 

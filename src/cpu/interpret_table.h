@@ -18,6 +18,6 @@ struct TableRow {
 const TableRow* find_row(ZydisMnemonic mnemonic);
 
 /// Whether `size` bytes hold a whole instruction, or something that no further byte makes valid.
-bool is_complete(const uint8_t* bytes, size_t size);
+bool is_complete(const uint8_t* bytes, size_t size, CodeWidth width);
 
 }  // namespace lockstep::cpu

@@ -98,10 +98,11 @@ bool is_enabled(const Cpu& cpu, Exception& exception) {
 
 /// The checks of XSAVE and XRSTOR before they touch memory. An address that isn't canonical is left to the
 /// access: it raises #SS where it goes by SS.
-bool may_access(const Cpu& cpu, const Instruction& instruction, Exception& exception) {
+bool may_access(const Cpu& cpu, const Instruction& instruction, Access access, Exception& exception) {
     if (!is_enabled(cpu, exception)) return false;
     if (cpu.state.cr0 & kCr0Ts) return raise(exception, kNm);
-    uint64_t address = effective_address(cpu, instruction);
+    uint64_t address = 0;
+    if (!operand_address(cpu, instruction, kXsaveAreaBytes, access, address, exception)) return false;
     return address % kAreaAlignment == 0 || !is_canonical(address) || general_protection(exception);
 }
 
@@ -127,7 +128,7 @@ void initialise(FxState& fx, uint64_t components) {
 }  // namespace
 
 Outcome xsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    if (!may_access(cpu, instruction, exception)) return Outcome::kFault;
+    if (!may_access(cpu, instruction, Access::kWrite, exception)) return Outcome::kFault;
     Area area(cpu, instruction);
     uint64_t wanted = requested_components(cpu.state), components = 0;
     if (!area.is_writable(wanted, exception) ||
@@ -139,7 +140,7 @@ Outcome xsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& e
 }
 
 Outcome xrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
-    if (!may_access(cpu, instruction, exception)) return Outcome::kFault;
+    if (!may_access(cpu, instruction, Access::kRead, exception)) return Outcome::kFault;
     Area area(cpu, instruction);
     CpuState& state = cpu.state;
     Header header;

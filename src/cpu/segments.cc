@@ -44,7 +44,7 @@ bool read_descriptor(Cpu& cpu, uint16_t selector, uint8_t vector, DescriptorSlot
 
 bool read_system_descriptor(Cpu& cpu, uint16_t selector, uint8_t vector, DescriptorSlot& out,
                             Exception& exception) {
-    return read_from_table(cpu, selector, 16, vector, out, exception, 0);
+    return read_from_table(cpu, selector, cpu.state.long_mode() ? 16 : 8, vector, out, exception, 0);
 }
 
 bool mark_accessed(Cpu& cpu, DescriptorSlot& slot, Exception& exception) {
@@ -66,11 +66,30 @@ SegmentRegister flat_segment(uint16_t selector, uint16_t attributes, unsigned dp
     return {selector, with_dpl(attributes, dpl), 0xffffffff, 0};
 }
 
+SegmentRegister real_mode_segment(const SegmentRegister& before, uint16_t selector) {
+    if (!(before.attributes & kAttributePresent))
+        return {selector, kRealModeSegment, 0xffff, uint64_t{selector} << 4};
+    return {selector, before.attributes, before.limit, uint64_t{selector} << 4};
+}
+
+void enter_code(CpuState& state, const SegmentRegister& code, uint64_t rip) {
+    bool was64 = state.code64();
+    state.segments[kCs] = code;
+    state.rip = rip;
+    if (!was64 || state.code64()) return;
+    for (unsigned i = kRax; i <= kRdi; ++i) state.gpr[i] = static_cast<uint32_t>(state.gpr[i]);
+}
+
 bool load_segment(Cpu& cpu, Segment which, uint16_t selector, Exception& exception) {
     unsigned cpl = cpu.state.cpl();
+    if (!cpu.state.protected_mode()) {
+        cpu.state.segments[which] = real_mode_segment(cpu.state.segments[which], selector);
+        return true;
+    }
     if (is_null_selector(selector)) {
         if (which == kSs) {
-            if (cpl == 3 || requested_privilege(selector) != cpl) return general_protection(exception);
+            if (!cpu.state.code64() || cpl == 3 || requested_privilege(selector) != cpl)
+                return general_protection(exception);
             cpu.state.segments[kSs] = null_stack_segment(selector, cpl);
         } else {
             cpu.state.segments[which] = {selector, 0, 0, 0};
@@ -99,7 +118,7 @@ namespace {
 bool finish_code_target(Cpu& cpu, uint16_t selector, unsigned cpl, DescriptorSlot& slot, CodeTarget& out,
                         Exception& exception) {
     if (!slot.descriptor.present()) return raise(exception, kNp, selector_error(selector));
-    if (slot.descriptor.is_long() && slot.descriptor.is_big())
+    if (cpu.state.long_mode() && slot.descriptor.is_long() && slot.descriptor.is_big())
         return general_protection(exception, selector_error(selector));
     if (!mark_accessed(cpu, slot, exception)) return false;
     out.cpl = cpl;
@@ -110,6 +129,10 @@ bool finish_code_target(Cpu& cpu, uint16_t selector, unsigned cpl, DescriptorSlo
 }  // namespace
 
 bool check_far_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception& exception) {
+    if (!cpu.state.protected_mode()) {
+        out = {real_mode_segment(cpu.state.segments[kCs], selector), 0};
+        return true;
+    }
     if (is_null_selector(selector)) return general_protection(exception);
     DescriptorSlot slot;
     if (!read_descriptor(cpu, selector, kGp, slot, exception)) return false;
@@ -122,6 +145,7 @@ bool check_far_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception& e
 }
 
 bool check_return_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception& exception) {
+    if (!cpu.state.protected_mode()) return check_far_target(cpu, selector, out, exception);
     if (is_null_selector(selector)) return general_protection(exception);
     DescriptorSlot slot;
     if (!read_descriptor(cpu, selector, kGp, slot, exception)) return false;

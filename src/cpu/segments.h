@@ -32,6 +32,12 @@ SegmentRegister flat_segment(uint16_t selector, uint16_t attributes, unsigned dp
 /// Loads ES, SS, DS, FS or GS as MOV and POP do.
 [[nodiscard]] bool load_segment(Cpu& cpu, Segment which, uint16_t selector, Exception& exception);
 
+/// A segment register as real mode loads it: the selector is the segment's address, the rest stays as it was.
+SegmentRegister real_mode_segment(const SegmentRegister& before, uint16_t selector);
+/// Begins code in a segment, at `rip`. Outside 64-bit code the eight general registers there have no upper halves
+/// (Intel SDM vol. 1, 3.4.1.1).
+void enter_code(CpuState& state, const SegmentRegister& code, uint64_t rip);
+
 /// Where a far transfer goes.
 struct CodeTarget {
     SegmentRegister segment;

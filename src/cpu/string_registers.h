@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// RSI, RDI and RCX of a string instruction: stepping, wrapping with 32-bit addresses, pieces of a long REP.
+// RSI, RDI and RCX of a string instruction: stepping, wrapping with narrow addresses, pieces of a long REP.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 
 #include "cpu/virtual_memory.h"
+#include "x86/descriptor.h"
 
 namespace lockstep::cpu {
 
@@ -19,11 +20,16 @@ class StringRegisters {
           mask_(mask_of_size(instruction.address_size)) {}
 
     /// Linear addresses of the present elements.
-    uint64_t source() const {
-        uint64_t base = instruction_.segment == kNoRegister ? 0 : state_.segments[instruction_.segment].base;
-        return base + (state_.gpr[kRsi] & mask_);
+    uint64_t source() const { return linear(instruction_.segment, kRsi); }
+    uint64_t destination() const { return linear(narrow() ? uint8_t{kEs} : kNoRegister, kRdi); }
+
+    /// Outside 64-bit code: whether the segments permit the present elements.
+    [[nodiscard]] bool may_read_source(const Cpu& cpu, Exception& exception) const {
+        return !narrow() || allows(cpu, instruction_.segment, kRsi, Access::kRead, exception);
     }
-    uint64_t destination() const { return state_.gpr[kRdi] & mask_; }
+    [[nodiscard]] bool may_reach_destination(const Cpu& cpu, Access access, Exception& exception) const {
+        return !narrow() || allows(cpu, kEs, kRdi, access, exception);
+    }
 
     bool repeated() const { return instruction_.repeat != Repeat::kNone; }
     bool backward() const { return state_.rflags & kFlagDf; }
@@ -50,11 +56,34 @@ class StringRegisters {
     uint64_t contiguous(uint64_t linear, Gpr gpr) const {
         if (backward() || checks_alignment(state_)) return 0;
         uint64_t bytes = kPageSize - (linear & kPageMask);
+        if (narrow())
+            bytes = std::min(bytes, room_in_segment(gpr == kRdi ? uint8_t{kEs} : instruction_.segment, gpr));
         uint64_t to_wrap = mask_ - (state_.gpr[gpr] & mask_);
         return std::min(bytes, to_wrap) >> shift_;
     }
 
   private:
+    bool narrow() const { return instruction_.width != CodeWidth::k64; }
+    uint64_t linear(uint8_t segment, Gpr gpr) const {
+        uint64_t at = state_.gpr[gpr] & mask_;
+        if (segment != kNoRegister) at += state_.segments[segment].base;
+        return narrow() ? static_cast<uint32_t>(at) : at;
+    }
+    bool allows(const Cpu& cpu, unsigned segment, Gpr gpr, Access access, Exception& exception) const {
+        uint64_t unused = 0;
+        return linear_address(cpu, segment, state_.gpr[gpr] & mask_, size_, access, unused, exception);
+    }
+
+    /// Bytes from the present element to its segment's end.
+    uint64_t room_in_segment(unsigned number, Gpr gpr) const {
+        const SegmentRegister& segment = state_.segments[number];
+        bool expands_down =
+            !(segment.attributes & x86::kAttributeCode) && (segment.attributes & x86::kAttributeConforming);
+        uint64_t offset = state_.gpr[gpr] & mask_;
+        if (expands_down) return size_;
+        return offset <= segment.limit ? segment.limit - offset + 1 : 0;
+    }
+
     void advance(Gpr gpr, uint64_t elements) {
         if (elements == 0) return;
         uint64_t bytes = elements * size_;

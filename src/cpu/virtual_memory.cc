@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "cpu/alignment.h"
+#include "x86/descriptor.h"
 #include "x86/paging.h"
 
 namespace lockstep::cpu {
@@ -141,44 +142,102 @@ bool write_virtual(Cpu& cpu, uint64_t at, const void* in, unsigned size, Excepti
     return true;
 }
 
+bool permits(const SegmentRegister& segment, uint64_t offset, unsigned size, Access access) {
+    using namespace x86;
+    unsigned attributes = segment.attributes;
+    if (!(attributes & kAttributePresent)) return false;
+    bool code = attributes & kAttributeCode, writable_or_readable = attributes & kAttributeWritable;
+    bool allowed = code ? access != Access::kWrite && writable_or_readable
+                        : access != Access::kWrite || writable_or_readable;
+    if (!allowed) return false;
+    uint64_t last = offset + size - 1;
+    bool expands_down = !code && (attributes & kAttributeConforming);
+    if (!expands_down) return last <= segment.limit;
+    return offset > segment.limit && last <= (attributes & kAttributeBig ? 0xffffffff : 0xffff);
+}
+
+bool linear_address(const Cpu& cpu, unsigned segment, uint64_t offset, unsigned size, Access access,
+                    uint64_t& linear, Exception& exception) {
+    const CpuState& state = cpu.state;
+    linear = offset + (segment == kNoRegister ? 0 : state.segments[segment].base);
+    if (state.code64()) return true;
+    linear = static_cast<uint32_t>(linear);
+    return permits(state.segments[segment], offset, size, access) ||
+           raise(exception, segment == kSs ? kSs_ : kGp, 0);
+}
+
+namespace {
+
+/// The linear address of an offset in the stack segment.
+bool stack_address(const Cpu& cpu, uint64_t offset, unsigned size, Access access, uint64_t& linear,
+                   Exception& exception) {
+    linear = offset;
+    return cpu.state.code64() ||
+           linear_address(cpu, kSs, offset & stack_mask(cpu.state), size, access, linear, exception);
+}
+
+}  // namespace
+
 bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception) {
-    return read_virtual(cpu, at, out, size, exception) || as_stack_fault(exception);
+    return stack_address(cpu, at, size, Access::kRead, at, exception) &&
+           (read_virtual(cpu, at, out, size, exception) || as_stack_fault(exception));
 }
 
 bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception) {
-    return write_virtual(cpu, at, in, size, exception) || as_stack_fault(exception);
+    return stack_address(cpu, at, size, Access::kWrite, at, exception) &&
+           (write_virtual(cpu, at, in, size, exception) || as_stack_fault(exception));
 }
 
 bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception) {
-    return check_writable(cpu, at, size, exception) || as_stack_fault(exception);
+    return stack_address(cpu, at, size, Access::kWrite, at, exception) &&
+           (check_writable(cpu, at, size, exception) || as_stack_fault(exception));
 }
 
-uint64_t effective_address(const Cpu& cpu, const Instruction& instruction) {
+uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction) {
     auto at = static_cast<uint64_t>(instruction.displacement);
     if (instruction.rip_relative) at += cpu.state.rip + instruction.length;
     if (instruction.base != kNoRegister) at += cpu.state.gpr[instruction.base];
     if (instruction.index != kNoRegister) at += cpu.state.gpr[instruction.index] * instruction.scale;
-    if (instruction.address_size == 4) at &= 0xffffffff;
+    return at & mask_of_size(instruction.address_size);
+}
+
+uint64_t effective_address(const Cpu& cpu, const Instruction& instruction) {
+    uint64_t at = operand_offset(cpu, instruction);
     if (instruction.segment != kNoRegister) at += cpu.state.segments[instruction.segment].base;
-    return at;
+    return instruction.width == CodeWidth::k64 ? at : static_cast<uint32_t>(at);
+}
+
+bool operand_address(const Cpu& cpu, const Instruction& instruction, unsigned size, Access access,
+                     uint64_t& linear, Exception& exception) {
+    return linear_address(cpu, instruction.segment, operand_offset(cpu, instruction), size, access, linear,
+                          exception);
 }
 
 bool read_operand_memory(Cpu& cpu, const Instruction& instruction, void* out, unsigned size,
                          Exception& exception) {
-    return read_virtual(cpu, effective_address(cpu, instruction), out, size, exception) ||
-           (instruction.stack_segment && as_stack_fault(exception));
+    uint64_t at = 0;
+    return operand_address(cpu, instruction, size, Access::kRead, at, exception) &&
+           (read_virtual(cpu, at, out, size, exception) ||
+            (instruction.stack_segment && as_stack_fault(exception)));
 }
 
 bool write_operand_memory(Cpu& cpu, const Instruction& instruction, const void* in, unsigned size,
                           Exception& exception) {
-    return write_virtual(cpu, effective_address(cpu, instruction), in, size, exception) ||
-           (instruction.stack_segment && as_stack_fault(exception));
+    uint64_t at = 0;
+    return operand_address(cpu, instruction, size, Access::kWrite, at, exception) &&
+           (write_virtual(cpu, at, in, size, exception) ||
+            (instruction.stack_segment && as_stack_fault(exception)));
 }
 
 bool read_far_pointer(Cpu& cpu, const Instruction& instruction, FarPointer& out, Exception& exception) {
-    uint64_t at = effective_address(cpu, instruction);
     unsigned size = instruction.operand_size;
     out = {};
+    if (instruction.operands[0].kind == OperandKind::kFarPointer) {
+        out = {instruction.immediate & mask_of_size(size), static_cast<uint16_t>(instruction.immediate2)};
+        return true;
+    }
+    uint64_t at = 0;
+    if (!operand_address(cpu, instruction, size + 2, Access::kRead, at, exception)) return false;
     return (read_virtual(cpu, at, &out.offset, size, exception) &&
             read_virtual(cpu, at + size, &out.selector, 2, exception)) ||
            (instruction.stack_segment && as_stack_fault(exception));

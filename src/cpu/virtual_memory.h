@@ -92,19 +92,43 @@ template <typename T>
                                      Exception& exception);
 [[nodiscard]] bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
-/// Reads and writes on the stack: a non-canonical address raises #SS.
+/// Whether a segment lets code at [offset, offset + size) outside 64-bit code: its type and its limit (Intel SDM vol.
+/// 3, 5.3 and 5.5).
+bool permits(const SegmentRegister& segment, uint64_t offset, unsigned size, Access access);
+/// The linear address of [offset, offset + size) in a segment, or kNoRegister. Outside 64-bit code the segment must permit
+/// the access; false: #GP, or #SS of the stack segment.
+[[nodiscard]] bool linear_address(const Cpu& cpu, unsigned segment, uint64_t offset, unsigned size,
+                                  Access access, uint64_t& linear, Exception& exception);
+
+/// The bits of RSP that stack instructions use.
+inline uint64_t stack_mask(const CpuState& state) {
+    if (state.code64()) return ~uint64_t{0};
+    return state.segments[kSs].attributes >> 14 & 1 ? 0xffffffff : 0xffff;
+}
+inline void set_stack_pointer(CpuState& state, uint64_t value) {
+    uint64_t mask = stack_mask(state);
+    uint64_t kept = mask == 0xffff ? state.gpr[kRsp] & 0xffff0000 : 0;
+    state.gpr[kRsp] = kept | (value & mask);
+}
+
+/// Reads and writes at an offset in the stack segment: a non-canonical address raises #SS.
 [[nodiscard]] bool read_stack(Cpu& cpu, uint64_t at, void* out, unsigned size, Exception& exception);
 [[nodiscard]] bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception);
 [[nodiscard]] bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
-/// The linear address of the memory operand.
+/// The offset of the memory operand in its segment.
+uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction);
+/// The linear address of the memory operand, unchecked.
 uint64_t effective_address(const Cpu& cpu, const Instruction& instruction);
+/// The same, with the checks of its segment.
+[[nodiscard]] bool operand_address(const Cpu& cpu, const Instruction& instruction, unsigned size,
+                                   Access access, uint64_t& linear, Exception& exception);
 [[nodiscard]] bool read_operand_memory(Cpu& cpu, const Instruction& instruction, void* out, unsigned size,
                                        Exception& exception);
 [[nodiscard]] bool write_operand_memory(Cpu& cpu, const Instruction& instruction, const void* in,
                                         unsigned size, Exception& exception);
 
-/// A far pointer in memory: an offset of the operand's size, then the selector.
+/// A far pointer, in memory (an offset of the operand's size, then the selector) or in the instruction.
 struct FarPointer {
     uint64_t offset = 0;
     uint16_t selector = 0;

@@ -9,21 +9,34 @@ uint64_t register_value(const cpu::CpuState& state, ZydisRegister reg) {
     return state.gpr[static_cast<size_t>(ZydisRegisterGetId(reg))];
 }
 
-/// `offset`: what a bit string's register adds.
-uint64_t effective_address(const cpu::CpuState& state, const GuestInstruction& instruction,
-                           const ZydisDecodedOperand& operand, uint64_t offset) {
+/// The offset in the segment. `more`: what a bit string's register adds.
+uint64_t offset_of(const cpu::CpuState& state, const GuestInstruction& instruction,
+                   const ZydisDecodedOperand& operand, uint64_t more) {
     const auto& mem = operand.mem;
-    uint64_t sum = static_cast<uint64_t>(mem.disp.value) + offset;
+    uint64_t sum = static_cast<uint64_t>(mem.disp.value) + more;
     if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP) {
         sum += instruction.next_pc();
     } else if (mem.base != ZYDIS_REGISTER_NONE) {
         sum += register_value(state, mem.base);
     }
     if (mem.index != ZYDIS_REGISTER_NONE) sum += register_value(state, mem.index) * mem.scale;
-    if (instruction.decoded.address_width == 32) sum = static_cast<uint32_t>(sum);
-    if (mem.segment == ZYDIS_REGISTER_FS) sum += state.segments[cpu::kFs].base;
-    if (mem.segment == ZYDIS_REGISTER_GS) sum += state.segments[cpu::kGs].base;
-    return sum;
+    if (instruction.decoded.address_width == 32) return static_cast<uint32_t>(sum);
+    return instruction.decoded.address_width == 16 ? static_cast<uint16_t>(sum) : sum;
+}
+
+cpu::Segment segment_of(const EncodedAccess& access) {
+    return access.operand ? static_cast<cpu::Segment>(ZydisRegisterGetId(access.operand->mem.segment))
+                          : cpu::kSs;
+}
+
+/// Blocks add the bases of FS and GS alone; others are zero where blocks are made.
+void find_addresses(const cpu::CpuState& state, const GuestInstruction& instruction, MemoryAccess& access) {
+    uint64_t base = state.segments[access.segment].base;
+    bool in_blocks = access.segment == cpu::kFs || access.segment == cpu::kGs;
+    access.reckoned = access.address = access.offset + (in_blocks ? base : 0);
+    if (!instruction.is_narrow()) return;
+    access.address = static_cast<uint32_t>(access.offset + base);
+    access.reckoned = static_cast<uint32_t>(access.reckoned);
 }
 
 uint64_t bit_unit_offset(const cpu::CpuState& state, const GuestInstruction& instruction) {
@@ -98,17 +111,22 @@ Accesses<EncodedAccess> accesses_of(const GuestInstruction& instruction) {
 AccessList accesses_of(const cpu::CpuState& state, const GuestInstruction& instruction) {
     AccessList list;
     for (const EncodedAccess& access : accesses_of(instruction)) {
-        uint64_t address = state.gpr[access.base] + static_cast<uint64_t>(int64_t{access.displacement});
+        uint64_t offset = state.gpr[access.base] + static_cast<uint64_t>(int64_t{access.displacement});
         if (access.operand) {
             bool bit_string = instruction.kind == Kind::kBitString;
-            uint64_t offset = bit_string ? bit_unit_offset(state, instruction) : 0;
-            address = effective_address(state, instruction, *access.operand, offset);
+            uint64_t more = bit_string ? bit_unit_offset(state, instruction) : 0;
+            offset = offset_of(state, instruction, *access.operand, more);
+        } else if (instruction.is_narrow()) {
+            offset = static_cast<uint32_t>(offset);
         }
-        list.add({.address = address,
-                  .size = access.size,
-                  .read = access.read,
-                  .write = access.write,
-                  .stack = access.by_stack()});
+        MemoryAccess found{.offset = offset,
+                           .segment = segment_of(access),
+                           .size = access.size,
+                           .read = access.read,
+                           .write = access.write,
+                           .stack = access.by_stack()};
+        find_addresses(state, instruction, found);
+        list.add(found);
     }
     return list;
 }

@@ -30,7 +30,10 @@ struct EncodedAccess {
 
 /// An access at the address that the registers give.
 struct MemoryAccess {
-    uint64_t address = 0;
+    uint64_t address = 0;   ///< linear
+    uint64_t reckoned = 0;  ///< as a block reckons it: the same, but for bases that a block doesn't know
+    uint64_t offset = 0;    ///< in its segment
+    cpu::Segment segment = cpu::kDs;
     unsigned size = 0;  ///< bytes
     bool read = false;
     bool write = false;

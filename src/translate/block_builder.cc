@@ -222,7 +222,7 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         if (at == 0 && source.first) {
             instruction = *source.first;
         } else if (at >= source.bytes.size() ||
-                   !decode(source.bytes.subspan(at), source.pc + at, instruction)) {
+                   !decode(source.bytes.subspan(at), source.pc + at, instruction, source.width)) {
             break;
         }
         ++decoded_;

@@ -74,6 +74,7 @@ struct BlockSource {
     bool user = false;
     bool fpu_enabled = true;
     unsigned limit = 1;  ///< instructions at most
+    cpu::CodeWidth width = cpu::CodeWidth::k64;
     bool transient = false;
     bool checked = false;  ///< with a checked entry
     bool plain = false;    ///< no shared look-ups, and no superblock
@@ -210,6 +211,7 @@ class BlockBuilder {
         return emit_address(operand, may_stay_in_base, Sharing::kNone);
     }
     Address emit_address(const ZydisDecodedOperand& operand, bool may_stay_in_base, Sharing sharing);
+    void add_segment_base(ZydisRegister segment);
     /// Finds the page of [address, address + size): afterwards found() is the host memory.
     void emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu = false);
     void emit_own_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu);
@@ -240,6 +242,7 @@ class BlockBuilder {
     Fields find_fields(const GuestInstruction& instruction) const;
     void assign_temporaries(Fields& fields, HostMem* target);
     void encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory);
+    void encode_prefixes(const GuestInstruction& instruction);
     void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
                     const HostMem* memory);
     void emit_touch_for_write(const HostMem& target, unsigned size);

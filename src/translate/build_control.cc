@@ -120,7 +120,8 @@ bool BlockBuilder::in_same_page(uint64_t target) const {
     if ((target ^ source_.pc) >= kPageSize) return false;
     if (kPageSize - target % kPageSize >= kLongestInstruction) return true;
     GuestInstruction at_target;
-    return target >= source_.pc && decode(source_.bytes.subspan(target - source_.pc), target, at_target);
+    return target >= source_.pc &&
+           decode(source_.bytes.subspan(target - source_.pc), target, at_target, source_.width);
 }
 
 bool BlockBuilder::goes_by_slot(uint64_t target) const {

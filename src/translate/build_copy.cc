@@ -132,6 +132,21 @@ void BlockBuilder::encode_vex(const GuestInstruction& instruction, const Fields&
     asm_.byte(instruction.decoded.opcode);
 }
 
+// In 16-bit code the prefix 66 means what its absence means elsewhere, but where it is a part of the opcode.
+void BlockBuilder::encode_prefixes(const GuestInstruction& instruction) {
+    const ZydisDecodedInstruction& decoded = instruction.decoded;
+    bool by_width = instruction.width == cpu::CodeWidth::k16 && !instruction.uses_fpu;
+    bool part_of_opcode = false;
+    for (unsigned i = 0; i < decoded.raw.prefix_count; ++i) {
+        uint8_t prefix = decoded.raw.prefixes[i].value;
+        bool mandatory = decoded.raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY;
+        part_of_opcode |= prefix == 0x66 && mandatory;
+        if (prefix == 0xf2 || prefix == 0xf3 || (prefix == 0x66 && (!by_width || mandatory)))
+            asm_.byte(prefix);
+    }
+    if (by_width && !part_of_opcode && decoded.operand_width == 16) asm_.byte(0x66);
+}
+
 void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fields, const HostMem* memory) {
     const ZydisDecodedInstruction& decoded = instruction.decoded;
     auto& raw = decoded.raw;
@@ -140,10 +155,7 @@ void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fie
     if (decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
         encode_vex(instruction, fields, rm, memory);
     } else {
-        for (unsigned i = 0; i < raw.prefix_count; ++i) {
-            uint8_t prefix = raw.prefixes[i].value;
-            if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3) asm_.byte(prefix);
-        }
+        encode_prefixes(instruction);
         bool force = decoded.attributes & ZYDIS_ATTRIB_HAS_REX;
         if (memory) {
             asm_.rex_mem(raw.rex.W, fields.reg.host, *memory, force);
@@ -168,8 +180,19 @@ void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fie
                 CHECK(false, "opcode map {} at {:#x}", static_cast<int>(decoded.opcode_map), instruction.pc);
         }
         bool in_opcode = !modrm && fields.reg.is_gpr;
-        asm_.byte(in_opcode ? static_cast<uint8_t>((decoded.opcode & 0xf8) | (fields.reg.host & 7))
-                            : decoded.opcode);
+        bool increments = instruction.is_narrow() && decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+                          (decoded.opcode & 0xf0) == 0x40;
+        if (increments) {  // INC and DEC of one byte, which are prefixes in 64-bit code
+            asm_.byte(0xff);
+            return asm_.modrm_reg(static_cast<uint8_t>(decoded.opcode >> 3 & 1), fields.reg.host);
+        }
+        bool alias = instruction.is_narrow() && decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+                     decoded.opcode == 0x82;  // of 80
+        if (alias)
+            asm_.byte(0x80);
+        else
+            asm_.byte(in_opcode ? static_cast<uint8_t>((decoded.opcode & 0xf8) | (fields.reg.host & 7))
+                                : decoded.opcode);
     }
     if (memory) {
         asm_.modrm_mem(fields.reg.host, *memory);
@@ -323,15 +346,13 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     asm_.mov_imm(kHostR12, width == 64 ? 6 : width == 32 ? 5 : 4);
     asm_.sarx(kHostR13, kHostR13, kHostR12);
     HostMem unit_address{.base = kHostR14, .index = kHostR13, .scale = static_cast<uint8_t>(width / 8)};
-    bool narrow =
-        instruction.decoded.address_width == 32;  // the sum is cut, and the segment's base comes last
+    unsigned address_width = instruction.decoded.address_width;
+    bool narrow = address_width < 64;  // the sum is cut, and the segment's base comes last
     if (narrow) asm_.lea32(kHostR14, unit_address);
     if (!narrow) asm_.lea(kHostR14, unit_address);
+    if (address_width == 16) asm_.movzx16(kHostR14, kHostR14);
     ZydisRegister segment = operand.mem.segment;
-    if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) {
-        asm_.load(kHostR13, segment_base(segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
-        asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
-    }
+    if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) add_segment_base(segment);
     Address address{.stack_segment = segment == ZYDIS_REGISTER_SS};
     if (source_.window) need_flags();  // the look may fault, too
     emit_lookup(address, width / 8, write);

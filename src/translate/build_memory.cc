@@ -15,7 +15,8 @@ namespace {
 
 bool is_gpr(ZydisRegister reg) {
     ZydisRegisterClass register_class = ZydisRegisterGetClass(reg);
-    return register_class == ZYDIS_REGCLASS_GPR64 || register_class == ZYDIS_REGCLASS_GPR32;
+    return register_class == ZYDIS_REGCLASS_GPR64 || register_class == ZYDIS_REGCLASS_GPR32 ||
+           register_class == ZYDIS_REGCLASS_GPR16;
 }
 
 uint8_t alignment_of(uint64_t value) {
@@ -53,7 +54,8 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
                                                  Sharing sharing) {
     const auto& mem = operand.mem;
     const GuestInstruction& instruction = run_[index_];
-    bool narrow = instruction.decoded.address_width == 32;
+    unsigned width = instruction.decoded.address_width;
+    bool narrow = width < 64;
     bool segment = mem.type == ZYDIS_MEMOP_TYPE_MEM &&
                    (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS);
     uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
@@ -69,7 +71,7 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     }
     if (rip || alone) {
         uint64_t constant = displacement + (rip ? instruction.next_pc() : 0);
-        if (narrow) constant = static_cast<uint32_t>(constant);
+        if (narrow) constant &= width == 16 ? 0xffff : 0xffffffff;
         if (rip && !narrow) {
             emit_guest_address(kHostR14, constant);
         } else {
@@ -119,13 +121,19 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
         bool done = sum.base == kHostR14 && sum.index == kNoReg && sum.disp == 0 && !narrow;
         if (!done && narrow) asm_.lea32(kHostR14, sum);
         if (!done && !narrow) asm_.lea(kHostR14, sum);
+        if (width == 16) asm_.movzx16(kHostR14, kHostR14);
     }
-    if (segment) {
-        group_in_r13_.reset();
-        asm_.load(kHostR13, segment_base(mem.segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
-        asm_.lea(kHostR14, {.base = kHostR14, .index = kHostR13});
-    }
+    if (segment) add_segment_base(mem.segment);
     return address;
+}
+
+// To the offset in r14. Outside 64-bit code the sum has 32 bits.
+void BlockBuilder::add_segment_base(ZydisRegister segment) {
+    group_in_r13_.reset();
+    asm_.load(kHostR13, segment_base(segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
+    HostMem sum{.base = kHostR14, .index = kHostR13};
+    if (run_[index_].is_narrow()) return asm_.lea32(kHostR14, sum);
+    asm_.lea(kHostR14, sum);
 }
 
 void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write, bool aligned_by_cpu) {

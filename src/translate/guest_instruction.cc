@@ -3,21 +3,13 @@
 
 #include "cpu/cpu_state.h"
 #include "cpu/decoder_corrections.h"
+#include "cpu/decoders.h"
 #include "translate/hint_encodings.h"
 #include "translate/offered_extensions.h"
 
 namespace lockstep::translate {
 
 namespace {
-
-const ZydisDecoder& decoder() {
-    static const ZydisDecoder instance = [] {
-        ZydisDecoder made;
-        ZydisDecoderInit(&made, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-        return made;
-    }();
-    return instance;
-}
 
 bool is_string_instruction(ZydisInstructionCategory category) {
     return category == ZYDIS_CATEGORY_STRINGOP || category == ZYDIS_CATEGORY_IOSTRINGOP;
@@ -137,6 +129,24 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_PUSHFQ:
         case ZYDIS_MNEMONIC_POPF:
         case ZYDIS_MNEMONIC_POPFQ:
+        case ZYDIS_MNEMONIC_PUSHFD:
+        case ZYDIS_MNEMONIC_POPFD:
+        case ZYDIS_MNEMONIC_PUSHA:
+        case ZYDIS_MNEMONIC_PUSHAD:
+        case ZYDIS_MNEMONIC_POPA:
+        case ZYDIS_MNEMONIC_POPAD:
+        case ZYDIS_MNEMONIC_BOUND:
+        case ZYDIS_MNEMONIC_ARPL:
+        case ZYDIS_MNEMONIC_SALC:
+        case ZYDIS_MNEMONIC_AAA:
+        case ZYDIS_MNEMONIC_AAS:
+        case ZYDIS_MNEMONIC_AAM:
+        case ZYDIS_MNEMONIC_AAD:
+        case ZYDIS_MNEMONIC_DAA:
+        case ZYDIS_MNEMONIC_DAS:
+        case ZYDIS_MNEMONIC_INTO:
+        case ZYDIS_MNEMONIC_LDS:
+        case ZYDIS_MNEMONIC_LES:
         case ZYDIS_MNEMONIC_IN:
         case ZYDIS_MNEMONIC_OUT:
         case ZYDIS_MNEMONIC_HLT:
@@ -368,18 +378,20 @@ bool GuestInstruction::waits_for_x87() const {
 }
 
 uint64_t GuestInstruction::branch_target() const {
-    return next_pc() + static_cast<uint64_t>(operands[0].imm.value.s);
+    uint64_t target = next_pc() + static_cast<uint64_t>(operands[0].imm.value.s);
+    return is_narrow() ? static_cast<uint32_t>(target) : target;
 }
 
-bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out) {
+bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out, cpu::CodeWidth width) {
     out.pc = pc;
+    out.width = width;
     out.bytes = bytes.data();
     out.flags_read = out.flags_written = 0;
     out.uses_fpu = out.touches_flags = false;
     InstructionBytes room;
-    std::span<const uint8_t> seen = as_executed(bytes, room);
-    ZyanStatus status =
-        ZydisDecoderDecodeFull(&decoder(), seen.data(), seen.size(), &out.decoded, out.operands);
+    std::span<const uint8_t> seen = as_executed(bytes, width, room);
+    ZyanStatus status = ZydisDecoderDecodeFull(&cpu::decoder_for(width), seen.data(), seen.size(),
+                                               &out.decoded, out.operands);
     bool too_long = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
     if (status == ZYDIS_STATUS_NO_MORE_DATA) {
         if (bytes.size() < kLongestInstruction) return false;

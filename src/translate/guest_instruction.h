@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "cpu/cpu_state.h"
+
 namespace lockstep::translate {
 
 /// What is done with an instruction.
@@ -36,6 +38,7 @@ enum class Kind : uint8_t {
 struct GuestInstruction {
     uint64_t pc = 0;
     Kind kind = Kind::kUndefined;
+    cpu::CodeWidth width = cpu::CodeWidth::k64;
     uint8_t length = 0;
     bool uses_fpu = false;       ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
     bool touches_flags = false;  ///< reads or changes any arithmetic flag
@@ -45,7 +48,8 @@ struct GuestInstruction {
     ZydisDecodedInstruction decoded;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
-    uint64_t next_pc() const { return pc + length; }
+    bool is_narrow() const { return width != cpu::CodeWidth::k64; }
+    uint64_t next_pc() const { return is_narrow() ? static_cast<uint32_t>(pc + length) : pc + length; }
     bool ends_block() const { return kind >= Kind::kCall && kind != Kind::kLeave; }
     /// The one explicit operand in memory, or null. An address that is only reckoned (LEA) is none.
     const ZydisDecodedOperand* memory_operand() const;
@@ -71,6 +75,7 @@ uint64_t unpack_flags(uint8_t packed);
 /// Decodes the instruction at `bytes`, of which `bytes.size()` may be read. False: it needs more bytes than
 /// there are (it runs over the page's end). What is no instruction is decoded as kUndefined or
 /// kTooLong.
-bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out);
+bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out,
+            cpu::CodeWidth width = cpu::CodeWidth::k64);
 
 }  // namespace lockstep::translate

@@ -36,13 +36,15 @@ bool is_prefetch(uint8_t modrm) { return modrm < 0xc0 && (modrm >> 3 & 7) < 4; }
 
 }  // namespace
 
-std::span<const uint8_t> as_executed(std::span<const uint8_t> bytes, InstructionBytes& room) {
+std::span<const uint8_t> as_executed(std::span<const uint8_t> bytes, cpu::CodeWidth width,
+                                     InstructionBytes& room) {
+    bool has_rex = width == cpu::CodeWidth::k64;
     bytes = bytes.first(std::min(bytes.size(), room.size()));
     size_t at = 0;
     uint8_t rex = 0;  // what stands right before the opcode
     bool repeat = false;
     uint8_t last_repeat = 0;
-    for (; at < bytes.size() && (is_legacy_prefix(bytes[at]) || is_rex(bytes[at])); ++at) {
+    for (; at < bytes.size() && (is_legacy_prefix(bytes[at]) || (has_rex && is_rex(bytes[at]))); ++at) {
         rex = is_rex(bytes[at]) ? bytes[at] : 0;
         repeat |= bytes[at] == kRepeat;
         if (bytes[at] == kRepeat || bytes[at] == kRepeatNot) last_repeat = bytes[at];

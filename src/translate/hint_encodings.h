@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "cpu/cpu_state.h"
+
 namespace lockstep::translate {
 
 inline constexpr size_t kLongestInstruction = 15;
@@ -20,6 +22,7 @@ using InstructionBytes = std::array<uint8_t, kLongestInstruction>;
 ///   and any operand: they become the NOP 0F 1F. PREFETCHNTA to PREFETCHT2 stay.
 /// * The last of F2 and F3 before LOOPNE or LOOPE says which of the two it is, whatever the opcode.
 /// * F3 90 is PAUSE, but with REX.B it is XCHG with r8: F3 becomes a prefix that means nothing.
-std::span<const uint8_t> as_executed(std::span<const uint8_t> bytes, InstructionBytes& room);
+std::span<const uint8_t> as_executed(std::span<const uint8_t> bytes, cpu::CodeWidth width,
+                                     InstructionBytes& room);
 
 }  // namespace lockstep::translate

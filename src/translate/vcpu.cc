@@ -143,6 +143,7 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
+    if (!cpu.state.code64()) return segmented_step();
     if (cpu.breakpoints.has_code_on_page(cpu.state.rip)) return guarded_step();
     bool checks = cpu::checks_alignment(cpu.state);
     bool resumes = cpu.state.rflags & cpu::kFlagRf;
@@ -364,12 +365,12 @@ bool Vcpu::Impl::x87_exception_waits(GuestPhys code) const {
     size_t size = std::min<size_t>(bytes.size(), kPageSize - (code.value() & kPageMask));
     std::copy_n(cpu.memory.host(code), size, bytes.begin());
     if (size < bytes.size())
-        if (auto next = cpu.mmu.peek_fetch(GuestVirt(cpu.state.rip + size), user());
+        if (auto next = cpu.mmu.peek_fetch(GuestVirt(cpu.state.code_address() + size), user());
             next && cpu.memory.is_ram(*next, bytes.size()))
             std::copy_n(cpu.memory.host(*next), bytes.size() - size,
                         bytes.begin() + static_cast<int64_t>(size));
     GuestInstruction instruction;
-    return decode(bytes, cpu.state.rip, instruction) && instruction.waits_for_x87();
+    return decode(bytes, cpu.state.rip, instruction, cpu.state.code_width()) && instruction.waits_for_x87();
 }
 
 void Vcpu::Impl::load_fpu() { asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx)); }

@@ -13,10 +13,6 @@ namespace lockstep::translate {
 
 Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     uint64_t pc = cpu.state.rip;
-    if (!cpu.state.code64()) {  // 32-bit programs are not supported
-        exception = {.vector = cpu::kUd};
-        return nullptr;
-    }
     auto reached = cpu.mmu.translate(GuestVirt(pc), cpu::Access::kExecute, user());
     if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
         exception = *fault;
@@ -94,7 +90,7 @@ void Vcpu::Impl::copy_chains(Block& first, const Block& variant) {
 }
 
 bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
-    uint64_t pc = cpu.state.rip;
+    uint64_t pc = cpu.state.code_address();
     auto reached = cpu.mmu.translate(GuestVirt(pc), cpu::Access::kExecute, user());
     if (auto* fault = std::get_if<cpu::Exception>(&reached)) {
         exception = *fault;
@@ -106,7 +102,8 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
         return false;
     }
     uint64_t offset = pc & kPageMask;
-    source.pc = pc;
+    source.pc = cpu.state.rip;
+    source.width = cpu.state.code_width();
     source.physical = page + offset;
     source.user = user();
     source.fpu_enabled = fpu_enabled;
@@ -114,7 +111,8 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     source.by_space = source.user || apart;
     source.bytes = {cpu.memory.host(page) + offset, kPageSize - offset};
     GuestInstruction first;
-    if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first)) return true;
+    if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first, source.width))
+        return true;
 
     // The first instruction runs over the page's end: its tail is fetched from wherever the next page is.
     uint64_t next = (pc & ~kPageMask) + kPageSize;

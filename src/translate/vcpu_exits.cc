@@ -160,11 +160,12 @@ std::optional<cpu::Exception> Vcpu::Impl::prepare_slow_access(const MemoryAccess
 const GuestInstruction& Vcpu::Impl::slow_instruction(const BlockSource& source) {
     SlowInstruction& known = slow_instructions[source.pc % slow_instructions.size()];
     GuestInstruction& instruction = known.instruction;
-    bool same = instruction.length > 0 && instruction.pc == source.pc &&
+    bool whole = instruction.length > 0 && instruction.kind < Kind::kUndefined;
+    bool same = whole && instruction.pc == source.pc && instruction.width == source.width &&
                 source.bytes.size() >= instruction.length &&
                 std::memcmp(known.bytes.data(), source.bytes.data(), instruction.length) == 0;
     if (!same) {
-        CHECK(decode(source.bytes, source.pc, instruction));
+        CHECK(decode(source.bytes, source.pc, instruction, source.width));
         std::copy_n(source.bytes.begin(), instruction.length, known.bytes.begin());
     }
     instruction.bytes = source.bytes.data();
@@ -193,7 +194,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::move_slowly(const BlockSource& sourc
         return deliver_precise(exception, source.physical);
     }
     if (!access.write) cpu::write_register(cpu.state, enclosing_number(other.reg.value), access.size, value);
-    cpu.state.rip += instruction.length;
+    cpu.state.rip = instruction.next_pc();
     ++cpu.state.icount;
     return Next::kContinue;
 }
@@ -220,6 +221,10 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     CHECK(!in_slow_block, "the slow step at {:#x} needs a slow step (address {:#x}): {:02x}", cpu.state.rip,
           cache.state().exit_address, fmt::join(source.bytes.first(instruction.length), " "));
     AccessList list = accesses_of(cpu.state, instruction);
+    for (const MemoryAccess& access : list)
+        if (auto refused = refused_by_segment(instruction, access);
+            refused && !misaligned_for(instruction, access))
+            return deliver_precise(*refused, source.physical);
     if (list.count == 1)
         if (auto next = move_slowly(source, instruction, list.items[0])) return *next;
 
@@ -231,7 +236,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
         if (misaligned_for(instruction, access))
             return deliver_precise({.vector = cpu::kGp, .has_error_code = true}, source.physical);
         places[i] = engine.bounce + i * 128 + (access.address & 63);
-        deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.address;
+        deltas[i] = reinterpret_cast<uint64_t>(places[i]) - access.reckoned;
         if (auto fault = prepare_slow_access(access, places[i]))
             return deliver_precise(*fault, source.physical);
     }

@@ -150,6 +150,16 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     std::optional<Next> host_fault_exit();
     Next slow_step();
     Next aligned_step();
+
+    // vcpu_segments.cc
+    /// One instruction of 16- or 32-bit code, with the checks of its segments.
+    Next segmented_step();
+    Next execute_segmented(const GuestInstruction& instruction);
+    /// What the segment of an access says to it.
+    std::optional<cpu::Exception> refused_by_segment(const GuestInstruction& instruction,
+                                                     const MemoryAccess& access) const;
+
+    // vcpu_exits.cc
     std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
                                     const MemoryAccess& access);
     const GuestInstruction& slow_instruction(const BlockSource& source);

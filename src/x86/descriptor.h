@@ -13,6 +13,8 @@ inline constexpr uint16_t kAttributeAccessed = 1 << 0, kAttributeWritable = 1 <<
                           kAttributeBig = 1 << 14, kAttributeGranular = 1 << 15;
 /// Segments as SYSCALL and its relatives load them, DPL 0.
 inline constexpr uint16_t kFlatCode64 = 0xa09b, kFlatCode32 = 0xc09b, kFlatData = 0xc093;
+/// A segment of real mode.
+inline constexpr uint16_t kRealModeSegment = 0x93;
 constexpr uint16_t with_dpl(uint16_t attributes, unsigned dpl) {
     return static_cast<uint16_t>((attributes & ~0x60) | dpl << 5);
 }

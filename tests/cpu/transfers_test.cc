@@ -148,12 +148,16 @@ TEST_F(TransfersTest, IretFromUserModeKeepsIfAndIopl) {
     EXPECT_EQ(state.rflags, 0x203u);
 }
 
-TEST_F(TransfersTest, LoadingA32BitSegmentWorksButItsCodeIsUndefined) {
+TEST_F(TransfersTest, IntoCodeOf32BitsAndBack) {
+    state.gpr[kRbx] = state.gpr[kR9] = 0x1122334455667788;
     push({kUserCode, kUser32Cs, 2, kUserStack, kUserSs});
     run_done(iretq);
-    EXPECT_FALSE(state.code64());
-    EXPECT_EQ(interpret(cpu, exception), StepResult::kFault);
-    EXPECT_EQ(exception.vector, kUd);
+    EXPECT_EQ(state.code_width(), CodeWidth::k32);
+    EXPECT_EQ(state.gpr[kRbx], 0x55667788u) << "no upper half outside 64-bit code";
+    EXPECT_EQ(state.gpr[kR9], 0x1122334455667788u);
+    run_done({0x6a, 0xff});  // push -1: four bytes
+    EXPECT_EQ(state.gpr[kRsp], kUserStack - 4);
+    run_fault({0x0f, 0x05}, kUd);  // SYSCALL, on a CPU of Intel's
     ASSERT_TRUE(deliver_exception(cpu, exception));
     EXPECT_EQ(state.rip, handler(kUd));
     EXPECT_TRUE(state.code64());

@@ -387,6 +387,7 @@ Result<Case> generate_named_case(std::string_view name) {
         return error("no such case: {}", name);
     if (name.substr(0, first) == "sequence") return generate_sequence_case(seed);
     if (name.substr(0, first) == "random") return generate_random_case(seed);
+    if (name.substr(0, first) == "narrow") return generate_narrow_case(seed);
     if (name.substr(0, first) != "form" || first == last ||
         !parse_number(name.substr(first + 1, last - first - 1), form) || form >= forms().size())
         return error("no such case: {}", name);

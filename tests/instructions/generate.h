@@ -22,6 +22,9 @@ Case generate_form_case(size_t form, uint64_t seed, Neighbours neighbours = Neig
 /// generate_sequence.cc.
 Case generate_sequence_case(uint64_t seed);
 
+/// 1 to 4 instructions of 32-bit code; see generate_narrow.cc.
+Case generate_narrow_case(uint64_t seed);
+
 /// Cases that an engine once got wrong.
 std::vector<Case> generate_known_cases();
 
@@ -33,7 +36,7 @@ Case generate_random_case(uint64_t seed);
 bool can_be_judged(const Case& test_case);
 
 /// The case with this name ("form:<number>:<seed>", "sequence:<seed>", "random:<seed>",
-/// "known:<name>").
+/// "narrow:<seed>", "known:<name>").
 Result<Case> generate_named_case(std::string_view name);
 
 }  // namespace lockstep::instructions

@@ -82,6 +82,15 @@ TEST(Instructions, SequencesAsOnTheBareCpu) {
     EXPECT_EQ(differential.summary(), "") << "failing sequences";
 }
 
+TEST(Instructions, NarrowCodeAsOnTheBareCpu) {
+    if (!arguments.one_case.empty() || !arguments.form.empty()) GTEST_SKIP();
+    Differential differential = make_differential();
+    for (uint64_t i = 0; i < kSequences * arguments.rounds && !differential.silent(); ++i)
+        differential.add(generate_narrow_case(arguments.seed + i), fmt::format("narrow {}", i / 8));
+    differential.flush();
+    EXPECT_EQ(differential.summary(), "") << "failing cases of 32-bit code";
+}
+
 /// Runs a case with the flags that its instruction doesn't read clear, then set; `read` are the others' values.
 void expect_flags_as_believed(Case clear, const translate::GuestInstruction& instruction, uint64_t read) {
     uint64_t unread = cpu::kArithmeticFlags & ~translate::unpack_flags(instruction.flags_read);
