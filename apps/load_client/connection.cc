@@ -65,6 +65,12 @@ Result<void> Connection::write(std::string_view bytes) {
     return {};
 }
 
+uint64_t Connection::resent() const {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_total_retrans : 0;
+}
+
 Result<bool> Connection::fill() {
     if (used_ == buffer_.size()) {
         buffer_.clear();

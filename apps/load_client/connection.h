@@ -30,6 +30,8 @@ class Connection {
     Result<std::string> read_some(size_t limit);
     /// Exactly `size` bytes.
     Result<std::string> read_exactly(size_t size);
+    /// Segments that the system has sent again since the connection was asked for.
+    uint64_t resent() const;
 
   private:
     explicit Connection(int fd) : fd_(fd) {}

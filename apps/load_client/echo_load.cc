@@ -19,9 +19,10 @@ Result<void> EchoLoad::work(Connection& connection) {
         number_++;
         std::string request = fmt::format("{} {:016x}\n", number_, hash * number_);
         hash = add_to_hash(hash, request);
+        gaps().asks();
         if (Result<void> sent = connection.write(request); !sent) return sent;
         std::string answer = TRY(connection.read_line());
-        gaps().event();
+        gaps().event(connection.resent());
         std::string expected = fmt::format("{} {} {:016x}", number_, count, hash);
         if (answer != expected) {
             count_wrong(1, fmt::format("answer '{}' where '{}' was due", answer, expected));

@@ -7,6 +7,7 @@
 namespace lockstep::load_client {
 namespace {
 
+double seconds(Clock::time_point t) { return std::chrono::duration<double>(t.time_since_epoch()).count(); }
 double milliseconds(Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 }  // namespace
@@ -17,7 +18,12 @@ void GapRecorder::start() {
     last_ = Clock::now();
 }
 
-void GapRecorder::event() {
+void GapRecorder::asks() {
+    std::lock_guard lock(mutex_);
+    asked_ = Clock::now();
+}
+
+void GapRecorder::event(uint64_t resent) {
     std::lock_guard lock(mutex_);
     Clock::time_point now = Clock::now();
     double gap = milliseconds(now - last_);
@@ -27,8 +33,10 @@ void GapRecorder::event() {
     histogram_[std::min(kBuckets - 1, static_cast<size_t>(bucket))]++;
     longest_ms_ = std::max(longest_ms_, gap);
     longest_since_mark_ms_ = std::max(longest_since_mark_ms_, gap);
-    if (gap >= kLongGapMs)
-        long_gaps_.push_back({std::chrono::duration<double>(now.time_since_epoch()).count(), gap});
+    // Of a new connection all that was sent again counts.
+    uint64_t newly_resent = resent >= resent_ ? resent - resent_ : resent;
+    resent_ = resent;
+    if (gap >= kLongGapMs) long_gaps_.push_back({seconds(now), gap, seconds(asked_), newly_resent});
 }
 
 void GapRecorder::pause() {
@@ -65,7 +73,9 @@ double GapRecorder::percentile_ms(double share) const {
 nlohmann::json GapRecorder::report() const {
     std::lock_guard lock(mutex_);
     auto long_gaps = nlohmann::json::array();
-    for (const LongGap& gap : long_gaps_) long_gaps.push_back({{"end_s", gap.end_s}, {"gap_ms", gap.gap_ms}});
+    for (const LongGap& gap : long_gaps_)
+        long_gaps.push_back(
+            {{"end_s", gap.end_s}, {"gap_ms", gap.gap_ms}, {"asked_s", gap.asked_s}, {"resent", gap.resent}});
     return {{"longest_ms", std::max(longest_ms_, open_gap_ms())},
             {"longest_since_mark_ms", std::max(longest_since_mark_ms_, open_gap_ms())},
             {"open_ms", open_gap_ms()},

@@ -22,15 +22,18 @@ class GapRecorder {
 
     /// The work begins (again): the time before is no gap.
     void start();
-    /// The guest has answered.
-    void event();
+    /// The client asks the guest for something.
+    void asks();
+    /// The guest has answered. `resent`: segments that the client's system has sent again on this connection.
+    void event(uint64_t resent);
     /// The work pauses on the client's own account: what follows until start() is no gap.
     void pause();
     /// Forgets the longest gap "since the mark".
     void mark();
 
     /// Longest gaps, the one that is open now, median and tail, in ms; the long gaps with their end on the steady
-    /// clock, in seconds.
+    /// clock, in seconds, when the client had asked for the answer that ended it, and how many segments had been sent
+    /// again meanwhile.
     nlohmann::json report() const;
     double longest_ms() const;
     double longest_since_mark_ms() const;
@@ -40,6 +43,8 @@ class GapRecorder {
     struct LongGap {
         double end_s;
         double gap_ms;
+        double asked_s;
+        uint64_t resent;
     };
 
     double open_gap_ms() const;
@@ -48,6 +53,8 @@ class GapRecorder {
     mutable std::mutex mutex_;
     bool running_ = false;
     Clock::time_point last_;
+    Clock::time_point asked_;
+    uint64_t resent_ = 0;  ///< as last told
     double longest_ms_ = 0;
     double longest_since_mark_ms_ = 0;
     uint64_t count_ = 0;

@@ -33,7 +33,7 @@ Result<void> HttpLoad::work(Connection& connection) {
     uint64_t received = 0;
     for (;;) {
         std::string bytes = TRY(connection.read_some(1 << 16));
-        gaps().event();
+        gaps().event(connection.resent());
         if (bytes.empty()) break;
         if (uint64_t wrong = wrong_bytes(bytes, received))
             count_wrong(wrong, fmt::format("{}: {} bytes wrong after {}", file_.path, wrong, received));

@@ -26,6 +26,7 @@ void Load::run() {
     constexpr auto kRetryPause = std::chrono::milliseconds(200);
     bool has_worked = false;
     while (!stopping_) {
+        gaps_.asks();
         Result<Connection> connection = connect();
         if (!connection) {
             bool late = Clock::now() - started_ > std::chrono::seconds(target_.wait_seconds);

@@ -86,10 +86,11 @@ Result<void> RedisLoad::write_once(Connection& connection) {
     value.attempted = number_;
     std::string text = command({"MULTI"}) + command({"SET", key(slot), value_of(number_)}) +
                        command({"INCR", prefix_ + "-count"}) + command({"EXEC"});
+    gaps().asks();
     if (Result<void> sent = connection.write(text); !sent) return sent;
     for (int queued = 0; queued < 3; queued++) TRY(read_reply(connection));
     std::string reply = TRY(read_reply(connection));
-    gaps().event();
+    gaps().event(connection.resent());
     std::string expected = fmt::format("OK {}", count_ + 1);
     if (reply != expected) {
         count_wrong(1,
@@ -105,9 +106,10 @@ Result<void> RedisLoad::write_once(Connection& connection) {
 Result<void> RedisLoad::check_keys(Connection& connection, std::span<const uint64_t> slots) {
     std::string text;
     for (uint64_t slot : slots) text += command({"GET", key(slot)});
+    gaps().asks();
     if (Result<void> sent = connection.write(text); !sent) return sent;
     for (uint64_t slot : slots) check_value(slot, TRY(read_reply(connection)));
-    gaps().event();
+    gaps().event(connection.resent());
     return {};
 }
 

@@ -24,16 +24,27 @@ class Gap:
     load: str
     start_s: float  # steady clock
     length_ms: float
+    asked_s: float  # when the client had asked for the answer that ended it
+    resent: int  # segments that the client's system sent again meanwhile
 
     @property
     def end_s(self):
         return self.start_s + self.length_ms / 1000
 
+    def cause(self, failed_s, live_s):
+        """Where what the client waited for was lost, the guest having failed on one host and gone live on the other: the
+        client's system sends a request again until it is acknowledged."""
+        if not self.resent:
+            return "answer late"
+        if self.asked_s < failed_s:
+            return "request lost in the dead process"
+        return "request lost while nobody read" if self.asked_s < live_s else "request lost later"
+
 
 def gaps_between(report, from_s, to_s):
     """Every gap of a report that has a part in the time between two moments, in the order of their beginnings."""
     gaps = [
-        Gap(load, gap["end_s"] - gap["gap_ms"] / 1000, gap["gap_ms"])
+        Gap(load, gap["end_s"] - gap["gap_ms"] / 1000, gap["gap_ms"], gap["asked_s"], gap["resent"])
         for load in LOADS
         for gap in report[load]["gaps"]["long_gaps"]
     ]

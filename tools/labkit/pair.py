@@ -176,7 +176,8 @@ arbiter = "{self.shared}/arbiter"
         start = time.monotonic()
         while time.monotonic() - start < timeout:
             status = self.status(host)
-            if status and status["role"] in ("solo", "primary"):
+            # In its first millisecond it says 0 for how long it has been live.
+            if status and status["role"] in ("solo", "primary") and "live_since_s" in status:
                 return status["live_since_s"]
             time.sleep(0.01)
         raise RuntimeError(f"the backup on {host} did not go live within {timeout} s")
