@@ -18,6 +18,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "host/thread_priority.h"
 
 namespace lockstep::host {
 
@@ -59,15 +60,17 @@ pid_t fork_with_descriptors() {
 }  // namespace
 
 // It must call nothing that relies on what only fork() prepares.
-void DeathWatch::watch(Shared& shared) {
+void DeathWatch::watch(Shared& shared, const std::function<void()>& afterwards) {
     show_name();
+    prefer_this_thread();
     bool died = pthread_mutex_lock(&shared.life) == EOWNERDEAD;
     int socket = shared.guarded;
     if (died && socket >= 0) ::shutdown(socket, SHUT_WR);
+    if (died && afterwards) afterwards();
     ::_exit(0);
 }
 
-DeathWatch::DeathWatch() {
+DeathWatch::DeathWatch(const std::function<void()>& afterwards) {
     void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED, "the host refuses a page of shared memory");
     shared_ = new (memory) Shared;
@@ -77,7 +80,7 @@ DeathWatch::DeathWatch() {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);  // a terminal's Ctrl-C is not for the watcher
     watcher_ = fork_with_descriptors();
-    if (watcher_ == 0) watch(*shared_);
+    if (watcher_ == 0) watch(*shared_, afterwards);
     pthread_sigmask(SIG_SETMASK, &former, nullptr);
 }
 

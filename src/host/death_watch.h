@@ -8,7 +8,7 @@
 //
 //     holder               system                     watcher (shares descriptors, not memory)
 //     locks, runs ...                                 waits for the lock
-//     is killed ---------> passes the lock on ------> shuts the connection down, ends
+//     is killed ---------> passes the lock on ------> shuts the connection down, does what else is wanted, ends
 //                          tears the memory down
 //                          closes the descriptors
 //
@@ -18,13 +18,17 @@
 
 #include <sys/types.h>
 
+#include <functional>
+
 namespace lockstep::host {
 
-/// To be made early, while the process is small: the watcher keeps a copy of its memory.
+/// To be made early, while the process is small and has no other thread at work: the watcher keeps a copy of its
+/// memory as it is then.
 class DeathWatch {
   public:
-    /// The calling thread is the holder.
-    DeathWatch();
+    /// The calling thread is the holder. `afterwards`: what the watcher does once the other side can know of the
+    /// death, in its own copy of the memory; it finds the descriptors as they were left.
+    explicit DeathWatch(const std::function<void()>& afterwards = {});
     /// The watcher ends, and does nothing.
     ~DeathWatch();
     DeathWatch(const DeathWatch&) = delete;
@@ -38,7 +42,7 @@ class DeathWatch {
 
   private:
     struct Shared;
-    static void watch(Shared& shared);
+    static void watch(Shared& shared, const std::function<void()>& afterwards);
 
     Shared* shared_;
     pid_t watcher_;

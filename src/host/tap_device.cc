@@ -179,7 +179,8 @@ std::string mac_text(const MacAddress& mac) {
                        mac[5]);
 }
 
-Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapOptions& options) {
+Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapOptions& options,
+                                                     FrameRing* ring) {
     TRY(check_device_name(options.name, "TAP device"));
     if (!options.bridge.empty()) TRY(check_device_name(options.bridge, "bridge"));
     FileDescriptor tap = TRY(open_tun(options.name));
@@ -188,19 +189,24 @@ Result<std::unique_ptr<TapDevice>> TapDevice::create(EventLoop& loop, const TapO
     FileDescriptor control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!options.bridge.empty()) TRY(join_bridge(control.get(), options.name, options.bridge));
     TRY(bring_up(control.get(), options.name));
-    return std::unique_ptr<TapDevice>(new TapDevice(loop, std::move(tap), options.name));
+    return std::unique_ptr<TapDevice>(new TapDevice(loop, std::move(tap), options.name, ring));
 }
 
-TapDevice::TapDevice(EventLoop& loop, FileDescriptor tap, std::string name)
+// A batch lives in the ring as a whole, which may begin again in the midst of it.
+static_assert(TapDevice::kBatchBytes + 3 * FrameRing::kLargest <= FrameRing::kBytes &&
+              TapDevice::kBatch < FrameRing::kMostFrames);
+
+TapDevice::TapDevice(EventLoop& loop, FileDescriptor tap, std::string name, FrameRing* ring)
     : loop_(loop),
       tap_(std::move(tap)),
       name_(std::move(name)),
-      buffer_(kBatchBytes + kLargestPacket),
+      own_ring_(ring ? nullptr : std::make_unique<FrameRing>()),
+      ring_(ring ? ring : own_ring_.get()),
       watch_(loop.watch(tap_.get(), Interest::kNone, [this](Ready) { receive(); })) {}
 
 void TapDevice::set_receiver(Receiver receiver) {
     constexpr int kMostStale = 10'000;  // more than the queue holds: never endless under a flood
-    for (int i = 0; i<kMostStale&& ::read(tap_.get(), buffer_.data(), buffer_.size())> 0; i++) {
+    for (int i = 0; i < kMostStale && read_packet(tap_.get(), ring_->room()) > 0; i++) {
     }
     receiver_ = std::move(receiver);
     watch_.set_interest(Interest::kRead);
@@ -212,22 +218,30 @@ void TapDevice::resume_receiving() {
     if (receiver_) watch_.set_interest(Interest::kRead);
 }
 
+ssize_t TapDevice::read_packet(int tap, std::span<uint8_t> room) {
+    ssize_t size;
+    do {
+        size = ::read(tap, room.data(), room.size());
+    } while (size < 0 && errno == EINTR);
+    if (size < 0) return errno == EAGAIN ? 0 : -1;
+    if (size <= static_cast<ssize_t>(kHeader)) return 0;
+    // The kernel leaves the header's last field as it was.
+    std::fill(room.begin() + kBuffersField, room.begin() + kHeader, uint8_t{0});
+    return size;
+}
+
 void TapDevice::receive() {
     batch_.clear();
     size_t used = 0;
     while (batch_.size() < kBatch && used < kBatchBytes) {
-        uint8_t* packet = buffer_.data() + used;
-        ssize_t size = ::read(tap_.get(), packet, kLargestPacket);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0 && errno != EAGAIN) {
+        ssize_t size = read_packet(tap_.get(), ring_->room());
+        if (size < 0) {
             log_error("network {}: receiving failed: {}; was the device deleted?", name_,
                       std::strerror(errno));
             watch_.set_interest(Interest::kNone);
         }
-        if (size <= static_cast<ssize_t>(kHeader)) break;
-        // The kernel leaves the header's last field as it was.
-        std::fill(packet + kBuffersField, packet + kHeader, uint8_t{0});
-        batch_.emplace_back(packet, static_cast<size_t>(size));
+        if (size <= 0) break;
+        batch_.push_back(ring_->keep(static_cast<size_t>(size)));
         used += static_cast<size_t>(size);
         counters_.frames_in++;
         counters_.bytes_in += static_cast<uint64_t>(size) - kHeader;

@@ -19,6 +19,7 @@
 #include "base/result.h"
 #include "host/event_loop.h"
 #include "host/file_descriptor.h"
+#include "host/frame_ring.h"
 
 namespace lockstep::host {
 
@@ -49,14 +50,23 @@ class TapDevice {
     static constexpr size_t kBatch = 64;
     static constexpr size_t kBatchBytes = 256 << 10;  ///< no more is read once so many bytes have come
     static constexpr size_t kHeader = 12;             ///< the virtio header
-    static constexpr size_t kLargestPacket = kHeader + 65550;
+    static constexpr size_t kLargestPacket = FrameRing::kLargest;
 
     /// Makes or attaches to the device and brings it up. Fails with a sentence where /dev/net/tun or the
     /// right CAP_NET_ADMIN is missing, another process holds the device, the name is no TAP device, or the
     /// kernel's TAP devices have no virtio headers.
-    static Result<std::unique_ptr<TapDevice>> create(EventLoop& loop, const TapOptions& options);
+    /// `ring`: where what is received lies; null: in one of its own.
+    static Result<std::unique_ptr<TapDevice>> create(EventLoop& loop, const TapOptions& options,
+                                                     FrameRing* ring = nullptr);
 
     const std::string& name() const { return name_; }
+    int descriptor() const { return tap_.get(); }
+    /// Whoever has the receiver says there what became of each batch.
+    FrameRing& ring() { return *ring_; }
+
+    /// Reads one packet of the descriptor of a device, with all its bytes defined; its size, at most that of
+    /// `room`. 0: there is none; below: errno says why.
+    static ssize_t read_packet(int tap, std::span<uint8_t> room);
 
     /// Starts receiving. Frames that came before are thrown away: they may be hours old.
     void set_receiver(Receiver receiver);
@@ -83,7 +93,7 @@ class TapDevice {
     const Counters& counters() const { return counters_; }
 
   private:
-    TapDevice(EventLoop& loop, FileDescriptor tap, std::string name);
+    TapDevice(EventLoop& loop, FileDescriptor tap, std::string name, FrameRing* ring);
     void receive();
     void send_packet(ByteSpan packet);
     void announce_again(std::shared_ptr<const std::vector<Bytes>> packets, unsigned repeats,
@@ -93,7 +103,8 @@ class TapDevice {
     FileDescriptor tap_;
     std::string name_;
     Receiver receiver_;
-    Bytes buffer_;  ///< of a batch
+    std::unique_ptr<FrameRing> own_ring_;
+    FrameRing* ring_;
     std::vector<ByteSpan> batch_;
     Counters counters_;
     Watch watch_;

@@ -109,6 +109,8 @@ class Link {
     virtual size_t queued_bytes() const = 0;
     /// Ends the link, once its last bytes are with the system; no event of it follows.
     virtual void close() = 0;
+    /// The same, but that datagrams go on to come until there is another link: a dead primary's last.
+    virtual void close_channel() = 0;
     /// A datagram for the moment at which a signal of its own ends this process; none: nobody is to be told.
     virtual void keep_last_words(const std::optional<Bytes>& words) = 0;
 };
@@ -131,10 +133,14 @@ class Outside {
     virtual uint64_t completions() const = 0;
     /// on_drained() when nothing is in flight.
     virtual void drain() = 0;
+    /// The backup has the log before this entry.
+    virtual void acknowledged(LogPos before) = 0;
     /// From now on inputs are let in.
     virtual void let_inputs_in() = 0;
     /// The same, for a guest that came from elsewhere: its addresses are announced.
     virtual void go_live() = 0;
+    /// Packets for the live guest that came by another way, an encoded NetworkReceive: an input like others.
+    virtual void let_in(uint16_t device, Bytes packets) = 0;
     /// The fence: nothing more is let in or out.
     virtual void stop() = 0;
 };

@@ -39,6 +39,7 @@
 
 #include "base/shared_bytes.h"
 #include "pair/cloning.h"
+#include "pair/kept_packets.h"
 #include "pair/output_gate.h"
 #include "pair/phase.h"
 #include "pair/ports.h"
@@ -194,6 +195,7 @@ class Session {
     void carry_out(replica::ReplayLog& action);
     void carry_out(replica::BeCareful& action);
     void carry_out(replica::GoLive& action);
+    void carry_out(replica::LetIn& action);
     void carry_out(replica::AskForBackup& action);
     void carry_out(replica::Halt& action);
     void carry_out(replica::Say& action);
@@ -209,6 +211,7 @@ class Session {
     CloneOut clone_out_;
     uint64_t loaded_bytes_ = 0;
     RecentPackets recent_packets_;
+    KeptPackets kept_packets_;
 
     std::deque<Action> to_do_;
     bool acting_ = false;

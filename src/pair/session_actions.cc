@@ -38,6 +38,7 @@ void Session::act() {
     }
     acting_ = false;
     keep_last_words();
+    ports_.outside.acknowledged(replica_->acknowledged());
     ports_.outside.issue_kept();  // a new state, a lease renewed, or a dead primary's writes have ended
     wake_when_due();
     bool wanted = replica_->wants_log();
@@ -115,14 +116,24 @@ void Session::carry_out(replica::GoLive& action) {
     say(LogLevel::kInfo, "it is live here, in term {}, {} ms after its primary was last heard",
         action.term.value(), behind_ns / kNsPerMs);
     phase_ = Phase::kLive;
-    close_link();
+    clone_out_.stop();
+    ports_.link.close_channel();
     ports_.outside.go_live();
     std::vector<bus::Output> packets = recent_packets_.take_unsent(action.left_before);
     // A claim may have been answered so late that somebody else has started the VM meanwhile.
     if (!replica_->may_release(LogPos(0), now_ms())) packets.clear();
     for (const bus::Output& output : packets) ports_.outside.submit(output, LogPos(0));
     ports_.guest.go_live(action.position, behind_ns);
+    for (KeptPackets::Group& group : kept_packets_.take(now_ns))
+        ports_.outside.let_in(group.device, std::move(group.packets));
     ports_.host.went_live();
+}
+
+void Session::carry_out(replica::LetIn& action) {
+    if (phase_ == Phase::kLive)
+        ports_.outside.let_in(action.device, std::move(action.packets));
+    else
+        kept_packets_.add({ports_.clock.now_ns(), action.device, std::move(action.packets)});
 }
 
 // --- The end ---

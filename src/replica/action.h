@@ -98,6 +98,12 @@ struct GoLive {
 /// instructions, may bring it about here, too. Until the guest has been live for a while the engine is to do
 /// without all that isn't needed.
 struct BeCareful {};
+/// Packets for the guest (an encoded NetworkReceive) that came to its primary's host when its process died: give
+/// them to the guest, or keep them for the moment at which it is live here.
+struct LetIn {
+    uint16_t device;
+    Bytes packets;
+};
 /// Owner: find a host and start a backup there; on_channel_open() when it is connected. Comes again until
 /// then.
 struct AskForBackup {};
@@ -124,6 +130,6 @@ struct Say {
 
 using Action = std::variant<SendChannel, SendDatagram, CloseChannel, Claim, RenewTerm, ReleaseOutputs, StopVm,
                             StartVm, SetSpeed, StartClone, SendPages, MakeMachine, LoadPages, LoadState,
-                            ReplayLog, BeCareful, GoLive, AskForBackup, Halt, Say>;
+                            ReplayLog, BeCareful, GoLive, LetIn, AskForBackup, Halt, Say>;
 
 }  // namespace lockstep::replica

@@ -142,6 +142,7 @@ void Replica::on_loaded(uint64_t now_ms, const Result<void>& result) {
 
 void Replica::handle(const Protect&) {
     if (state_ != State::kLoading) return;
+    predecessor_ = {peer_.id, term_};
     enter(State::kReplaying, "the guest is loaded, and the primary relies on this backup");
     if (backup_.log_ended) trigger(Trigger::kLogEnded);
 }
@@ -240,6 +241,13 @@ void Replica::handle(const Crashed&) {
     if (!armed || std::exchange(backup_.careful, true)) return;
     say(LogLevel::kWarning, "a signal of its own ends the primary's process: this side goes on carefully");
     actions_.push_back(BeCareful{});
+}
+
+/// They are taken in before this side knows of the death, and when it is live, in the next term.
+void Replica::take_in(const Header& header, Orphans& message) {
+    bool left_to_us = predecessor_.id != 0 && header.vm == config_.vm && header.sender == predecessor_.id &&
+                      header.receiver == config_.self && header.term == predecessor_.term;
+    if (left_to_us) actions_.push_back(LetIn{message.device, std::move(message.packets)});
 }
 
 void Replica::handle(const StandDown& message) {

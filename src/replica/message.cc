@@ -207,6 +207,12 @@ Bytes encode(const Header& header, Message message) {
     return encode_in_pieces(header, std::move(message)).take_joined();
 }
 
+Bytes encode_orphans(ByteSpan words, uint16_t device, Bytes packets) {
+    Header header = get_header(words).header;
+    header.sent_ms = header.echo_ms = 0;
+    return encode(header, Orphans{device, std::move(packets)});
+}
+
 Result<Envelope> decode(ByteSpan bytes) {
     Header header = get_header(bytes).header;
     if (std::optional<Error> why = header.invalid(bytes)) return *why;

@@ -91,7 +91,9 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
         FIELD(LogPos, position) FIELD(Icount, icount) FIELD(uint64_t, state_bytes))                             \
     LOCKSTEP_MESSAGE(CloneState, 23, kToBackup, kChannel, "the next bytes of the state of registers and devices", \
         FIELD(Bytes, bytes))                                                                                    \
-    LOCKSTEP_MESSAGE(CloneEnd, 24, kToBackup, kChannel, "all pages of the copy have come",)
+    LOCKSTEP_MESSAGE(CloneEnd, 24, kToBackup, kChannel, "all pages of the copy have come",)                     \
+    LOCKSTEP_MESSAGE(Orphans, 25, kToBackup, kDatagram, "packets for the guest that a dead primary leaves",        \
+        FIELD(uint16_t, device) FIELD(Bytes, packets))
 // clang-format on
 
 #define LOCKSTEP_FIELD(type, name) type name{};
@@ -120,7 +122,7 @@ struct MessageInfo {
 
 using Message = std::variant<Hello, Welcome, Refuse, Loaded, Protect, Log, Ack, PrimaryBeat, BackupBeat,
                              Diverged, HandOver, Live, StandDown, Gone, Crashed, CloneStart, CloneConfig,
-                             CloneReady, ClonePages, CloneCut, CloneState, CloneEnd>;
+                             CloneReady, ClonePages, CloneCut, CloneState, CloneEnd, Orphans>;
 
 /// All rows, in the order of the table (and of the alternatives of Message).
 std::span<const MessageInfo> message_table();
@@ -153,6 +155,9 @@ struct Envelope {
 Pieces encode_in_pieces(Header header, Message message);
 /// The same in one.
 Bytes encode(const Header& header, Message message);
+/// What proves to a backup that packets are those of its dead primary, in the name of which `words` (any message
+/// of it to that backup) are: an Orphans datagram. It is no sign of life.
+Bytes encode_orphans(ByteSpan words, uint16_t device, Bytes packets);
 /// The message, or why the bytes are not one.
 Result<Envelope> decode(ByteSpan bytes);
 /// For logs and traces: name and fields, byte strings by their length.

@@ -201,9 +201,12 @@ void Replica::on_channel_message(uint64_t now_ms, ByteSpan bytes) {
 
 void Replica::on_datagram(uint64_t now_ms, ByteSpan bytes) {
     advance(now_ms);
-    if (is_over(state_) || peer_.id == 0) return;
+    if (is_over(state_)) return;
     Result<Envelope> envelope = decode(bytes);
     if (!envelope || info_of(envelope.value().message).carrier != Carrier::kDatagram) return;
+    if (auto* orphans = std::get_if<Orphans>(&envelope.value().message))
+        return take_in(envelope.value().header, *orphans);
+    if (peer_.id == 0) return;
     receive(envelope.value().header, std::move(envelope.value().message));
 }
 

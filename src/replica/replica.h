@@ -225,6 +225,8 @@ class Replica {
     }
     /// When on_time() and on_flush() must be called at the latest, beside the usual; empty: nothing is due.
     std::optional<uint64_t> due_ms() const;
+    /// The backup holds the entries before this one.
+    LogPos acknowledged() const { return primary_.acknowledged; }
     /// Whether entries must be reported (an owner alone need not encode them, only count).
     bool wants_log() const;
     /// A datagram for the moment at which a signal of its own ends this process: made ahead, since nothing can
@@ -377,6 +379,8 @@ class Replica {
     void handle(const HandOver& message);
     void handle(const StandDown& message);
     void handle(const Crashed& message);
+    void handle(Orphans&) {}  // no message of a process that lives: take_in()
+    void take_in(const Header& header, Orphans& message);
 
     Config config_;
     Hooks* hooks_;
@@ -399,6 +403,11 @@ class Replica {
     LagControl lag_;
     Primary primary_;
     Backup backup_;
+    /// The primary whose packets are taken in when it is dead; from Protect on, and when the guest is live here.
+    struct Predecessor {
+        uint64_t id = 0;
+        Term term;
+    } predecessor_;
 };
 
 }  // namespace lockstep::replica

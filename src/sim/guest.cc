@@ -185,6 +185,16 @@ void Guest::end_clone() {
 
 // --- An owner's guest ---
 
+std::vector<ToyEntry> Guest::requests_from(LogPos entry) const {
+    std::vector<ToyEntry> requests;
+    auto add = [&](const ToyEntry& one) {
+        if (one.kind == EntryKind::kNetworkReceive) requests.push_back({one.kind, {}, one.numbers});
+    };
+    for (size_t i = entry.value(); i < history_.size(); ++i) add(history_[i]);
+    for (const ToyEntry& input : inputs_) add(input);
+    return requests;
+}
+
 void Guest::add_input(const ToyEntry& input) {
     inputs_.push_back(input);
     if (paused_ && input.kind == EntryKind::kDiskCompletion)

@@ -37,6 +37,8 @@ class Guest : public pair::Guest {
     /// Entries that this guest has got from a primary, with those before its copy.
     LogPos received() const { return received_; }
     bool has_inputs() const { return !inputs_.empty(); }
+    /// Requests that are in an entry from there on, or in none.
+    std::vector<ToyEntry> requests_from(LogPos entry) const;
 
     // --- pair::Guest ---
 

@@ -92,6 +92,13 @@ void Outside::check_drained() {
     });
 }
 
+void Outside::let_in(uint16_t, Bytes packets) {
+    if (!live_) return;
+    ByteReader in(packets);
+    ++world_.counts().orphans;
+    process_.guest().add_input(ToyEntry::decode(in));
+}
+
 void Outside::stop() {
     stopped_ = true;
     live_ = false;

@@ -26,6 +26,7 @@ class Outside : public pair::Outside {
     /// A request that the kernel has got under this number has ended.
     void disk_done(uint64_t number, uint64_t value);
     bool lets_inputs_in() const { return live_; }
+    LogPos acknowledged() const { return acknowledged_; }
     /// A backup has gone live, and has sent those of its last packets again that it wants to: `may_act`.
     void packets_sent_again(bool may_act);
 
@@ -35,6 +36,8 @@ class Outside : public pair::Outside {
     size_t in_flight() const override { return queue_.size(); }
     uint64_t completions() const override { return completions_; }
     void drain() override;
+    void acknowledged(LogPos before) override { acknowledged_ = before; }
+    void let_in(uint16_t device, Bytes packets) override;
     void let_inputs_in() override { live_ = true; }
     void go_live() override;
     void stop() override;
@@ -52,6 +55,7 @@ class Outside : public pair::Outside {
     World& world_;
     Process& process_;
     bool live_ = false;
+    LogPos acknowledged_;  ///< entries that the backup has
     bool stopped_ = false;
     bool draining_ = false;
     uint64_t completions_ = 0;

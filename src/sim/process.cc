@@ -191,6 +191,16 @@ void Process::say_last_words() {
     if (last_words_) send_datagram(*last_words_);
 }
 
+void Process::leave_orphans() {
+    if (!last_words_) return;
+    for (const ToyEntry& request : guest_.requests_from(outside_.acknowledged())) {
+        Bytes packets;
+        ByteWriter out(packets);
+        request.encode(out);
+        send_datagram(replica::encode_orphans(*last_words_, 0, std::move(packets)));
+    }
+}
+
 // --- pair::Clock ---
 
 void Process::wake(uint64_t at_ns) {

@@ -77,6 +77,8 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     void die() { alive_ = false; }
     /// What a signal of its own lets it say.
     void say_last_words();
+    /// What its watcher forwards: requests that it has got and the backup hasn't, each as a datagram.
+    void leave_orphans();
     /// Dies (or is stopped) after so many more actions: in the middle of things.
     void die_after(uint64_t actions) { die_after_ = actions; }
     void pause_after(uint64_t actions, Micros time) { pause_after_ = actions, pause_time_ = time; }
@@ -122,6 +124,7 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     void send_datagram(ByteSpan datagram) override;
     size_t queued_bytes() const override { return queued_bytes_; }
     void close() override;
+    void close_channel() override { close(); }
     void keep_last_words(const std::optional<Bytes>& words) override { last_words_ = words; }
     // pair::Arbiter
     void look(Term term) override;

@@ -410,6 +410,7 @@ void World::kill(Process& process) {
     say(process.id(), silent_death_ ? "HOST DIES" : "KILLED");
     if (silent_death_) cache_.erase(process.id());
     if (!silent_death_ && random_.chance(300)) process.say_last_words();
+    if (!silent_death_ && random_.chance(700)) process.leave_orphans();
     if (!silent_death_ && process.channel() != 0) close_channel(process);
     process.die();
 }

@@ -55,6 +55,7 @@ struct WorldOptions {
     LOCKSTEP_SIM_COUNT(superseded,   "owners that found a newer term")                   \
     LOCKSTEP_SIM_COUNT(left,         "packets that a side gone live knew to have left")  \
     LOCKSTEP_SIM_COUNT(sent_again,   "packets sent again by a side gone live")           \
+    LOCKSTEP_SIM_COUNT(orphans,      "requests let in that a dead primary had left")      \
     LOCKSTEP_SIM_COUNT(full_buffers, "stops because the backup's buffer was full")       \
     LOCKSTEP_SIM_COUNT(kept_writes,  "writes that the last look kept back")              \
     LOCKSTEP_SIM_COUNT(copies,       "copies of a running guest begun")                  \

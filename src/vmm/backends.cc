@@ -55,12 +55,14 @@ host::DiskOptions image_options(const DiskSettings& disk) {
             .mode = disk.read_only ? host::DiskMode::kReadOnly : host::DiskMode::kReadWrite};
 }
 
-Backends::Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks)
-    : loop_(loop), settings_(settings), hooks_(std::move(hooks)) {}
+Backends::Backends(host::EventLoop& loop, const VmSettings& settings, host::OrphanFrames& orphans,
+                   Hooks hooks)
+    : loop_(loop), settings_(settings), orphans_(orphans), hooks_(std::move(hooks)) {}
 
 Result<std::unique_ptr<Backends>> Backends::create(host::EventLoop& loop, const VmSettings& settings,
-                                                   const Places& places, Hooks hooks) {
-    std::unique_ptr<Backends> backends(new Backends(loop, settings, std::move(hooks)));
+                                                   const Places& places, host::OrphanFrames& orphans,
+                                                   Hooks hooks) {
+    std::unique_ptr<Backends> backends(new Backends(loop, settings, orphans, std::move(hooks)));
     TRY(backends->open_disks(places));
     TRY(backends->open_networks());
     TRY(backends->open_console(places));
@@ -81,12 +83,13 @@ Result<void> Backends::open_disks(const Places& places) {
 Result<void> Backends::open_networks() {
     for (size_t i = 0; i < settings_.networks.size(); ++i) {
         const NetworkSettings& network = settings_.networks[i];
-        auto tap = TRY(host::TapDevice::create(loop_, {network.tap, network.bridge}));
+        auto tap = TRY(host::TapDevice::create(loop_, {network.tap, network.bridge}, &orphans_.ring(i)));
         uint16_t device = static_cast<uint16_t>(machine::kFirstNetwork + i);
-        tap->set_receiver([this, device](std::span<const ByteSpan> packets) {
-            if (!live_) return;
-            hooks_.input({record::EntryKind::kNetworkReceive, device, record::encode_packets(packets)});
+        tap->set_receiver([this, device, raw = tap.get()](std::span<const ByteSpan> packets) {
+            if (!live_) return raw->ring().forget();
+            give_packets(*raw, device, record::encode_packets(packets));
         });
+        orphans_.set_device(i, tap->descriptor(), network.mac);
         networks_.push_back(std::move(tap));
     }
     sources_.resize(networks_.size());
@@ -144,6 +147,26 @@ host::TapDevice* Backends::network_of(uint16_t device) {
     size_t index = static_cast<size_t>(device - machine::kFirstNetwork);
     bool known = device >= machine::kFirstNetwork && index < networks_.size();
     return known ? networks_[index].get() : nullptr;
+}
+
+/// The rings count one input for each NetworkReceive.
+void Backends::give_packets(host::TapDevice& network, uint16_t device, Bytes packets) {
+    network.ring().end_input();
+    hooks_.input({record::EntryKind::kNetworkReceive, device, std::move(packets)});
+}
+
+void Backends::packets_entered(uint16_t device, LogPos entry) {
+    if (host::TapDevice* network = network_of(device)) network->ring().entered(entry);
+}
+
+void Backends::let_in(uint16_t device, Bytes packets) {
+    host::TapDevice* network = network_of(device);
+    Result<std::vector<ByteSpan>> views = record::packet_views(packets);
+    bool good = network && live_ && views.ok() && std::ranges::all_of(views.value(), [](ByteSpan packet) {
+                    return packet.size() > host::TapDevice::kHeader &&
+                           packet.size() <= host::TapDevice::kLargestPacket;
+                });
+    if (good) give_packets(*network, device, std::move(packets));
 }
 
 void Backends::learn_sources(uint16_t device, std::span<const ByteSpan> packets) {

@@ -20,6 +20,7 @@
 #include "host/console.h"
 #include "host/disk_image.h"
 #include "host/event_loop.h"
+#include "host/orphan_frames.h"
 #include "host/source_addresses.h"
 #include "host/tap_device.h"
 #include "pair/ports.h"
@@ -47,10 +48,16 @@ class Backends : public pair::Outside {
         bool terminal = false;
         std::optional<host::AllowedPaths> disks = {};
     };
+    /// `orphans`: what others are to have of what comes in, when this process dies.
     static Result<std::unique_ptr<Backends>> create(host::EventLoop& loop, const VmSettings& settings,
-                                                    const Places& places, Hooks hooks);
+                                                    const Places& places, host::OrphanFrames& orphans,
+                                                    Hooks hooks);
 
     void go_live() override;
+    void acknowledged(LogPos before) override { orphans_.acknowledged(before); }
+    void let_in(uint16_t device, Bytes packets) override;
+    /// The oldest packets of `device` that the guest hadn't got are in this entry.
+    void packets_entered(uint16_t device, LogPos entry);
     void let_inputs_in() override { live_ = true; }
     void submit(const bus::Output& output, LogPos entry) override;
     void issue_kept() override;
@@ -81,7 +88,7 @@ class Backends : public pair::Outside {
     Traffic traffic() const;
 
   private:
-    Backends(host::EventLoop& loop, const VmSettings& settings, Hooks hooks);
+    Backends(host::EventLoop& loop, const VmSettings& settings, host::OrphanFrames& orphans, Hooks hooks);
     Result<void> open_disks(const Places& places);
     Result<void> open_networks();
     Result<void> open_console(const Places& places);
@@ -91,12 +98,14 @@ class Backends : public pair::Outside {
     void let_out(uint16_t device, const bus::RandomRequest& request, LogPos entry);
     void let_out(uint16_t device, const bus::NetworkOffloads& offloads, LogPos entry);
     host::TapDevice* network_of(uint16_t device);
+    void give_packets(host::TapDevice& network, uint16_t device, Bytes packets);
     void learn_sources(uint16_t device, std::span<const ByteSpan> packets);
     void check_drained();
     void complain(size_t disk, host::DiskAction action, host::DiskStatus status);
 
     host::EventLoop& loop_;
     VmSettings settings_;
+    host::OrphanFrames& orphans_;
     Hooks hooks_;
     bool live_ = false;
     bool stopped_ = false;

@@ -27,6 +27,11 @@ class PairLink {
 
     /// Receiving starts with this call; it may come again. A handler may destroy the link.
     void set_handlers(Handlers handlers);
+    /// Of a link that was closed, which still takes datagrams.
+    void set_datagram_handler(std::function<void(ByteSpan datagram)> handler) {
+        handlers_ = std::make_shared<Handlers>();
+        handlers_->datagram = std::move(handler);
+    }
     /// Where this side takes datagrams, and where the other side does.
     uint16_t udp_port() const { return datagrams_->address().port(); }
     Result<void> set_peer_udp_port(uint16_t port);

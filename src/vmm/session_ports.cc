@@ -99,7 +99,11 @@ void VcpuGuest::want_log(bool wanted) {
 
 // --- The link ---
 
+LinkPort::LinkPort(Leaving leaving, host::OrphanFrames& orphans)
+    : leaving_(std::move(leaving)), orphans_(orphans), death_watch_([&orphans] { orphans.forward(); }) {}
+
 void LinkPort::attach(std::unique_ptr<PairLink> link) {
+    former_link_.reset();
     link_ = std::move(link);
     link_->set_largest_message(replica::kMaxMessageBytes);
     death_watch_.guard(link_->descriptor());
@@ -126,22 +130,33 @@ void LinkPort::send_datagram(ByteSpan datagram) {
     if (link_) link_->send_datagram(datagram);
 }
 
+void LinkPort::close_channel() {
+    std::shared_ptr<PairLink> link = close_link();
+    if (!link) return;
+    link->set_datagram_handler([this](ByteSpan datagram) { session_->on_link_datagram(datagram); });
+    former_link_ = std::move(link);
+}
+
 /// The link lives until its last bytes are with the kernel.
-void LinkPort::close() {
-    if (!link_) return;
+std::shared_ptr<PairLink> LinkPort::close_link() {
+    if (!link_) return nullptr;
     earlier_bytes_ += link_->bytes_sent();
     death_watch_.guard(-1);
     std::shared_ptr<PairLink> link = std::move(link_);
     ++*leaving_;
     link->close([link, leaving = leaving_] { --*leaving; });
+    return link;
 }
 
 void LinkPort::keep_last_words(const std::optional<Bytes>& words) {
     const host::SocketAddress* to = link_ ? link_->datagrams_to() : nullptr;
-    if (to && words)
+    if (to && words) {
         last_words_.prepare(*to, *words);
-    else
+        orphans_.set_heir(*to, *words);
+    } else {
         last_words_.forget();
+        orphans_.forget_heir();
+    }
 }
 
 // --- The arbiter ---

@@ -9,6 +9,7 @@
 #include "host/arbiter.h"
 #include "host/death_watch.h"
 #include "host/last_words.h"
+#include "host/orphan_frames.h"
 #include "pair/session.h"
 #include "vmm/pair_link.h"
 #include "vmm/settings.h"
@@ -67,7 +68,8 @@ using Leaving = std::shared_ptr<unsigned>;
 
 class LinkPort : public pair::Link {
   public:
-    explicit LinkPort(Leaving leaving) : leaving_(std::move(leaving)) {}
+    /// `orphans`: what this process leaves at its death to the other side of the link.
+    LinkPort(Leaving leaving, host::OrphanFrames& orphans);
     void connect(pair::Session& session) { session_ = &session; }
 
     /// The link that there is from now on.
@@ -80,13 +82,21 @@ class LinkPort : public pair::Link {
     void send(const Pieces& message) override;
     void send_datagram(ByteSpan datagram) override;
     size_t queued_bytes() const override { return link_ ? link_->queued_bytes() : 0; }
-    void close() override;
+    void close() override {
+        former_link_.reset();
+        close_link();
+    }
+    void close_channel() override;
     void keep_last_words(const std::optional<Bytes>& words) override;
 
   private:
+    std::shared_ptr<PairLink> close_link();
+
     Leaving leaving_;
     pair::Session* session_ = nullptr;
     std::unique_ptr<PairLink> link_;
+    std::shared_ptr<PairLink> former_link_;  ///< for datagrams, until there is another link
+    host::OrphanFrames& orphans_;
     host::LastWords last_words_;
     host::DeathWatch death_watch_;  ///< of the thread that makes this, which is to be the I/O thread
     uint64_t earlier_bytes_ = 0;

@@ -6,6 +6,7 @@
 
 #include "base/foreign_text.h"
 #include "host/address.h"
+#include "host/orphan_frames.h"
 #include "host/runtime_folder.h"
 #include "host/tap_device.h"
 
@@ -14,7 +15,7 @@ namespace lockstep::vmm {
 namespace {
 
 constexpr size_t kMostDisks = 8;
-constexpr size_t kMostNetworks = 4;
+constexpr size_t kMostNetworks = host::OrphanFrames::kMostNetworks;
 constexpr size_t kLongestCommandLine = 2047;
 constexpr size_t kMostHosts = 16;
 constexpr size_t kLongestPath = 4095;  // PATH_MAX, without its end

@@ -56,6 +56,8 @@ void VmProcess::take(EntryMade& made) {
     if (entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
     if (is_recorded()) recording_->append(entry);
     log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
+    if (entry.kind == record::EntryKind::kNetworkReceive)
+        backends_->packets_entered(entry.device, made.position);
     session_->on_entry(made.position, entry);
 }
 

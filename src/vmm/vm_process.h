@@ -165,7 +165,8 @@ class VmProcess : private pair::Host, private pair::Clock {
     host::ThreadPlacement placement_;  ///< of the I/O thread
     pair::traffic::Traffic traffic_;
     Leaving leaving_ = std::make_shared<unsigned>(0);
-    LinkPort link_{leaving_};
+    host::OrphanFrames orphans_;
+    LinkPort link_{leaving_, orphans_};
     std::unique_ptr<VcpuGuest> guest_;
     std::unique_ptr<Backends> backends_;
     std::unique_ptr<ArbiterPort> arbiter_;

@@ -9,6 +9,8 @@
 #include "host/random.h"
 #include "host/sockets.h"
 #include "host/thread_priority.h"
+#include "machine/machine.h"
+#include "record/packets.h"
 #include "vmm/host_list.h"
 #include "vmm/settings_check.h"
 #include "vmm/start_check.h"
@@ -32,6 +34,11 @@ uint64_t random_number() {
 
 /// A process's name at the arbiter.
 std::string claimant_name(uint64_t self) { return fmt::format("{:016x}", self); }
+
+Bytes orphans_datagram(ByteSpan words, size_t network, std::span<const ByteSpan> packets) {
+    auto device = static_cast<uint16_t>(machine::kFirstNetwork + network);
+    return replica::encode_orphans(words, device, record::encode_packets(packets));
+}
 
 std::string identity_text(const record::CpuIdentity& cpu) {
     return fmt::format("{} family {} model {} features {:x} mxcsr {:x} arithmetic {:x}", cpu.vendor,
@@ -68,6 +75,7 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
       self_(self),
       cpu_latency_(loop, settings.low_latency),
       traffic_(settings.low_latency ? pair::traffic::LowLatency::kYes : pair::traffic::LowLatency::kNo),
+      orphans_(orphans_datagram),
       started_ns_(loop.now_ns()) {
     std::weak_ptr<bool> alive = alive_;
     auto notify = [this, alive] {
@@ -105,7 +113,7 @@ Result<void> VmProcess::open(const Backends::Places& places, pair::Config config
         .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
         .may_write = [this](LogPos entry) { return session_ && session_->may_write(entry); },
         .drained = [this] { session_->on_drained(); }};
-    backends_ = TRY(Backends::create(loop_, settings_, places, std::move(hooks)));
+    backends_ = TRY(Backends::create(loop_, settings_, places, orphans_, std::move(hooks)));
     config.replica.tenure = arbiter_->exists() ? replica::Tenure::kLeased : replica::Tenure::kUnlimited;
     pair::Ports ports{.clock = *this,
                       .guest = *guest_,

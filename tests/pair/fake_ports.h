@@ -41,6 +41,10 @@ struct FakeOutside : Outside {
     size_t in_flight() const override { return flying; }
     uint64_t completions() const override { return completed; }
     void drain() override { calls.add("drain"); }
+    void acknowledged(LogPos) override {}
+    void let_in(uint16_t device, Bytes packets) override {
+        calls.add(fmt::format("let {} bytes in at {}", packets.size(), device));
+    }
     void let_inputs_in() override { calls.add("let inputs in"); }
     void go_live() override { calls.add("outside goes live"); }
     void stop() override { calls.add("stop"); }
@@ -119,6 +123,9 @@ struct FakeLink : Link {
     size_t queued_bytes() const override { return queued; }
     void close() override {
         if (std::exchange(open, false)) calls.add("close");
+    }
+    void close_channel() override {
+        if (std::exchange(open, false)) calls.add("close the channel");
     }
     void keep_last_words(const std::optional<Bytes>&) override {}
 

@@ -347,6 +347,42 @@ TEST(Session, ABackupGoneLiveSendsWhatMayNotHaveLeft) {
     EXPECT_EQ(two.backup.outside.outputs.size(), 3u);
 }
 
+TEST(Session, PacketsOfADeadPrimaryWaitForTheGuestToBeLiveAndComeInAfter) {
+    Two two;
+    two.protect();
+    std::optional<Bytes> words = two.primary.session.replica()->last_words();
+    ASSERT_TRUE(words);
+    auto comes = [&](size_t size) {
+        two.backup.session.on_link_datagram(replica::encode_orphans(*words, 5, Bytes(size)));
+    };
+    comes(10);  // stale by then
+    two.pass(600);
+    two.carry();
+    two.pass(600);
+    two.carry();
+    comes(20);
+    two.backup.session.on_link_closed(replica::ChannelEnd::kPeerClosed, "the other side is gone");
+    comes(30);
+    two.backup.calls.take();
+    two.backup.session.on_claimed(Term(2), replica::ArbiterAnswer::kWon, "");
+    ASSERT_TRUE(two.backup.session.is_live());
+    Lines wanted = {"close the channel",    "outside goes live",    "go live at 0",
+                    "let 20 bytes in at 5", "let 30 bytes in at 5", "went live"};
+    Lines calls = two.backup.calls.take();
+    std::erase_if(calls, [&](const std::string& call) { return std::ranges::count(wanted, call) == 0; });
+    EXPECT_EQ(calls, wanted);
+    comes(40);
+    EXPECT_EQ(two.backup.calls.take(), Lines{"let 40 bytes in at 5"});
+}
+
+TEST(KeptPackets, HaveABound) {
+    KeptPackets kept;
+    for (int i = 0; i < 5; ++i) kept.add({1, 5, Bytes(KeptPackets::kMostBytes / 3)});
+    EXPECT_EQ(kept.take(1).size(), 3u);
+    kept.add({1, 5, Bytes(KeptPackets::kMostBytes)});
+    EXPECT_EQ(kept.take(1).size(), 1u);
+}
+
 // --- A copy ---
 
 TEST(Session, ACopyGoesAsTheLinkTakesIt) {

@@ -105,6 +105,67 @@ TEST(FailOver, LastWordsOfAnotherProcessOrTermAreNotHeard) {
     }
 }
 
+TEST(FailOver, PacketsOfTheDeadPrimaryAreTakenInBeforeTheGuestIsLiveAndAfter) {
+    Pair pair, other;
+    pair.protect();
+    other.protect();
+    std::optional<Bytes> words = pair.primary.replica.last_words();
+    ASSERT_TRUE(words);
+    const Bytes packets = {1, 2, 3};
+    Bytes orphans = encode_orphans(*words, 5, packets);
+    auto comes = [&] {
+        size_t before = pair.backup.count<LetIn>();
+        pair.backup.replica.on_datagram(pair.now, orphans);
+        pair.backup.collect();
+        return pair.backup.count<LetIn>() - before;
+    };
+    pair.primary_stopped = true;
+    EXPECT_EQ(comes(), 1u) << "before the death is known";
+    EXPECT_EQ(pair.backup.last<LetIn>()->device, 5);
+    EXPECT_EQ(pair.backup.last<LetIn>()->packets, packets);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    pair.backup.replica.on_channel_closed(pair.now, ChannelEnd::kPeerClosed);
+    EXPECT_EQ(comes(), 1u) << "while claiming";
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    pair.replay_all();
+    pair.run(kFailure);
+    ASSERT_EQ(pair.backup.state(), State::kSolo);
+    EXPECT_EQ(comes(), 1u) << "of the term before";
+
+    Header header = decode(orphans).take().header;
+    for (auto change : {+[](Header& h) { ++h.vm; }, +[](Header& h) { ++h.sender; },
+                        +[](Header& h) { ++h.receiver; }, +[](Header& h) { h.term = h.term + 1; }}) {
+        Header foreign = header;
+        change(foreign);
+        orphans = encode(foreign, Orphans{5, packets});
+        EXPECT_EQ(comes(), 0u);
+    }
+}
+
+TEST(FailOver, PacketsOfADeadPrimaryAreNoSignOfLife) {
+    Pair pair;
+    pair.protect();
+    Bytes orphans = encode_orphans(*pair.primary.replica.last_words(), 5, {});
+    pair.primary_stopped = true;
+    for (uint64_t waited = 0; waited < 2 * kFailure && pair.backup.state() == State::kReplaying;
+         waited += 20) {
+        pair.backup.replica.on_datagram(pair.now, orphans);
+        pair.run(20);
+    }
+    EXPECT_EQ(pair.backup.state(), State::kBackupClaiming);
+}
+
+TEST(FailOver, ABackupThatIsNotReliedUponTakesInNothing) {
+    Pair pair;
+    pair.protect();
+    Header header = decode(*pair.primary.replica.last_words()).take().header;
+    Side fresh(Replica::backup(config_of(kBackupId)));
+    fresh.replica.on_channel_open(pair.now);
+    fresh.replica.on_datagram(pair.now, encode(header, Orphans{5, {1}}));
+    fresh.collect();
+    EXPECT_EQ(fresh.count<LetIn>(), 0u);
+}
+
 // Their word may come when the backup has claimed already.
 TEST(FailOver, LastWordsAreHeardWhileClaiming) {
     Pair pair;

@@ -39,7 +39,8 @@ std::vector<Message> samples() {
             ClonePages{Pieces(kBytes)},
             CloneCut{LogPos(7), Icount(1'000'000'000'000), 4096},
             CloneState{kBytes},
-            CloneEnd{}};
+            CloneEnd{},
+            Orphans{4, kBytes}};
 }
 
 Header header() {

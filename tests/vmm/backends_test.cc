@@ -34,7 +34,8 @@ TEST(Backends, TakeTheLastLookAtAWriteRightBeforeTheKernelGetsIt) {
     LogPos allowed(10);  // entries before it
     std::vector<LogPos> asked;
     unsigned answers = 0;
-    auto backends = Backends::create(*loop, settings, {},
+    host::OrphanFrames orphans(nullptr);
+    auto backends = Backends::create(*loop, settings, {}, orphans,
                                      {.input = [&](const drive::Input&) { ++answers; },
                                       .escape = {},
                                       .may_write =

@@ -6,6 +6,7 @@
 #include "devices/virtio/net/header.h"
 #include "host/disk_image.h"
 #include "host/files.h"
+#include "record/packets.h"
 #include "record/payloads.h"
 
 namespace lockstep::vmm::testing {
@@ -125,8 +126,9 @@ void ToyMachine::act(uint64_t choice) {
     }
 }
 
-void ToyMachine::print_line() {
-    std::string line = fmt::format("{}\n", state_.lines++);
+void ToyMachine::print_line() { print(fmt::format("{}\n", state_.lines++)); }
+
+void ToyMachine::print(const std::string& line) {
     sink_.output({machine::kSerialDevice, bus::ConsoleBytes{Bytes(line.begin(), line.end())}});
 }
 
@@ -199,6 +201,9 @@ void ToyMachine::deliver(const record::Entry& entry) {
         case EntryKind::kConsoleInput:
             typed(entry);
             break;
+        case EntryKind::kNetworkReceive:
+            received(entry);
+            break;
         default:
             break;
     }
@@ -207,11 +212,21 @@ void ToyMachine::deliver(const record::Entry& entry) {
 
 void ToyMachine::typed(const record::Entry& entry) {
     Bytes bytes = record::decode<record::ConsoleInput>(entry).value().bytes;
-    std::string line = "echo " + std::string(bytes.begin(), bytes.end()) + "\n";
-    sink_.output({machine::kSerialDevice, bus::ConsoleBytes{Bytes(line.begin(), line.end())}});
+    print("echo " + std::string(bytes.begin(), bytes.end()) + "\n");
     for (uint8_t byte : bytes) {
         if (byte == 'q') state_.off = true;
         if (byte == 'r') state_.reset_wanted = true;
+    }
+}
+
+void ToyMachine::received(const record::Entry& entry) {
+    constexpr size_t kType = kNetHeaderSize + 12, kNumber = kType + 2, kEnd = kNumber + 4;
+    Result<std::vector<ByteSpan>> packets = record::packet_views(entry.payload);
+    for (ByteSpan packet : packets.value()) {
+        if (packet.size() < kEnd || packet[kType] != 0x88 || packet[kType + 1] != 0xb5) continue;
+        uint32_t number;
+        std::memcpy(&number, packet.data() + kNumber, sizeof number);
+        print(fmt::format("packet {}\n", number));
     }
 }
 

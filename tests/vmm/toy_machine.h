@@ -5,7 +5,7 @@
 // is noticed.
 //
 // What it prints: "<n>\n", n growing by one, about every 10 ms of its time; "echo <bytes>\n" for what is
-// typed. What it writes: sector (k mod sectors) holds k in its first 8 bytes, k growing by one; one write at
+// typed; "packet <n>\n" for a frame of the type for experiments (0x88b5), n being the 32 bits behind that. What it writes: sector (k mod sectors) holds k in its first 8 bytes, k growing by one; one write at
 // a time. Typing 'q' switches it off, typing 'r' resets it.
 #pragma once
 
@@ -98,6 +98,8 @@ class ToyMachine : public machine::Machine {
     void read_disk(uint64_t sector);
     void ask_disk(bus::DiskRequest request);
     void typed(const record::Entry& entry);
+    void received(const record::Entry& entry);
+    void print(const std::string& line);
     void answered(uint64_t number);
 
     ToyConfig config_;
