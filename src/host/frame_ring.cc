@@ -11,8 +11,7 @@ bool FrameRing::is_in_the_way(const Frame& frame) const {
 
 std::span<uint8_t> FrameRing::room() {
     if (at_ + kLargest > kBytes) at_ = 0;
-    while (first_ < next_ &&
-           (next_ - first_ == kMostFrames || is_in_the_way(frames_[first_ % kMostFrames])))
+    while (first_ < next_ && (next_ - first_ == kMostFrames || is_in_the_way(frames_[first_ % kMostFrames])))
         ++first_;
     return {bytes_ + at_, kLargest};
 }

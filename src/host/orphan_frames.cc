@@ -176,8 +176,10 @@ void OrphanFrames::forward() const {
     forwarding.send_kept();
     size_t kept = forwarding.frames();
     forwarding.send_what_comes();
-    log_info("a process that served a VM has died; packets for its guest that went to the backup: {} which it had read, {} that came after",
-             kept, forwarding.frames() - kept);
+    log_info(
+        "a process that served a VM has died; packets for its guest that went to the backup: {} which it had "
+        "read, {} that came after",
+        kept, forwarding.frames() - kept);
 }
 
 }  // namespace lockstep::host

@@ -67,7 +67,8 @@ TEST(FrameRing, TheOldestMakeWayAndTheOthersStayWhole) {
     auto ring = std::make_unique<FrameRing>();
     uint64_t entered = 0;
     for (int i = 0; i < 20'000; ++i) {
-        bool large = random() % 4 == 0 && i % 6000 < 3000;  // and times of small ones, of which there are many
+        bool large =
+            random() % 4 == 0 && i % 6000 < 3000;  // and times of small ones, of which there are many
         size_t size = 1 + random() % (large ? FrameRing::kLargest : 100);
         put(*ring, size, static_cast<uint8_t>(i));
         ring->end_input();

@@ -4,66 +4,19 @@
 Needs root, for the laboratory. Usage: link_loss_test.py PROGRAM, with toy machines in it.
 """
 
-import json
-import pathlib
-import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
-from labkit.lab import LOGGING_ADDRESS, Lab  # noqa: E402
+from toy_lab import ToyLabTest
 
-PROGRAM = sys.argv.pop(1)
 ADDRESSES = ["10:10:10:10:10:10", "12:12:12:12:12:12"]  # the second in a VLAN
-CONFIG = """
-[vm]
-name = "toy"
-kernel = "/dev/null"
-memory = "64 MiB"
-command_line = "{command_line}"
-[[network]]
-tap = "toy0"
-mac = "52:54:00:00:00:01"
-bridge = "br0"
-[protection]
-hosts = ["10.78.0.1:7700", "10.78.0.2:7700"]
-arbiter = "arbiter"
-hand_over_on_link_loss = {policy}
-"""
 
 
-class LinkLossTest(unittest.TestCase):
-    def setUp(self):
-        self.lab = Lab("linkloss")
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__)
-        self.shared = pathlib.Path(self.lab.folder) / "shared"
-        (self.shared / "arbiter").mkdir()
-        for host, address in LOGGING_ADDRESS.items():
-            (self.shared / host).mkdir()
-            (self.shared / host / "host.toml").write_text(
-                f'[allow]\nfolders = ["{self.shared}", "/dev/null"]\nbridges = ["br0"]\ntaps = ["toy0"]\n'
-            )
-            self.start(host, f"daemon-{host}", "serve", "--listen", f"{address}:7700")
-
-    def start(self, host, job, *arguments):
-        self.lab.start(host, job, "env", f"LOCKSTEP_CONFIG={self.shared / host}", PROGRAM, *arguments, "--runtime", self.shared / host)
-
-    def status(self, host):
-        done = self.lab.run(host, PROGRAM, "status", "toy", "--json", "--runtime", self.shared / host)
-        return json.loads(done.stdout) if done.returncode == 0 else {}
-
-    def wait_for(self, what, found, seconds=30):
-        end = time.monotonic() + seconds
-        while not found():
-            self.assertLess(time.monotonic(), end, f"{what}: a: {self.status('a')}, b: {self.status('b')}")
-            time.sleep(0.1)
+class LinkLossTest(ToyLabTest):
+    NAME = "linkloss"
 
     def protect(self, policy, command_line="toy"):
-        config = self.shared / "toy.toml"
-        config.write_text(CONFIG.format(policy=policy, command_line=command_line))
-        self.start("a", "vm", "run", config)
-        self.wait_for("protected", lambda: self.status("a").get("protected"))
+        super().protect("52:54:00:00:00:01", command_line, f"hand_over_on_link_loss = {policy}")
 
     def test_a_cut_network_is_said_and_without_the_policy_the_guest_stays(self):
         self.protect("false")

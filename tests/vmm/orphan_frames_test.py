@@ -4,31 +4,14 @@
 Needs root, for the laboratory. Usage: orphan_frames_test.py PROGRAM, with toy machines in it.
 """
 
-import json
 import pathlib
 import re
 import socket
-import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
-from labkit.lab import LOGGING_ADDRESS, Lab  # noqa: E402
+from toy_lab import ToyLabTest
 
-PROGRAM = sys.argv.pop(1)
-CONFIG = """
-[vm]
-name = "toy"
-kernel = "/dev/null"
-memory = "64 MiB"
-[[network]]
-tap = "toy0"
-mac = "10:10:10:10:10:10"
-bridge = "br0"
-[protection]
-hosts = ["10.78.0.1:7700", "10.78.0.2:7700"]
-arbiter = "arbiter"
-"""
 # Numbered frames to the guest, one in half a millisecond; how many, it is told.
 SENDER = """
 import socket, struct, sys, time
@@ -43,36 +26,8 @@ print("sent")
 FRAMES = 1500
 
 
-class OrphanFramesTest(unittest.TestCase):
-    def setUp(self):
-        self.lab = Lab("orphans")
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__)
-        self.shared = pathlib.Path(self.lab.folder) / "shared"
-        (self.shared / "arbiter").mkdir()
-        for host, address in LOGGING_ADDRESS.items():
-            (self.shared / host).mkdir()
-            self.start(host, f"daemon-{host}", "serve", "--listen", f"{address}:7700")
-        config = self.shared / "toy.toml"
-        config.write_text(CONFIG)
-        self.start("a", "vm", "run", config)
-        self.wait_for("protected", lambda: self.status("a").get("protected"))
-
-    def start(self, host, job, *arguments):
-        self.lab.start(host, job, PROGRAM, *arguments, "--runtime", self.shared / host)
-
-    def status(self, host):
-        done = self.lab.run(host, PROGRAM, "status", "toy", "--json", "--runtime", self.shared / host)
-        return json.loads(done.stdout) if done.returncode == 0 else {}
-
-    def wait_for(self, what, found, seconds=30):
-        end = time.monotonic() + seconds
-        while not found():
-            self.assertLess(time.monotonic(), end, f"{what}: a: {self.status('a')}, b: {self.status('b')}{self.logs()}")
-            time.sleep(0.05)
-
-    def logs(self):
-        return "".join(f"\n--- {log.name}\n{log.read_text()}" for log in pathlib.Path(self.lab.folder).glob("*.log"))
+class OrphanFramesTest(ToyLabTest):
+    NAME = "orphans"
 
     def numbers_on(self, host):
         """Of the frames that the guest has got, by what it printed."""
@@ -84,6 +39,7 @@ class OrphanFramesTest(unittest.TestCase):
         return [int(number) for number in re.findall(rb"packet (\d+)\n", text)]
 
     def test_no_packet_is_lost_with_the_process(self):
+        self.protect("10:10:10:10:10:10")
         self.lab.start("client", "sender", "/usr/bin/python3", "-c", SENDER, FRAMES)
         self.wait_for("the first have come", lambda: self.status("a")["traffic"]["packets_in"] > 50)
         self.lab.kill("vm")
