@@ -68,21 +68,32 @@ void Guest::add_input(drive::Input input) {
     });
 }
 
-void Guest::make(SharedBytes configuration, std::optional<Bytes> state) {
-    ask([this, configuration, state = std::move(state)] {
+void Guest::make(SharedBytes configuration, pair::MadeFor purpose) {
+    ask([this, configuration, purpose] {
         auto made = [&]() -> Result<void> {
             machine::MachineConfig config = TRY(machine::MachineConfig::load(configuration));
             ram_bytes_ = config.memory_bytes;
             translate::EngineOptions options{.code_cache_bytes = kCodeCacheBytes, .forks = true};
             machine_ = TRY(machine::Machine::create(config, options, *this));
-            if (!state) return {};
-            counts_ = TRY(drive::load_state(*machine_, *state));
+            if (purpose == pair::MadeFor::kCopy)
+                loader_ = std::make_unique<memory::PageLoader>(machine_->memory());
+            return {};
+        }();
+        side_.session().on_made(made);
+    });
+}
+
+void Guest::load_state(Bytes state) {
+    ask([this, state = std::move(state)] {
+        loader_.reset();
+        auto loaded = [&]() -> Result<void> {
+            counts_ = TRY(drive::load_without_memory(*machine_, state));
             came_here_ = true;
             for (const bus::Output& request : machine_->unanswered()) remember(0, LogPos(0), request);
             made_.clear();
             return {};
         }();
-        side_.session().on_made(made);
+        side_.session().on_loaded(loaded);
     });
 }
 
@@ -133,15 +144,50 @@ void Guest::resume() {
     ask([this] { paused_ = false; });
 }
 
-void Guest::save() {
-    ask([this] {
-        live_->deliver_completions();
+// --- Its copy, which is made while it runs ---
+
+void Guest::start_clone(uint64_t number) {
+    ask([this, number] {
+        clone_ = std::make_unique<memory::Clone>(machine_->memory(), [this] { clone_->cancel(); });
+        side_.session().on_round(number);
+    });
+}
+
+pair::Taken Guest::take_pages(Bytes& out, size_t bytes) {
+    switch (clone_->take(out, bytes)) {
+        case memory::Clone::Taken::kMore:
+            return pair::Taken::kMore;
+        case memory::Clone::Taken::kRound:
+            return clone_->another_round_pays() ? pair::Taken::kNextRound : pair::Taken::kCut;
+        case memory::Clone::Taken::kComplete:
+            return pair::Taken::kComplete;
+        case memory::Clone::Taken::kVoid:
+            return pair::Taken::kVoid;
+    }
+    return pair::Taken::kVoid;
+}
+
+void Guest::next_round(uint64_t number) {
+    ask([this, number] {
+        clone_->next_round();
+        side_.session().on_round(number);
+    });
+}
+
+void Guest::cut(uint64_t number) {
+    ask([this, number] {
+        if (!live_->cut()) return side_.fail("the guest is off");
+        clone_->cut();
         hand_over();
-        Bytes state = drive::save_state(*machine_, live_->counts(), ram_bytes_);
         live_->set_hash_period(kHashNs);
         made_.clear();
-        side_.session().on_saved(machine_->icount(), std::move(state));
+        side_.session().on_cut(number, machine_->icount(),
+                               drive::save_without_memory(*machine_, live_->counts()));
     });
+}
+
+void Guest::end_clone() {
+    ask([this] { clone_.reset(); });
 }
 
 // --- Turns ---

@@ -14,6 +14,8 @@
 
 #include "drive/live_driver.h"
 #include "drive/replayer.h"
+#include "memory/clone.h"
+#include "memory/page_loader.h"
 #include "pair/ports.h"
 #include "timeline.h"
 
@@ -50,7 +52,7 @@ class Guest : public pair::Guest, private bus::OutputSink, private drive::LiveLi
 
     // --- pair::Guest ---
 
-    void make(SharedBytes configuration, std::optional<Bytes> state) override;
+    void make(SharedBytes configuration, pair::MadeFor purpose) override;
     void start_replay(LogPos position) override;
     void replay(std::vector<record::Entry> entries, Icount complete) override;
     void go_live(LogPos position, uint64_t behind_ns) override;
@@ -58,7 +60,13 @@ class Guest : public pair::Guest, private bus::OutputSink, private drive::LiveLi
     void settle(uint64_t number) override;
     void resume() override;
     void set_speed(uint32_t) override {}
-    void save() override;
+    void start_clone(uint64_t number) override;
+    pair::Taken take_pages(Bytes& out, size_t bytes) override;
+    void next_round(uint64_t number) override;
+    void cut(uint64_t number) override;
+    void end_clone() override;
+    Result<void> load_pages(ByteSpan records) override { return loader_->take(records); }
+    void load_state(Bytes state) override;
     void be_careful() override {}
     void want_log(bool) override {}
 
@@ -98,6 +106,8 @@ class Guest : public pair::Guest, private bus::OutputSink, private drive::LiveLi
     Timeline& timeline_;
     Side& side_;
     std::unique_ptr<machine::Machine> machine_;
+    std::unique_ptr<memory::Clone> clone_;        ///< of this guest
+    std::unique_ptr<memory::PageLoader> loader_;  ///< of one that comes here
     uint64_t ram_bytes_ = 0;
     drive::DriverCounts counts_;
     std::unique_ptr<drive::LiveDriver> live_;
