@@ -45,17 +45,25 @@ def guest_image():
     return pathlib.Path(done.stdout.strip())
 
 
+def small_initrd():
+    """An initial RAM disk for guests of little memory, which is made if it has not been."""
+    done = subprocess.run([TOP / "tools/build_small_initrd"], check=True, stdout=subprocess.PIPE, text=True)
+    return pathlib.Path(done.stdout.strip())
+
+
 class Pair:
     """One VM and its two hosts. Several may share a laboratory; its daemons are started once, by any of them."""
 
     vm = Vm()
 
-    def __init__(self, lab, memory="512 MiB", vm=vm):
+    def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None):
+        """`initrd`: in place of the image's own."""
         self.lab = lab
         self.vm = vm
         self.shared = pathlib.Path(lab.folder) / "shared"
         self.config = pathlib.Path(lab.folder) / f"{vm.name}.toml"
         self.image = guest_image()
+        self.initrd = initrd or self.image / "initrd"
         disk = self.shared / vm.disk
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", disk], check=True)
         (self.shared / "arbiter").mkdir(exist_ok=True)
@@ -69,7 +77,7 @@ class Pair:
 [vm]
 name = "{self.vm.name}"
 kernel = "{self.image}/vmlinuz"
-initrd = "{self.image}/initrd"
+initrd = "{self.initrd}"
 command_line = "root=/dev/vda rw console=ttyS0 net.ifnames=0 ip={address}"
 memory = "{memory}"
 
@@ -93,7 +101,7 @@ arbiter = "{self.shared}/arbiter"
             folder = self.config_folder(host)
             folder.mkdir(exist_ok=True)
             (folder / "host.toml").write_text(
-                f'[allow]\nfolders = ["{self.shared}", "{self.image}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
+                f'[allow]\nfolders = ["{self.shared}", "{self.image}", "{self.initrd.parent}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
             )
 
     # The command lines -------------------------------------------------------------------------------------
