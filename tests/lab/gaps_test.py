@@ -6,7 +6,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
-from labkit.load import LOADS, NEW_LOADS, OPEN_LOADS, Load, gaps_between, longest_ms  # noqa: E402
+from labkit.load import LOADS, NEW_LOADS, OPEN_LOADS, Gap, Load, gaps_between, longest_ms  # noqa: E402
 
 
 def report(now_s, open_ms=0, **gaps):
@@ -15,7 +15,10 @@ def report(now_s, open_ms=0, **gaps):
         load: {
             "gaps": {
                 "open_ms": open_ms if load == "echo" else 0,
-                "long_gaps": [{"end_s": end_s, "gap_ms": gap_ms} for end_s, gap_ms in gaps.get(load, [])],
+                "long_gaps": [
+                    {"end_s": end_s, "gap_ms": gap_ms, "asked_s": end_s - gap_ms / 1000, "resent": 0}
+                    for end_s, gap_ms in gaps.get(load, [])
+                ],
             }
         }
         for load in LOADS
@@ -39,6 +42,15 @@ class GapsTest(unittest.TestCase):
         self.assertEqual(longest_ms(found, OPEN_LOADS), 1000)
         self.assertEqual(longest_ms(found, NEW_LOADS), 60)
         self.assertEqual(longest_ms([], NEW_LOADS), 0)
+
+    def test_what_was_lost_is_known_by_what_was_sent_again(self):
+        def cause(asked_s, resent):
+            return Gap("echo", 10, 200, asked_s, resent).cause(failed_s=10.1, live_s=10.12)
+
+        self.assertEqual(cause(10.05, 0), "answer late")
+        self.assertEqual(cause(10.05, 1), "request lost in the dead process")
+        self.assertEqual(cause(10.11, 1), "request lost while nobody read")
+        self.assertEqual(cause(10.13, 1), "request lost later")
 
     def test_a_report_is_read_after_the_open_gap_has_ended(self):
         early = report(10.5, open_ms=700)

@@ -170,7 +170,11 @@ class LoadClientTest(unittest.TestCase):
         self.assertEqual(status, 0)
         self.assertGreater(report["longest_gap_ms"], 490)
         self.assertLess(report["longest_gap_ms"], 900)
-        self.assertEqual(report["echo"]["gaps"]["long_gaps"][0]["gap_ms"], report["longest_gap_ms"])
+        gap = report["echo"]["gaps"]["long_gaps"][0]
+        self.assertEqual(gap["gap_ms"], report["longest_gap_ms"])
+        self.assertEqual(gap["resent"], 0)
+        self.assertGreater(gap["end_s"] - gap["asked_s"], 0.49)
+        self.assertLessEqual(gap["end_s"] - gap["asked_s"], gap["gap_ms"] / 1000)
 
     def test_a_report_tells_of_a_pause_that_goes_on(self):
         with Server(HANDLERS["echo"], lambda operation: "lose" if operation >= 20 else None) as server:
