@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/check.h"
@@ -198,7 +199,8 @@ void VcpuThread::produce(Produced produced, Urgency urgency) {
     bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
-        entries_waiting_ = entries_waiting_ || std::holds_alternative<EntryMade>(produced);
+        if (std::holds_alternative<EntryMade>(produced) && !std::exchange(entries_waiting_, true))
+            entries_since_ns_ = host::monotonic_ns();
         // Of progress only the newest counts.
         bool same = !produced_.empty() && produced.index() == produced_.back().index();
         if (same &&
@@ -218,6 +220,10 @@ void VcpuThread::hand_over_entries(uint64_t now_ns, bool stands) {
     bool notify = false;
     {
         std::lock_guard lock(produced_mutex_);
+        uint64_t due_ns = stands ? entries_since_ns_ + kBounds.resting_ns
+                                 : std::max(entries_since_ns_, awake_since_ns_) + kBounds.entries_ns;
+        bool nothing_due = entries_waiting_ ? now_ns < due_ns : stands;
+        if (nothing_due && rests()) return;
         // An output's entry may have been taken before the output was there.
         bool something = entries_waiting_ || outputs_wait_;
         if (!something && now_ns - groups_.handed_over_ns() < kBounds.progress_ns) return;
@@ -239,7 +245,13 @@ bool VcpuThread::entries_may_wait(uint64_t now_ns, bool stands) const {
 uint64_t VcpuThread::entries_due_ns() {
     if (entries_wanted_ == EntriesWanted::kNo) return ~uint64_t{0};
     std::lock_guard lock(produced_mutex_);
-    return entries_waiting_ ? groups_.handed_over_ns() + kBounds.entries_ns : ~uint64_t{0};
+    if (!entries_waiting_) return ~uint64_t{0};
+    return rests() ? entries_since_ns_ + kBounds.resting_ns : groups_.handed_over_ns() + kBounds.entries_ns;
+}
+
+bool VcpuThread::rests() const {
+    return entries_wanted_ == EntriesWanted::kSoon && !watchful_ && !outputs_wait_ && !paused_ &&
+           permille_ == kFullSpeed;
 }
 
 /// Whether there is traffic, and the last hand-over was not long ago.
@@ -419,7 +431,8 @@ void VcpuThread::live_step() {
         case drive::LiveDriver::Next::kSleep:
             give_memory_back();
             wait_until(std::min(step.wake_ns, entries_due_ns()));
-            woke_up_ = host::monotonic_ns() - after >= kBounds.long_sleep_ns;
+            awake_since_ns_ = host::monotonic_ns();
+            woke_up_ = awake_since_ns_ - after >= kBounds.long_sleep_ns;
             break;
         case drive::LiveDriver::Next::kPowerOff:
             mode_ = Mode::kOff;

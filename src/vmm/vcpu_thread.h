@@ -21,7 +21,8 @@
 //   - at once, for what somebody waits for: outputs, answers, the end, the first input after a long sleep;
 //     but outputs may gather for a while where the guest is busy with traffic (group_outputs());
 //   - for entries of the log that somebody wants (want_entries()): when the guest halts or was stopped, or
-//     entries_ns after the last hand-over;
+//     entries_ns after the last hand-over; but those of a guest at rest, which come of its timers alone, lie for
+//     resting_ns, and the I/O thread finds them before, when it sends its heartbeat;
 //   - after progress_ns, for the icount alone, if entries are wanted;
 //   - every replayed_ns, for the position of a replay.
 // What is left is found at its next look.
@@ -205,6 +206,8 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     void produce(Produced produced, Urgency urgency);
     void hand_over_entries(uint64_t now_ns, bool stands);
     bool entries_may_wait(uint64_t now_ns, bool stands) const;
+    /// Nothing comes from outside, and nobody waits for what the guest makes while its timers wake it up.
+    bool rests() const;
     uint64_t entries_due_ns();
     bool gathers(uint64_t now_ns) const;
     void replayed();
@@ -247,6 +250,7 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     uint64_t last_input_ns_ = 0;
     bool outputs_wait_ = false;    ///< for the next hand-over
     bool woke_up_ = false;         ///< from a long sleep; no input came since
+    uint64_t awake_since_ns_ = 0;  ///< since its last sleep
     uint64_t ahead_again_ns_ = 0;  ///< when take_memory_ahead() looks again
     IdleMemory idle_memory_;
     uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
@@ -272,7 +276,8 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     std::vector<Produced> produced_;
     bool notified_ = false;         ///< since the last take()
     bool entries_waiting_ = false;  ///< some of produced_
-    bool send_log_ = false;         ///< goes with it
+    uint64_t entries_since_ns_ = 0;
+    bool send_log_ = false;  ///< goes with it
 
     mutable std::mutex engine_mutex_;  // guards what follows
     translate::EngineReport engine_report_;

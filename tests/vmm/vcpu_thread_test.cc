@@ -134,6 +134,40 @@ TEST(VcpuThread, OutputsOfABusyGuestAreHandedOverInGroups) {
     }
 }
 
+/// Guests of which nothing is seen: what they do at each tick of their timer stays inside.
+class QuietFactory : public MachineFactory, private bus::OutputSink {
+  public:
+    Result<Bytes> configure(const VmSettings&) override { return Bytes(); }
+    Result<std::unique_ptr<machine::Machine>> create(const SharedBytes& configuration,
+                                                     const translate::EngineOptions&, bus::OutputSink&,
+                                                     uint64_t& ram_bytes) override {
+        ToyConfig config = TRY(record::decode_fields<ToyConfig>(configuration, "a toy's configuration"));
+        ram_bytes = config.ram_bytes;
+        bus::OutputSink& nowhere = *this;
+        return std::unique_ptr<machine::Machine>(std::make_unique<ToyMachine>(config, 1, nowhere));
+    }
+
+  private:
+    void output(bus::Output) override {}
+};
+
+// Each tick is an entry of the log, which a backup wants, but in no hurry.
+TEST(VcpuThread, AGuestAtRestWakesNobodyUpForEachTick) {
+    QuietFactory factory;
+    std::counting_semaphore<> notified{0};
+    VcpuThread thread(factory, {.notify = [&] { notified.release(); }, .sleeps = {}});
+    thread.create(record::encode_fields(ToyConfig{.halts = true}), {}, {}, [](Result<void>) {});
+    thread.go_live(LogPos(), 0, 0, [](std::vector<bus::Output>) {});
+    thread.want_entries(EntriesWanted::kSoon);
+    size_t entries = 0, wake_ups = 0;
+    for (; entries < 100; ++wake_ups) {
+        ASSERT_TRUE(notified.try_acquire_for(std::chrono::seconds(20))) << "after " << entries << " entries";
+        for (const Produced& produced : thread.take().produced)
+            entries += std::holds_alternative<EntryMade>(produced);
+    }
+    EXPECT_LT(wake_ups, entries / 3);
+}
+
 TEST(VcpuThreadDeathTest, AFailedCheckShowsWhatTheGuestDidLast) {
     auto fail = [] {
         SendingGuest guest(EntriesWanted::kSoon, a_packet());

@@ -24,6 +24,7 @@ struct Bounds {
 
     // Entries that no output waits for.
     uint64_t entries_ns = 2'000'000;    ///< for how long they gather
+    uint64_t resting_ns = 60'000'000;   ///< those of a guest that sleeps and hears nothing from outside
     uint64_t progress_ns = 10'000'000;  ///< between two looks at the icount of a guest that makes none
     uint64_t replayed_ns = 10'000'000;  ///< between two reports of a replay
 
@@ -50,6 +51,7 @@ static_assert(kBounds.group_for_backup_ns * kBounds.most_groups <= kBounds.entri
               "entries that no output waits for never go before those that one does");
 static_assert(kBounds.entries_ns < kBounds.progress_ns && kBounds.entries_ns < kBounds.replayed_ns,
               "what nobody waits for is reported least often");
+static_assert(kBounds.entries_ns < kBounds.resting_ns, "a guest at rest is in less of a hurry");
 static_assert(kBounds.rest_ns <= kBounds.rest_window_ns && kBounds.rest_window_ns < kBounds.rest_over_ns,
               "packets are counted over at least a rest, and a pause in them is longer");
 static_assert(kBounds.rest_ns <= kBounds.group_for_backup_ns,
