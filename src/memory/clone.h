@@ -86,6 +86,7 @@ class Clone final : private WriteWatcher {
     Taken take_of_round(Bytes& out, size_t bytes);
     Taken take_of_rest(Bytes& out, size_t bytes);
     void put(Bytes& out, uint64_t page, const uint8_t* contents);
+    void put_from_memory(Bytes& out, uint64_t page);
     bool supply(Bytes& out, uint64_t page);
 
     GuestMemory& memory_;

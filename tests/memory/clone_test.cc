@@ -182,6 +182,40 @@ TEST_F(CloneTest, IsTheMemoryAtTheCutWhateverTheTwoThreadsDo) {
         race(seed, *memory, *copy);
 }
 
+// At any moment: in a round, after the cut, while the guest waits for room.
+TEST_F(CloneTest, AResetMeanwhileMakesItVoidAndTheNextOneIsWhole) {
+    for (uint64_t seed = 1; seed <= number_of("LOCKSTEP_CLONES", 50); ++seed) {
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        std::mt19937_64 random(seed);
+        for (uint64_t page = 0; page < kPages; ++page) write(page, random());
+        std::atomic<bool> is_void = false, complete = false;
+        {
+            Clone clone(
+                *memory, [] { std::this_thread::yield(); }, 1 + random() % 8);
+            if (random() % 2) clone.cut();
+            std::thread sender([&] {
+                PageLoader loader(*copy);
+                while (!is_void && !complete) {
+                    Bytes out;
+                    Clone::Taken taken = clone.take(out, 5000);
+                    EXPECT_TRUE(loader.take(out).ok());
+                    is_void = taken == Clone::Taken::kVoid;
+                    complete = taken == Clone::Taken::kComplete;
+                }
+            });
+            for (uint64_t writes = random() % 500; writes; --writes) write(random() % kPages, random());
+            memory->clear();
+            write(random() % kPages, random());
+            sender.join();
+        }
+        EXPECT_TRUE(is_void || complete);
+        PageLoader loader(*copy);
+        Clone another(*memory, [] { FAIL(); });
+        ASSERT_EQ(take(another, loader), Clone::Taken::kRound);
+        ASSERT_EQ(copy->hash(), memory->hash());
+    }
+}
+
 TEST(PageBits, FindsAndCounts) {
     PageBits bits(200);
     EXPECT_EQ(bits.next(0), 200u);
