@@ -5,6 +5,13 @@
     .set USER_STACK, 0x602000
     .set USER_DATA, 0x610000
 
+// Each kind of write is the first one to its page now and then.
+    .macro another_page
+    add r9d, 37 << 12
+    and r9d, 0x7f << 12
+    lea r11, [rdi + r9]
+    .endm
+
 // rbx: a 4 KiB page of its own. rbp: the address of its entry in the page table. rsi: the user part. rdi: DATA.
 guest writer
     mark writer_loop
@@ -20,15 +27,23 @@ guest writer
     and r10d, 0xff8
     lea r11, [rdi + r9]
     mov [r11 + r10], r8
+    another_page
     add [r11 + 8], r9
+    another_page
     mov rax, r10
     lock xadd [r11 + 16], rax
+    another_page
     mov [r11 + 4092], r8          // across pages
+    another_page
     movq xmm0, r8
     movups [r11 + 4088], xmm0
+    another_page
     movaps [r11 + 32], xmm0
-    mov dword ptr [r11 + 64], 5
-    or byte ptr [r11 + 128], 3
+    another_page
+    lock or byte ptr [r11 + 128], 3
+    another_page
+    lock cmpxchg [r11 + 64], r8
+    another_page
     push r8
     call 1f
     pop rax
@@ -56,8 +71,10 @@ patched:
     pop rdi
 2:  test r8, 3 << 21
     jnz 3f
-    and qword ptr [rbp], ~0x60    // accessed and dirty bits
+    and qword ptr [rbp], ~0x60    // accessed and dirty bits, which are set later
     invlpg [rbx]
+3:  test r8, 3 << 23
+    jnz 3f
     mov rax, [rbx + 8]
     mov [rbx + 8], r8
 3:  test r8, 1 << 25

@@ -126,7 +126,7 @@ class CloneReplay {
     uint64_t pages_after_cuts() const { return pages_after_cuts_; }
 
   private:
-    static constexpr uint64_t kSlice = 300'000;      ///< instructions between two looks at the sender
+    static constexpr uint64_t kSlice = 300'000;       ///< instructions between two looks at the sender
     static constexpr uint64_t kBetween = 60'000'000;  ///< between two clones
 
     bool fail(const std::string& why) {
@@ -176,7 +176,8 @@ class CloneReplay {
         ++clones_;
         rounds_ = 1 + random_() % 3;
         copy_ = std::make_unique<Guest>(configuration_);
-        clone_ = std::make_unique<memory::Clone>(guest_->machine().memory(), [] { std::this_thread::yield(); });
+        clone_ =
+            std::make_unique<memory::Clone>(guest_->machine().memory(), [] { std::this_thread::yield(); });
         sender_ = std::make_unique<Sender>(*clone_, copy_->machine().memory());
     }
     void cut() {
@@ -203,7 +204,8 @@ class CloneReplay {
         sender_.reset();
         clone_.reset();
         ByteReader in(state_);
-        if (Result<void> loaded = copy_->machine().load_state(in); !loaded) return fail(loaded.error().message());
+        if (Result<void> loaded = copy_->machine().load_state(in); !loaded)
+            return fail(loaded.error().message());
         machine::StateHash copied = copy_->machine().hash();
         if (copied != at_cut_)
             return fail(fmt::format("the copy has {}, the guest had {}", text_of(copied), text_of(at_cut_)));
@@ -211,7 +213,8 @@ class CloneReplay {
         for (const record::Entry& entry : since_cut_)
             if (copy_->replayer().apply(entry) == drive::ReplayResult::kDiverged)
                 return differs(*copy_, "the copy");
-        if (copy_->machine().icount() < guest_->machine().icount()) copy_->replayer().run_to(guest_->machine().icount());
+        if (copy_->machine().icount() < guest_->machine().icount())
+            copy_->replayer().run_to(guest_->machine().icount());
         if (copy_->machine().hash() != guest_->machine().hash())
             return fail(fmt::format("at {} the copy has {}, the guest {}", guest_->machine().icount().value(),
                                     text_of(copy_->machine().hash()), text_of(guest_->machine().hash())));
@@ -251,7 +254,8 @@ int main(int count, char** arguments) {
     uint64_t seed = count > 2 ? std::stoull(arguments[2]) : 1;
     CloneReplay replay(seed);
     bool good = replay.run(arguments[1]);
-    fmt::print("{} clones, {} pages were still to go out at their cuts\n", replay.clones(), replay.pages_after_cuts());
+    fmt::print("{} clones, {} pages were still to go out at their cuts\n", replay.clones(),
+               replay.pages_after_cuts());
     if (!good) fmt::print("{}\nrepeat: clone_replay {} {}\n", replay.why(), arguments[1], seed);
     return good ? 0 : 1;
 }
