@@ -23,8 +23,7 @@ Outcome simulate(const WorldOptions& options) {
     while (world.now() < kLatest && !world.checker().failed() && !world.settled())
         world.run(world.now() + kStep);
     world.finish();
-    return {options.seed, world.checker().failure(), world.trace_hash(), world.counts(),
-            world.loss_allowed()};
+    return {options.seed, world.checker().failure(), world.trace_hash(), world.counts()};
 }
 
 std::optional<replica::PlantedBug> find_planted_bug(std::string_view option) {

@@ -166,7 +166,6 @@ class World {
     /// A process may die although it is the last: the run then says nothing about survival.
     void allow_loss() { loss_allowed_ = true; }
     bool may_die(const Process& process) { return loss_allowed_ || expendable(process); }
-    bool loss_allowed() const { return loss_allowed_; }
 
     Process* find(uint64_t id);
     /// The processes that have a replica.
