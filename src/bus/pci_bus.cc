@@ -10,9 +10,9 @@ constexpr uint32_t kEnable = 1u << 31;
 constexpr uint32_t kWritable = 0x80fffffc;
 }  // namespace
 
-void PciBus::attach(unsigned device, PciFunction& function) {
-    CHECK(device < kPciDevices && !functions_[device]);
-    functions_[device] = &function;
+void PciBus::attach(unsigned device, PciFunction& function, unsigned number) {
+    CHECK(device < kPciDevices && number < kPciFunctions && !functions_[device * kPciFunctions + number]);
+    functions_[device * kPciFunctions + number] = &function;
 }
 
 Result<void> PciBus::load(ByteReader& in) {
@@ -31,8 +31,8 @@ void PciBus::write_address(uint64_t offset, unsigned size, uint64_t value) {
 
 // Bits of the address: 31 enable, 23:16 bus, 15:11 device, 10:8 function, 7:2 register.
 PciFunction* PciBus::selected(uint64_t offset, unsigned size) const {
-    if (!(address_ & kEnable) || (address_ & 0x00ff0700) || offset + size > 4) return nullptr;
-    return functions_[address_ >> 11 & 31];
+    if (!(address_ & kEnable) || (address_ & 0x00ff0000) || offset + size > 4) return nullptr;
+    return functions_[address_ >> 8 & 0xff];
 }
 
 uint64_t PciBus::read_data(uint64_t offset, unsigned size) {

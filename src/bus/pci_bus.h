@@ -32,14 +32,14 @@ class PciFunction {
 
 inline constexpr uint16_t kPciAddressPort = 0xcf8;
 inline constexpr uint16_t kPciDataPort = 0xcfc;
-inline constexpr unsigned kPciDevices = 32;
+inline constexpr unsigned kPciDevices = 32, kPciFunctions = 8;
 
 class PciBus : public Device {
   public:
     explicit PciBus(MmioBus& mmio) : mmio_(mmio) {}
 
-    /// `device`: its number on bus 0.
-    void attach(unsigned device, PciFunction& function);
+    /// `device`: its number on bus 0; `number`: of the function.
+    void attach(unsigned device, PciFunction& function, unsigned number = 0);
     RegisterHandler& address_port() { return address_port_; }  ///< 4 ports
     RegisterHandler& data_port() { return data_port_; }        ///< 4 ports
     /// Puts every function where its memory_range() says, in the order of the devices' numbers; a range that
@@ -61,7 +61,7 @@ class PciBus : public Device {
     MemberRegisters<PciBus, &PciBus::read_address, &PciBus::write_address> address_port_{*this};
     MemberRegisters<PciBus, &PciBus::read_data, &PciBus::write_data> data_port_{*this};
     MmioBus& mmio_;
-    std::array<PciFunction*, kPciDevices> functions_{};
+    std::array<PciFunction*, kPciDevices * kPciFunctions> functions_{};
     uint32_t address_ = 0;
 };
 

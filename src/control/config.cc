@@ -49,6 +49,13 @@ Result<void> set_name(const ConfigValue& value, VmSettings& settings) {
     return value.checked(host::check_vm_name(settings.name));
 }
 
+Result<void> set_firmware(const ConfigValue& value, VmSettings& settings) {
+    constexpr std::string_view kFirmwares[] = {"uefi"};
+    TRY(value.word(kFirmwares));
+    settings.firmware = vmm::Firmware::kUefi;
+    return {};
+}
+
 Result<void> set_memory(const ConfigValue& value, VmSettings& settings) {
     settings.memory_bytes = TRY(value.size(vmm::kMemoryBytes));
     if (settings.memory_bytes % vmm::kMemoryStep)
@@ -102,7 +109,8 @@ Result<void> set_hosts(const ConfigValue& value, VmSettings& settings) {
 // clang-format off
 constexpr Row kRows[] = {
     {"vm", "name", "text", "the VM's name, the same on all its hosts", Need::kRequired, set_name},
-    {"vm", "kernel", "path", "the kernel, a bzImage", Need::kRequired, LOCKSTEP_SET(kernel, path())},
+    {"vm", "kernel", "path", "the kernel, a bzImage, to be started directly", Need::kOptional, LOCKSTEP_SET(kernel, path())},
+    {"vm", "firmware", "uefi", "what starts the guest from its disks (uefi, where there is no kernel)", Need::kOptional, set_firmware},
     {"vm", "initrd", "path", "the initial RAM disk", Need::kOptional, LOCKSTEP_SET(initrd, path())},
     {"vm", "command_line", "text", "the kernel's command line", Need::kOptional, LOCKSTEP_SET(command_line, text())},
     {"vm", "memory", "size", "the guest's memory, a multiple of 2 MiB", Need::kRequired, set_memory},
@@ -177,6 +185,7 @@ class Parser {
     Result<VmSettings> parse() {
         for (auto&& [key, node] : root_) TRY(section(key.str(), node));
         if (!root_.contains("vm")) return error("{}: the section [vm] is missing; add it", file_);
+        if (settings_.kernel.empty()) settings_.firmware = vmm::Firmware::kUefi;
         if (Result<void> sound = vmm::check_whole(settings_); !sound)
             return error("{}: {}", file_, sound.error().message());
         return std::move(settings_);

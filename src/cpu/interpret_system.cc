@@ -69,12 +69,15 @@ bool write_cr3(Cpu& cpu, uint64_t value, Exception& exception) {
     return true;
 }
 
+/// Machine-check exceptions, which never come. The CPUID model doesn't offer them, and firmware allows them unasked.
+constexpr uint64_t kCr4Mce = 1 << 6;
+
 bool write_cr4(Cpu& cpu, uint64_t value, Exception& exception) {
     CpuState& state = cpu.state;
     bool starts_tags = (value & kCr4Pcide) && !(state.cr4 & kCr4Pcide);
     bool needs_pae = state.long_mode() && !(value & kCr4Pae);
     bool tags_too_early = starts_tags && (!state.long_mode() || (state.cr3 & kPcidMask));
-    if ((value & ~kCr4Valid) || needs_pae || tags_too_early) return general_protection(exception);
+    if ((value & ~(kCr4Valid | kCr4Mce)) || needs_pae || tags_too_early) return general_protection(exception);
     uint64_t before = state.cr4;
     state.cr4 = value;
     cpu.breakpoints.load(state);

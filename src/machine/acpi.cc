@@ -141,14 +141,22 @@ Bytes event_timer() {
     return table;
 }
 
+AcpiTables::Area area_of(uint64_t start, size_t end) {
+    return {static_cast<uint32_t>(start), static_cast<uint32_t>(end - start)};
+}
+
+// Root system description pointer (5.2.5.3): one checksum over its first 20 bytes, one over all.
+constexpr size_t kRootSize = 36;
+
 }  // namespace
 
-Bytes acpi_tables() {
-    constexpr size_t kRootSize = 36, kFacsSize = 64;
-    Bytes area(kRootSize);
-    auto place = [&area](ByteSpan table, size_t alignment) {
+AcpiTables make_acpi_tables(uint64_t base) {
+    constexpr size_t kFacsSize = 64, kFirstPointer = 36;
+    AcpiTables made;
+    Bytes& area = made.tables;
+    auto place = [&](ByteSpan table, size_t alignment) {
         area.resize((area.size() + alignment - 1) / alignment * alignment);
-        uint64_t at = kAcpiStart.value() + area.size();
+        uint64_t at = base + area.size();
         area.insert(area.end(), table.begin(), table.end());
         return at;
     };
@@ -160,6 +168,9 @@ Bytes acpi_tables() {
     uint64_t facs_at = place(facs, kFacsSize);
     uint64_t dsdt_at = place(dsdt_aml_code, kAlignment);
     uint64_t fadt_at = place(fixed_description(facs_at, dsdt_at), kAlignment);
+    made.checksums.push_back(area_of(fadt_at - base, area.size()));
+    for (uint32_t offset : {36u, 40u}) made.pointers.push_back({made.checksums[0].start + offset, 4});
+    made.pointers.push_back({made.checksums[0].start + 140, 8});
     uint64_t madt_at = place(multiple_apics(), kAlignment);
     uint64_t hpet_at = place(event_timer(), kAlignment);
 
@@ -169,16 +180,31 @@ Bytes acpi_tables() {
     out.fixed(madt_at);
     out.fixed(hpet_at);
     close_table(xsdt);
-    uint64_t xsdt_at = place(xsdt, kAlignment);
+    made.root_table = place(xsdt, kAlignment) - base;
+    made.checksums.push_back(area_of(made.root_table, area.size()));
+    for (uint32_t i = 0; i < 3; ++i)
+        made.pointers.push_back({made.checksums[1].start + static_cast<uint32_t>(kFirstPointer) + 8 * i, 8});
+    return made;
+}
 
-    // Root system description pointer (5.2.5.3): one checksum over its first 20 bytes, one over all.
-    std::memcpy(area.data(), "RSD PTR ", 8);
-    std::memcpy(&area[9], kOemId.data(), kOemId.size());
-    area[15] = 2;
-    put_at<uint32_t>(area, 20, kRootSize);
-    put_at(area, 24, xsdt_at);
-    area[8] = checksum(ByteSpan(area).first(20));
-    area[32] = checksum(ByteSpan(area).first(kRootSize));
+Bytes make_acpi_root(uint64_t root_table) {
+    Bytes root(kRootSize);
+    std::memcpy(root.data(), "RSD PTR ", 8);
+    std::memcpy(&root[9], kOemId.data(), kOemId.size());
+    root[15] = 2;
+    put_at<uint32_t>(root, 20, kRootSize);
+    put_at(root, 24, root_table);
+    root[8] = checksum(ByteSpan(root).first(20));
+    root[32] = checksum(root);
+    return root;
+}
+
+Bytes acpi_tables() {
+    constexpr uint64_t kTables = 64;  // behind the root pointer
+    AcpiTables made = make_acpi_tables(kAcpiStart.value() + kTables);
+    Bytes area = make_acpi_root(kAcpiStart.value() + kTables + made.root_table);
+    area.resize(kTables);
+    area.insert(area.end(), made.tables.begin(), made.tables.end());
     CHECK(area.size() <= kAcpiSize);
     return area;
 }

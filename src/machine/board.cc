@@ -10,6 +10,7 @@
 #include "devices/virtio/console/console.h"
 #include "devices/virtio/net/net.h"
 #include "devices/virtio/rng/rng.h"
+#include "machine/firmware.h"
 #include "record/payloads.h"
 
 namespace lockstep::machine {
@@ -18,7 +19,7 @@ namespace {
 
 constexpr unsigned kPciRandom = 1, kPciConsole = 2, kPciFirstDisk = 3, kPciFirstNetwork = 19;
 static_assert(kPciFirstDisk + kMaxDisks <= kPciFirstNetwork);
-static_assert(kPciFirstNetwork + kMaxNetworks < bus::kPciDevices);
+static_assert(kPciFirstNetwork + kMaxNetworks < bus::kPciDevices);  // the last one is the firmware's
 static_assert(kFirstDisk + kMaxDisks <= kFirstNetwork);
 
 constexpr uint32_t kPciWindow = 0xc0000000, kPciWindowStep = 0x10000;
@@ -48,6 +49,14 @@ Result<void> Board::check(const MachineConfig& config) {
         return error("{} disks: at most {} are possible", config.disks.size(), kMaxDisks);
     if (config.networks.size() > kMaxNetworks)
         return error("{} networks: at most {} are possible", config.networks.size(), kMaxNetworks);
+    constexpr uint64_t kBlock = devices::Flash::kBlock, kMostFirmware = 16 << 20;
+    if (!config.firmware.empty() &&
+        (config.firmware.size() % kBlock || config.variables.size() % kBlock || config.variables.empty() ||
+         config.firmware.size() + config.variables.size() > kMostFirmware))
+        return error(
+            "firmware of {} bytes with {} bytes of variables: whole blocks of 4 KiB are possible, 16 MiB at "
+            "most",
+            config.firmware.size(), config.variables.size());
     for (const DiskConfig& disk : config.disks) {
         if (disk.size_bytes == 0 || disk.size_bytes % devices::virtio::Block::kSector)
             return error("a disk of {} bytes: the size must be a multiple of 512", disk.size_bytes);
@@ -96,7 +105,25 @@ Board::Board(const MachineConfig& config, memory::GuestMemory& memory, const bus
             sink_);
     }
     connect();
+    if (config.firmware.empty())
+        pci_.attach(0, host_bridge_);
+    else
+        add_firmware(config);
     reset();
+}
+
+void Board::add_firmware(const MachineConfig& config) {
+    constexpr unsigned kPciIsaBridge = 31, kPciPower = 1, kPowerFunction = 3;
+    pci_.attach(0, firmware_host_bridge_);
+    pci_.attach(kPciIsaBridge, firmware_isa_bridge_);
+    pci_.attach(kPciPower, firmware_power_, kPowerFunction);
+    flash_ = std::make_unique<devices::Flash>(config.variables);
+    firmware_config_ = std::make_unique<devices::FirmwareConfig>(memory_);
+    describe_machine(*firmware_config_, memory_);
+    CHECK(mmio_.claim(GuestPhys(memory_.rom_start() - flash_->size()), flash_->size(), *flash_));
+    ports_.claim(devices::kFirmwareConfigPort, devices::kFirmwareConfigPorts, *firmware_config_);
+    devices_.push_back(flash_.get());
+    devices_.push_back(firmware_config_.get());
 }
 
 template <typename Model, typename... Args>
@@ -115,7 +142,6 @@ void Board::add_virtio(uint16_t number, unsigned pci_device, Args&&... args) {
 void Board::connect() {
     using namespace devices;
     lapic_.set_eoi_listener([this](uint8_t vector) { ioapic_.end_of_interrupt(vector); });
-    pci_.attach(0, host_bridge_);
     CHECK(mmio_.claim(GuestPhys(kLapicAddress), kLapicSize, lapic_));
     CHECK(mmio_.claim(GuestPhys(kIoapicAddress), kIoapicSize, ioapic_));
     CHECK(mmio_.claim(GuestPhys(kHpetAddress), kHpetSize, *hpet_));

@@ -4,7 +4,8 @@
 //
 // Fixed places, which src/machine/dsdt.asl and acpi.cc describe to the guest:
 //
-//     PCI device  0 host bridge, 1 entropy, 2 console, 3 + i disk i, 19 + i network i
+//     PCI device  0 host bridge, 1 entropy, 2 console, 3 + i disk i, 19 + i network i, 31 bridge to the serial port (with
+//                 firmware)
 //     I/O APIC    pin 2 interval timer, 4 serial, 8 clock, 9 power, 16 + n % 4 PCI device n, 20 + n event timer n
 //     8259s       input 0 interval timer, 4 serial, 8 clock, 9 power, 10 + n % 2 PCI device n
 #pragma once
@@ -20,11 +21,14 @@
 #include "bus/timer_queue.h"
 #include "bus/virtual_clock.h"
 #include "cpu/platform.h"
+#include "devices/firmware/flash.h"
+#include "devices/firmware/fw_cfg.h"
 #include "devices/ioapic/ioapic.h"
 #include "devices/lapic/lapic.h"
 #include "devices/legacy/hpet.h"
 #include "devices/legacy/pic.h"
 #include "devices/legacy/pit.h"
+#include "devices/pci/firmware_bridges.h"
 #include "devices/pci/host_bridge.h"
 #include "devices/power/power.h"
 #include "devices/rtc/rtc.h"
@@ -95,6 +99,8 @@ class Board : public cpu::Platform {
     template <typename Model, typename... Args>
     void add_virtio(uint16_t number, unsigned pci_device, Args&&... args);
     void connect();
+    /// What a machine has that firmware starts.
+    void add_firmware(const MachineConfig& config);
     bool pic_asks() const { return pic_.interrupt_pending() && lapic_.takes_external_interrupts(); }
     /// A line to an input of the 8259s and to a pin of the I/O APIC.
     bus::InterruptLine& split_line(unsigned input, unsigned pin);
@@ -113,6 +119,11 @@ class Board : public cpu::Platform {
     devices::Lapic lapic_;
     devices::Ioapic ioapic_;
     devices::HostBridge host_bridge_;
+    devices::FirmwareHostBridge firmware_host_bridge_;
+    devices::FirmwareIsaBridge firmware_isa_bridge_;
+    devices::FirmwarePowerFunction firmware_power_;
+    std::unique_ptr<devices::Flash> flash_;                     // where firmware starts the guest
+    std::unique_ptr<devices::FirmwareConfig> firmware_config_;  // the same
     devices::Pic pic_;
     std::vector<std::unique_ptr<bus::InterruptLine>> split_lines_;
     std::unique_ptr<devices::Hpet> hpet_;

@@ -4,11 +4,11 @@
 namespace lockstep::machine {
 
 namespace {
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kWithKernel = 3, kWithFirmware = 4;
 }
 
 void MachineConfig::save(ByteWriter& out) const {
-    out.varint(kVersion);
+    out.varint(firmware.empty() ? kWithKernel : kWithFirmware);
     out.varint(memory_bytes);
     out.varint(disks.size());
     for (const DiskConfig& disk : disks) {
@@ -26,13 +26,17 @@ void MachineConfig::save(ByteWriter& out) const {
     out.blob(initrd);
     out.text(command_line);
     out.varint(start_time_ns);
+    if (firmware.empty()) return;
+    out.blob(firmware);
+    out.blob(variables);
 }
 
 Result<MachineConfig> MachineConfig::load(const SharedBytes& encoded) {
     ByteReader in(encoded);
-    if (uint64_t version = in.varint(); version != kVersion)
-        return error("the machine's configuration has version {}, this program reads version {}", version,
-                     kVersion);
+    uint64_t version = in.varint();
+    if (version != kWithKernel && version != kWithFirmware)
+        return error("the machine's configuration has version {}, this program reads version {} and {}",
+                     version, kWithKernel, kWithFirmware);
     MachineConfig config;
     config.memory_bytes = in.varint();
     for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
@@ -52,6 +56,10 @@ Result<MachineConfig> MachineConfig::load(const SharedBytes& encoded) {
     config.initrd = encoded.sharing(in.blob());
     config.command_line = in.text();
     config.start_time_ns = in.varint();
+    if (version == kWithFirmware) {
+        config.firmware = encoded.sharing(in.blob());
+        config.variables = encoded.sharing(in.blob());
+    }
     if (!in.ok()) return error("the machine's configuration is cut short or damaged");
     return config;
 }

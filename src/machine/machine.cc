@@ -120,6 +120,11 @@ Stop MachineImpl::run(Icount until) {
 Result<void> MachineImpl::boot() {
     memory_->clear();
     board_.reset();
+    if (!config_.firmware.empty()) {
+        cpu::reset(cpu_);
+        clear_derived();
+        return {};
+    }
     BootEntry entry = TRY(load_linux(*memory_, {config_.kernel, config_.initrd, config_.command_line}));
     enter(entry);
     return {};
@@ -235,6 +240,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
     TRY(Board::check(config));
     auto placing = options.forks ? memory::Placing::kPrivate : memory::Placing::kMappable;
     auto memory = TRY(memory::GuestMemory::create(config.memory_bytes, placing));
+    TRY(memory->add_rom(config.firmware));
     auto machine = std::make_unique<MachineImpl>(config, std::move(memory), options, sink);
     TRY(machine->boot());
     return std::unique_ptr<Machine>(std::move(machine));

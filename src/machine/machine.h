@@ -50,9 +50,11 @@ struct MachineConfig {
     std::vector<DiskConfig> disks;
     std::vector<NetworkConfig> networks;
     bool console = true;  ///< a virtio console beside the serial port
-    SharedBytes kernel;   ///< bzImage
+    SharedBytes kernel;   ///< bzImage; none: the firmware starts the guest
     SharedBytes initrd;
     std::string command_line;
+    SharedBytes firmware;        ///< UEFI's code, which ends at 4 GiB; none: the kernel is started directly
+    SharedBytes variables;       ///< its flash memory, which ends where the code begins
     uint64_t start_time_ns = 0;  ///< the real-time clock at guest time 0, since 1970
 
     void save(ByteWriter& out) const;

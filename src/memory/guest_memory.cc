@@ -45,6 +45,19 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_size, Plac
     return memory;
 }
 
+Result<void> GuestMemory::add_rom(ByteSpan rom) {
+    if (rom.size() % kPageSize || rom.size() > kHighRamStart - kLowRamEnd)
+        return error("firmware of {} bytes: whole pages, at most 1 GiB, are possible", rom.size());
+    if (!map_ram(kHighRamStart - rom.size(), rom.size()))
+        return error("cannot get {} KiB for the guest's firmware; free memory on this host",
+                     rom.size() >> 10);
+    rom_size_ = rom.size();
+    std::copy(rom.begin(), rom.end(), base_ + rom_start());
+    for (uint64_t page = rom_start() / kPageSize; page < kHighRamStart / kPageSize; ++page)
+        marks_[page] |= kFixed;
+    return {};
+}
+
 GuestMemory::GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size, Placing placing)
     : base_(base),
       reserved_(reserved),
@@ -76,6 +89,7 @@ bool GuestMemory::read(GuestPhys at, std::span<uint8_t> out) const {
 bool GuestMemory::write(GuestPhys at, ByteSpan in) {
     if (!is_ram(at, in.size())) return false;
     if (in.empty()) return true;
+    if (is_rom(at)) return true;
     uint64_t last = (at.value() + in.size() - 1) / kPageSize;
     for (uint64_t page = at.value() / kPageSize; page <= last; ++page)
         if (marks_[page]) tell_listeners(page);
@@ -155,7 +169,7 @@ void GuestMemory::clear() {
     each_ram_range(*this, [&](uint64_t start, uint64_t size) {
         madvise(base_ + start, size, file_ >= 0 ? MADV_REMOVE : MADV_DONTNEED);
     });
-    std::ranges::fill(marks_, uint8_t{0});
+    for (uint8_t& marks : marks_) marks &= kFixed;
 }
 
 void GuestMemory::save(ByteWriter& out) const {

@@ -4,7 +4,7 @@
 // RAM starts at 0 and is interrupted by one hole below 4 GiB, where devices live:
 //
 //     0 ............ kLowRamEnd (3 GiB)   RAM
-//     kLowRamEnd ... 4 GiB                devices (PCI windows, IOAPIC, LAPIC)
+//     kLowRamEnd ... 4 GiB                devices (PCI windows, IOAPIC, LAPIC), and at its end the ROM, if there is one
 //     4 GiB ........                      the rest of the RAM
 //
 // The whole guest-physical space is one host reservation, so that host address = base() + guest-physical
@@ -15,6 +15,7 @@
 // A page may carry marks, each of which says who must hear of a write before it happens:
 //
 //     code      it holds translated code; the listener throws its blocks away
+//     fixed     it is ROM: writes do nothing
 //     watched   a watcher (a clone of the memory, see clone.h) wants to know which pages are written
 //
 // Only a page without marks may be written to directly. Every other write to RAM (a device, a page walk, the
@@ -69,22 +70,29 @@ class GuestMemory {
     static Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_size,
                                                        Placing placing = Placing::kMappable);
     ~GuestMemory();
+    /// Before anything else: memory that can't be written to, whole pages, up to 4 GiB. It is in no saved state and in no
+    /// hash.
+    Result<void> add_rom(ByteSpan rom);
     GuestMemory(const GuestMemory&) = delete;
     GuestMemory& operator=(const GuestMemory&) = delete;
 
     uint64_t ram_size() const { return ram_size_; }
     uint64_t low_ram_size() const { return ram_size_ < kLowRamEnd ? ram_size_ : kLowRamEnd; }
     uint64_t high_ram_size() const { return ram_size_ - low_ram_size(); }
-    /// The end of the highest RAM, as a guest-physical address.
+    uint64_t rom_start() const { return kHighRamStart - rom_size_; }
+    bool is_rom(GuestPhys at) const { return at.value() >= rom_start() && at.value() < kHighRamStart; }
+    /// The end of the highest RAM or ROM, as a guest-physical address.
     uint64_t physical_end() const {
-        return high_ram_size() ? kHighRamStart + high_ram_size() : low_ram_size();
+        if (high_ram_size()) return kHighRamStart + high_ram_size();
+        return rom_size_ ? kHighRamStart : low_ram_size();
     }
 
-    /// Whether [at, at + size) is RAM.
+    /// Whether [at, at + size) is RAM, or ROM.
     bool is_ram(GuestPhys at, uint64_t size = 1) const {
         uint64_t start = at.value(), end = start + size;
         if (end < start) return false;
-        return end <= low_ram_size() || (start >= kHighRamStart && end <= kHighRamStart + high_ram_size());
+        return end <= low_ram_size() || (start >= kHighRamStart && end <= kHighRamStart + high_ram_size()) ||
+               (start >= rom_start() && end <= kHighRamStart);
     }
 
     /// The host address of guest-physical address 0.
@@ -147,7 +155,7 @@ class GuestMemory {
     void for_each_used_range(const std::function<void(uint64_t start, uint64_t end)>& visit) const;
 
   private:
-    static constexpr uint8_t kCode = 1, kWatched = 2;
+    static constexpr uint8_t kCode = 1, kWatched = 2, kFixed = 4;
     static constexpr uint64_t kEightWatched = kWatched * 0x0101010101010101;
 
     GuestMemory(uint8_t* base, uint64_t reserved, uint64_t ram_size, Placing placing);
@@ -160,6 +168,7 @@ class GuestMemory {
     uint8_t* base_;
     uint64_t reserved_;
     uint64_t ram_size_;
+    uint64_t rom_size_ = 0;
     int file_;
     std::vector<uint8_t> marks_;  // by page
     MarkListener* listener_ = nullptr;

@@ -32,7 +32,8 @@ Result<PageRecord> read_page_record(ByteReader& in, const GuestMemory& memory) {
     if (word % 2 == 0) record.contents = in.raw(kPageSize);
     if (!in.ok()) return error("the saved memory is cut short at page {}", record.page);
     if (record.page > memory.physical_end() / kPageSize ||
-        !memory.is_ram(GuestPhys(record.page * kPageSize), kPageSize))
+        !memory.is_ram(GuestPhys(record.page * kPageSize), kPageSize) ||
+        memory.is_rom(GuestPhys(record.page * kPageSize)))
         return error("the saved memory is damaged: there is no page {}", record.page);
     return record;
 }

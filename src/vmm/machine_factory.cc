@@ -14,6 +14,27 @@ namespace {
 /// Of kernel and initial RAM disk: with them the start of a recording stays within its frame.
 constexpr uint64_t kMostBootBytes = 1000ull << 20;
 
+Result<void> take_kernel(const VmSettings& settings, machine::MachineConfig& config) {
+    config.kernel = TRY(host::read_file(settings.kernel));
+    if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
+    machine::BootImage image{config.kernel, config.initrd, config.command_line};
+    if (Result<void> good = machine::check_boot(image, config.memory_bytes); !good)
+        return error("{}: {}", settings.kernel, good.error().message());
+    return {};
+}
+
+/// The files of Debian's package ovmf: of its builds the one that is 64-bit code from the start.
+Result<void> take_firmware(machine::MachineConfig& config) {
+    auto read = [](std::string_view name) -> Result<Bytes> {
+        Result<Bytes> bytes = host::read_file(fmt::format("/usr/share/OVMF/{}", name));
+        if (!bytes) return error("{}; install the package ovmf on this host", bytes.error().message());
+        return bytes;
+    };
+    config.firmware = TRY(read("OVMF_CODE.fd"));
+    config.variables = TRY(read("OVMF_VARS.fd"));
+    return {};
+}
+
 }  // namespace
 
 Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
@@ -22,11 +43,7 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     config.memory_bytes = settings.memory_bytes;
     config.console = settings.console.port == ConsolePort::kVirtio;
     config.command_line = settings.command_line;
-    config.kernel = TRY(host::read_file(settings.kernel));
-    if (!settings.initrd.empty()) config.initrd = TRY(host::read_file(settings.initrd));
-    machine::BootImage image{config.kernel, config.initrd, config.command_line};
-    if (Result<void> good = machine::check_boot(image, config.memory_bytes); !good)
-        return error("{}: {}", settings.kernel, good.error().message());
+    TRY(settings.kernel.empty() ? take_firmware(config) : take_kernel(settings, config));
     if (config.kernel.size() + config.initrd.size() > kMostBootBytes)
         return error("{} and {} have {} MiB together, and {} are the most; make the initial RAM disk smaller",
                      settings.kernel, settings.initrd, (config.kernel.size() + config.initrd.size()) >> 20,

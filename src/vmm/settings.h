@@ -45,6 +45,12 @@ struct NetworkSettings {
     }
 };
 
+/// What starts the guest from its disks.
+enum class Firmware : uint8_t {
+    kNone,  ///< its kernel is started directly
+    kUefi,
+};
+
 /// Where the console of the guest is to be found.
 enum class ConsoleKind : uint8_t {
     kSocket,    ///< a UNIX socket in the VM's runtime folder; `lockstep console` attaches to it
@@ -93,7 +99,8 @@ struct ProtectionSettings {
 
 struct VmSettings {
     std::string name;
-    std::string kernel;  ///< path of a bzImage
+    std::string kernel;  ///< path of a bzImage; empty: there is firmware
+    Firmware firmware = Firmware::kNone;
     std::string initrd;  ///< path; empty: none
     std::string command_line;
     uint64_t memory_bytes = 0;
@@ -106,8 +113,8 @@ struct VmSettings {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(name, kernel, initrd, command_line, memory_bytes, low_latency, disks, networks, console,
-              protection);
+        codec(name, kernel, firmware, initrd, command_line, memory_bytes, low_latency, disks, networks,
+              console, protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.copied_chains,
               engine.superblocks, engine.shared_lookups, engine.inline_system, engine.inline_strings,

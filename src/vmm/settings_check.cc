@@ -82,6 +82,11 @@ Result<void> check_text(std::string_view key, const std::string& text) {
 
 Result<void> check_texts(const VmSettings& settings) {
     TRY(check_text("vm.kernel", settings.kernel));
+    if (!settings.kernel.empty() && settings.firmware != Firmware::kNone)
+        return error("vm.kernel and vm.firmware both would start the guest; remove one of them");
+    if (settings.firmware != Firmware::kNone && !(settings.initrd.empty() && settings.command_line.empty()))
+        return error(
+            "vm.initrd and vm.command_line belong to vm.kernel, which is missing; add it, or remove them");
     TRY(check_text("vm.initrd", settings.initrd));
     TRY(check_text("vm.command_line", settings.command_line));
     TRY(check_text("protection.arbiter", settings.protection.arbiter));
