@@ -44,13 +44,14 @@ class GapsTest(unittest.TestCase):
         self.assertEqual(longest_ms([], NEW_LOADS), 0)
 
     def test_what_was_lost_is_known_by_what_was_sent_again(self):
-        def cause(asked_s, resent):
-            return Gap("echo", 10, 200, asked_s, resent).cause(failed_s=10.1, live_s=10.12)
+        def cause(asked_s, resent, live_s=10.12):
+            return Gap("echo", 10, 200, asked_s, resent).cause(failed_s=10.1, live_s=live_s)
 
         self.assertEqual(cause(10.05, 0), "answer late")
         self.assertEqual(cause(10.05, 1), "request lost in the dead process")
         self.assertEqual(cause(10.11, 1), "request lost while nobody read")
         self.assertEqual(cause(10.13, 1), "request lost later")
+        self.assertEqual(cause(10.05, 1, live_s=10.35), "guest live late")
 
     def test_a_report_is_read_after_the_open_gap_has_ended(self):
         early = report(10.5, open_ms=700)

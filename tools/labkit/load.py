@@ -14,6 +14,7 @@ LOAD_CLIENT = BUILD / "apps/load_client/load_client"
 # again only after a second, a lost segment after some 200 ms.
 OPEN_LOADS = ("echo", "redis")
 NEW_LOADS = ("http",)
+SENT_AGAIN_S = 0.2
 LOADS = OPEN_LOADS + NEW_LOADS
 
 
@@ -33,9 +34,12 @@ class Gap:
 
     def cause(self, failed_s, live_s):
         """Where what the client waited for was lost, the guest having failed on one host and gone live on the other: the
-        client's system sends a request again until it is acknowledged."""
+        client's system sends a request again until it is acknowledged, for the first time after SENT_AGAIN_S. Where the
+        guest is live only then, that says nothing."""
         if not self.resent:
             return "answer late"
+        if self.asked_s < live_s and live_s - max(self.asked_s, failed_s) > SENT_AGAIN_S:
+            return "guest live late"
         if self.asked_s < failed_s:
             return "request lost in the dead process"
         return "request lost while nobody read" if self.asked_s < live_s else "request lost later"

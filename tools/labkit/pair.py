@@ -56,8 +56,8 @@ class Pair:
 
     vm = Vm()
 
-    def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None):
-        """`initrd`: in place of the image's own."""
+    def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None, protection=""):
+        """`initrd`: in place of the image's own. `protection`: further lines of that section of the configuration."""
         self.lab = lab
         self.vm = vm
         self.shared = pathlib.Path(lab.folder) / "shared"
@@ -68,7 +68,7 @@ class Pair:
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", disk], check=True)
         (self.shared / "arbiter").mkdir(exist_ok=True)
         self._allow()
-        self.config.write_text(self._configuration(memory))
+        self.config.write_text(self._configuration(memory) + protection)
 
     def _configuration(self, memory):
         hosts = ", ".join(f'"{address}:{DAEMON_PORT}"' for address in LOGGING_ADDRESS.values())
