@@ -53,6 +53,36 @@ Json guest_view(const vmm::VmStatus::Guest& guest) {
             {"last_panic_ms", optional_json(guest.last_panic_ms)}};
 }
 
+double milliseconds(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
+
+Json copy_view(const vmm::VmStatus::Copy& copy) {
+    return {{"phase", copy.phase},
+            {"round", copy.round},
+            {"bytes_done", copy.bytes_done},
+            {"bytes_of", copy.bytes_of},
+            {"bytes_per_second", copy.bytes_per_second},
+            {"seconds_left", copy.seconds_left ? Json(*copy.seconds_left) : Json(nullptr)},
+            {"cut_ms", milliseconds(copy.cut_ns)},
+            {"longest_pause_ms", milliseconds(copy.longest_pause_ns)},
+            {"waited_ms", milliseconds(copy.waited_ns)}};
+}
+
+/// "a copy for a backup is made: round 2, 310 of 512 MiB, 540 MiB/s, 1 s left"
+std::string copy_text(const Json& copy) {
+    if (!copy.is_object() || copy.value("phase", std::string()).empty()) return "";
+    auto mib = [&](const char* key) { return copy.value(key, 0.0) / (1 << 20); };
+    std::string phase = copy.value("phase", std::string());
+    if (phase == "coming")
+        return fmt::format("  the copy of the guest is coming: {:.0f} MiB are here\n", mib("bytes_done"));
+    std::string text = fmt::format("  a copy for a backup is made: {}", phase);
+    if (phase == "round") text += fmt::format(" {}", copy.value("round", 0u));
+    text += fmt::format(", {:.0f} of {:.0f} MiB, {:.0f} MiB/s", mib("bytes_done"), mib("bytes_of"),
+                        mib("bytes_per_second"));
+    if (copy["seconds_left"].is_number())
+        text += fmt::format(", {:.0f} s left", copy["seconds_left"].get<double>());
+    return text + "\n";
+}
+
 /// What the VM is made of.
 void add_parts(Json& json, const vmm::VmStatus& status) {
     json["disks"] = json["networks"] = Json::array();
@@ -167,6 +197,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"uptime_ms", status.uptime_ms},
                  {"live_ms", status.live_ms}};
     json["guest"] = guest_view(status.guest);
+    json["copy"] = copy_view(status.copy);
     add_parts(json, status);
     json["output_wait"] = wait_view(status.waits.all);
     json["output_wait"]["beyond_link"] = wait_view(status.waits.beyond_link);
@@ -227,6 +258,7 @@ std::string status_text(const Json& status, Counters counters) {
                                     text("state"), status.value("term", uint64_t{0}));
     lines += guest_text(status.value("guest", Json()));
     lines += protection_text(status);
+    lines += copy_text(status.value("copy", Json()));
     if (status.value("careful", false))
         lines += "  the engine does without its optimisations: a fault of its own has ended the primary\n";
     lines += parts_text(status);

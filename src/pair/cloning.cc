@@ -8,6 +8,15 @@ namespace lockstep::pair {
 
 using replica::ClonePart;
 
+std::string_view name_of(ClonePhase phase) {
+    constexpr std::string_view kNames[] = {
+#define LOCKSTEP_CLONE_PHASE(name, text) text,
+        LOCKSTEP_CLONE_PHASES(LOCKSTEP_CLONE_PHASE)
+#undef LOCKSTEP_CLONE_PHASE
+    };
+    return kNames[static_cast<size_t>(phase)];
+}
+
 void CloneOut::start(SharedBytes configuration) {
     stop();
     configuration_ = std::move(configuration);

@@ -19,7 +19,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/shared_bytes.h"
@@ -33,24 +33,40 @@ struct ClonePace {
     size_t piece = 256 << 10;       ///< bytes of a message, and a page more
     size_t ahead = 0;               ///< bytes that may wait in the channel, beside those that the kernel has
     uint64_t bytes_per_second = 0;  ///< at most; 0: as the link takes them
+    /// After a piece the thread does nothing for the copy for this share of the time that the piece took: it may
+    /// go before the guest's on a busy host.
+    unsigned rest_percent = 50;
 };
+
+// LOCKSTEP_CLONE_PHASE(name, "for people")
+// clang-format off
+#define LOCKSTEP_CLONE_PHASES(LOCKSTEP_CLONE_PHASE)          \
+    LOCKSTEP_CLONE_PHASE(kNone,          "")                 \
+    LOCKSTEP_CLONE_PHASE(kConfiguration, "configuration")    \
+    LOCKSTEP_CLONE_PHASE(kMaking,        "making")           \
+    LOCKSTEP_CLONE_PHASE(kTurning,       "round")            \
+    LOCKSTEP_CLONE_PHASE(kRound,         "round")            \
+    LOCKSTEP_CLONE_PHASE(kCutting,       "cut")              \
+    LOCKSTEP_CLONE_PHASE(kState,         "cut")              \
+    LOCKSTEP_CLONE_PHASE(kRest,          "rest")             \
+    LOCKSTEP_CLONE_PHASE(kSent,          "loading")
+// clang-format on
+
+enum class ClonePhase : uint8_t {
+#define LOCKSTEP_CLONE_PHASE(name, text) name,
+    LOCKSTEP_CLONE_PHASES(LOCKSTEP_CLONE_PHASE)
+#undef LOCKSTEP_CLONE_PHASE
+};
+
+/// What an operator is told.
+std::string_view name_of(ClonePhase phase);
 
 class CloneOut {
   public:
     /// `hooks`: of a simulation.
     explicit CloneOut(Guest& guest, const replica::Hooks* hooks = nullptr) : guest_(guest), hooks_(hooks) {}
 
-    enum class Phase : uint8_t {
-        kNone,
-        kConfiguration,
-        kMaking,
-        kTurning,
-        kRound,
-        kCutting,
-        kState,
-        kRest,
-        kSent
-    };
+    using Phase = ClonePhase;
     Phase phase() const { return phase_; }
     /// Whether next() may have something.
     bool gives() const {

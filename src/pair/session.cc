@@ -338,15 +338,25 @@ void Session::send_clone() {
         case CloneOut::Step::What::kSend:
             break;
     }
-    if (uint64_t rate = config_.clone_pace.bytes_per_second)
-        paced_ns_ = std::max(paced_ns_, now_ns - kBurstNs) + step.bytes.size() * kNsPerSecond / rate;
+    size_t bytes = step.bytes.size();
     bool ends = step.part == replica::ClonePart::kEnd;
     replica_->on_clone_piece(now_ms(), step.part, std::move(step.bytes));
     act();
+    pace_clone(bytes, now_ns);
     if (ends)
         say(LogLevel::kInfo, "a copy of the guest has been sent: {} MiB in {} rounds and {} ms",
             clone_out_.given_bytes() >> 20, clone_out_.round(), (now_ns - clone_began_ns_) / kNsPerMs);
-    send_clone_again(std::max(now_ns, paced_ns_));
+    send_clone_again(paced_ns_);
+}
+
+/// When the next piece may leave, one of so many bytes having been taken and sent since `began_ns`.
+void Session::pace_clone(size_t bytes, uint64_t began_ns) {
+    const ClonePace& pace = config_.clone_pace;
+    uint64_t now_ns = ports_.clock.now_ns();
+    uint64_t rested_ns = now_ns + (now_ns - began_ns) * pace.rest_percent / 100;
+    if (pace.bytes_per_second)
+        paced_ns_ = std::max(paced_ns_, began_ns - kBurstNs) + bytes * kNsPerSecond / pace.bytes_per_second;
+    paced_ns_ = std::max(paced_ns_, rested_ns);
 }
 
 void Session::send_clone_again(uint64_t at_ns) {

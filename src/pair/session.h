@@ -166,6 +166,7 @@ class Session {
     void make_replica(replica::Replica replica);
     void send_clone();
     void send_clone_again(uint64_t at_ns);
+    void pace_clone(size_t bytes, uint64_t began_ns);
     void close_link();
     void keep_last_words();
     void wake_when_due();

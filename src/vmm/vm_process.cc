@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/vm_process.h"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 
 #include "base/log.h"
+#include "host/thread_priority.h"
 #include "record/entry_codec.h"
 #include "record/entry_table.h"
 
@@ -132,12 +134,25 @@ uint64_t VmProcess::rest_ns() const {
 void VmProcess::on_timer() {
     drain_vcpu();
     session_->on_time();
+    prefer_when_waited_for();
     update_meters();
     mind_links();
     if (session_->phase() != pair::Phase::kOver) start_timer();
 }
 
+/// Outputs and heartbeats wait for this thread. For that of a backup whose copy is only coming nobody does, and it has
+/// much to do: it mustn't take a processor from the guests of its host.
+void VmProcess::prefer_when_waited_for() {
+    bool comes = !session_->replica() || session_->replica()->state() < replica::State::kReplaying;
+    if (preferred_ || (session_->phase() == pair::Phase::kBackup && comes)) return;
+    preferred_ = true;
+    host::prefer_this_thread();
+}
+
 void VmProcess::update_meters() {
+    uint64_t copied = guest_->clone_progress().sent;
+    if (copied < std::exchange(copied_pages_, copied)) copy_rate_ = {};
+    copy_rate_.set(loop_.now_ns(), copied * kPageSize);
     log_rate_.set(loop_.now_ns(), link_.bytes_sent());
     if (link_.link()) session_->set_round_trip(link_.link()->round_trip_ns());
     if (is_recorded()) recording_->flush();
@@ -166,6 +181,31 @@ VmStatus::Guest VmProcess::guest_status() const {
     return guest;
 }
 
+VmStatus::Copy VmProcess::copy_status() const {
+    VmStatus::Copy copy;
+    const VcpuThread::ClonePauses& pauses = vcpu_->clone_pauses();
+    copy.cut_ns = pauses.cut_ns;
+    copy.longest_pause_ns = std::max(pauses.cut_ns.load(), pauses.longest_other_ns.load());
+    copy.waited_ns = pauses.waited_ns;
+    const replica::Replica* replica = session_->replica();
+    if (!replica) return copy;
+    if (replica->state() == replica::State::kLoading) {
+        copy.phase = "coming";
+        copy.bytes_done = session_->loaded_bytes();
+    }
+    if (replica->state() != replica::State::kSynchronising) return copy;
+    const pair::CloneOut& out = session_->clone_out();
+    const memory::Clone::Progress& progress = guest_->clone_progress();
+    copy.phase = pair::name_of(out.phase());
+    copy.round = out.round();
+    copy.bytes_done = progress.sent * kPageSize;
+    copy.bytes_of = (progress.sent + progress.left + progress.written) * kPageSize;
+    copy.bytes_per_second = copy_rate_.per_second(loop_.now_ns());
+    if (copy.bytes_per_second >= 1)
+        copy.seconds_left = static_cast<double>(copy.bytes_of - copy.bytes_done) / copy.bytes_per_second;
+    return copy;
+}
+
 VmStatus VmProcess::status() const {
     VmStatus status;
     status.name = settings_.name;
@@ -177,6 +217,7 @@ VmStatus VmProcess::status() const {
     status.link_faults = backends_->link_faults();
     status.peer = link_.is_open() ? link_.link()->peer() : "";
     if (session_->is_live() && !link_.is_open()) status.no_backup_why = seeker_->failure();
+    status.copy = copy_status();
     status.icount = session_->complete().value();
     status.log_bits_per_second = 8 * log_rate_.per_second(loop_.now_ns());
     status.log_bytes = link_.bytes_sent();

@@ -142,9 +142,11 @@ class VmProcess : private pair::Host, private pair::Clock {
     bool polls() const;
     uint64_t rest_ns() const;
     void on_timer();
+    void prefer_when_waited_for();
     void update_meters();
     void mind_links();
     VmStatus::Guest guest_status() const;
+    VmStatus::Copy copy_status() const;
     bool is_recorded() const { return recording_ && recording_->has_begun(); }
     Result<void> open_recording(const std::string& path);
     void recording_failed(const Error& why);
@@ -183,6 +185,9 @@ class VmProcess : private pair::Host, private pair::Clock {
     RateMeter cpu_rate_;             ///< of the vCPU's thread, ns a second
     LogMeter log_meter_;
     RateMeter log_rate_;
+    RateMeter copy_rate_;
+    uint64_t copied_pages_ = 0;
+    bool preferred_ = false;  ///< this thread goes before those that compute
     uint64_t started_ns_ = 0;
     uint64_t checkpoints_ = 0;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

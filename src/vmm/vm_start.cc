@@ -8,7 +8,6 @@
 #include "host/host_cpu.h"
 #include "host/random.h"
 #include "host/sockets.h"
-#include "host/thread_priority.h"
 #include "machine/machine.h"
 #include "record/packets.h"
 #include "vmm/host_list.h"
@@ -85,7 +84,6 @@ VmProcess::VmProcess(host::EventLoop& loop, MachineFactory& factory, const VmSet
     };
     vcpu_ = std::make_unique<VcpuThread>(
         factory_, VcpuThread::Hooks{.notify = notify, .sleeps = [this] { loop_.end_rest(); }});
-    host::prefer_this_thread();  // outputs and heartbeats wait for it
     loop_.poll_while([this, alive] { return !alive.expired() && polls(); });
     loop_.rest_for([this, alive] { return alive.expired() ? 0 : rest_ns(); });
     guest_ = std::make_unique<VcpuGuest>(

@@ -31,6 +31,17 @@ struct VmStatus {
         std::optional<uint64_t> last_panic_ms;   ///< ago
     };
     Guest guest;
+    /// The copy for a new backup: an owner's while it is made, or the last one; a backup's while it comes.
+    struct Copy {
+        std::string phase;  ///< empty: none is being made
+        unsigned round = 0;
+        uint64_t bytes_done = 0, bytes_of = 0;  ///< of memory; the guest writes on, so there may be more
+        double bytes_per_second = 0;
+        std::optional<double> seconds_left;
+        /// How long the guest stood: at the cut, at most at a time, in all because the link was too slow
+        uint64_t cut_ns = 0, longest_pause_ns = 0, waited_ns = 0;
+    };
+    Copy copy;
     const VmSettings* settings = nullptr;  ///< of the process: memory, disks, networks
     std::vector<std::string> link_faults;  ///< of each network; empty: nothing is known against it
     uint64_t icount = 0;
