@@ -4,9 +4,11 @@
 #include <iostream>
 
 #include "control/config.h"
+#include "host/limits.h"
 #include "host/runtime_folder.h"
 #include "lockstep/commands.h"
 #include "log_command/log_command.h"
+#include "vmm/cpu_choice.h"
 #include "vmm/start_check.h"
 #include "vmm/version.h"
 
@@ -23,12 +25,15 @@ struct CheckOptions {
 void check(const CheckOptions& options, vmm::MachineFactory& factory) {
     std::string path = control::find_config(options.config);
     vmm::VmSettings settings = value_or_leave(control::load_config(path));
-    std::vector<std::string> obstacles = vmm::check_start(settings, options.host, factory).obstacles;
+    vmm::StartCheck found = vmm::check_start(settings, options.host, factory);
+    std::vector<std::string>& obstacles = found.obstacles;
     if (Result<void> arbiter = vmm::check_arbiter(settings); !arbiter)
         obstacles.push_back(arbiter.error().message());
     for (const std::string& obstacle : obstacles) fmt::print(stderr, "lockstep: {}\n", obstacle);
     if (!obstacles.empty()) leave(kFailed);
-    fmt::print("{}: VM {}: good\n", path, settings.name);
+    fmt::print("{}: VM {}: good; its CPU model is {} (this host offers up to {}; AVX-512 is hidden)\n", path,
+               settings.name, x86::name_of(vmm::cpu_model(found.settings)),
+               x86::name_of(host::best_cpu_model()));
 }
 
 void add_config_commands(CLI::App& program, vmm::MachineFactory& factory) {

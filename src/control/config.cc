@@ -34,6 +34,7 @@ struct Row {
 constexpr uint64_t kMiB = 1ull << 20;
 constexpr uint64_t kGiB = 1ull << 30;
 constexpr std::string_view kConsoleKinds[] = {"socket", "pty", "terminal", "none"};  // as vmm::ConsoleKind
+constexpr std::string_view kCpuModels[] = {"x86-64-v2", "x86-64-v3", "best"};        // as vmm::CpuChoice
 constexpr std::string_view kDiskFormats[] = {"detect", "raw"};                       // as vmm::DiskFormat
 constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};                   // as vmm::ConsolePort
 
@@ -114,6 +115,7 @@ constexpr Row kRows[] = {
     {"vm", "initrd", "path", "the initial RAM disk", Need::kOptional, LOCKSTEP_SET(initrd, path())},
     {"vm", "command_line", "text", "the kernel's command line", Need::kOptional, LOCKSTEP_SET(command_line, text())},
     {"vm", "memory", "size", "the guest's memory, a multiple of 2 MiB", Need::kRequired, set_memory},
+    {"vm", "cpu", "x86-64-v2, x86-64-v3 or best", "the guest's CPU model; best: of those that the host has (x86-64-v2)", Need::kOptional, LOCKSTEP_SET(cpu, word(kCpuModels))},
     {"vm", "low_latency", "true or false", "the host's processors stay awake while the guest has traffic (true)", Need::kOptional, LOCKSTEP_SET(low_latency, flag())},
     {"disk", "path", "path", "a raw image", Need::kRequired, LOCKSTEP_SET(disks.back().path, path())},
     {"disk", "serial", "text", "a serial number for the guest, at most 20 characters", Need::kOptional, set_serial},

@@ -8,14 +8,17 @@
 #include "cpu/mmu.h"
 #include "cpu/platform.h"
 #include "memory/guest_memory.h"
+#include "x86/features.h"
 
 namespace lockstep::cpu {
 
 struct Cpu {
-    Cpu(memory::GuestMemory& guest_memory, Platform& the_platform)
-        : memory(guest_memory), platform(the_platform), mmu(state, guest_memory) {}
+    Cpu(memory::GuestMemory& guest_memory, Platform& the_platform,
+        x86::CpuModel cpu_model = x86::CpuModel::kV2)
+        : model(cpu_model), memory(guest_memory), platform(the_platform), mmu(state, guest_memory) {}
 
     CpuState state;
+    const x86::CpuModel model;
     memory::GuestMemory& memory;
     Platform& platform;
     Mmu mmu;

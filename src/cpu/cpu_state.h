@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "base/strong.h"
+#include "x86/control.h"
 
 namespace lockstep::cpu {
 
@@ -53,6 +54,11 @@ struct alignas(64) FxState {
     std::array<uint8_t, 512> bytes{};
 };
 
+/// Bits 255:128 of the sixteen YMM registers, laid out as XSAVE's AVX component (Intel SDM vol. 1, 13.5.3).
+struct alignas(16) UpperHalves {
+    std::array<uint8_t, 256> bytes{};
+};
+
 /// Everything that hash and snapshot cover. Translated code reaches it at fixed offsets.
 struct CpuState {
     std::array<uint64_t, 16> gpr{};
@@ -88,11 +94,21 @@ struct CpuState {
     Icount icount;
     uint8_t halted = 0;            ///< HLT was executed and no interrupt has come since
     uint8_t interrupt_shadow = 0;  ///< what covers the next instruction: kShadowOfSti, kShadowOfMovSs or 0
-    uint8_t reserved[6] = {};
-    FxState fx;  ///< x87, MMX, SSE; valid while translated code isn't running
+    /// No part of the guest's state, for translated code: whether some upper half may be other than zero now, and as it
+    /// was saved last. Who changes `upper_halves` sets the first.
+    uint8_t upper_halves_used = 0;
+    uint8_t upper_halves_saved = 0;
+    uint8_t reserved[4] = {};
+    FxState fx;                ///< x87, MMX, SSE; valid while translated code isn't running
+    UpperHalves upper_halves;  ///< AVX; the same
 
     unsigned cpl() const { return segments[kSs].attributes >> 5 & 3; }
     bool long_mode() const { return efer >> 10 & 1; }
+    /// AVX instructions may be executed, but for CR0.TS (Intel SDM vol. 1, 14.3; not in real mode).
+    bool avx_enabled() const {
+        constexpr uint64_t kVectors = x86::kXcr0Sse | x86::kXcr0Avx;
+        return (cr0 & x86::kCr0Pe) && (cr4 & x86::kCr4Osxsave) && (xcr0 & kVectors) == kVectors;
+    }
     /// 64-bit code is running (long mode and CS.L).
     bool code64() const { return long_mode() && (segments[kCs].attributes >> 13 & 1); }
     CodeWidth code_width() const {

@@ -42,7 +42,7 @@ uint8_t segment_that_counts(ZydisRegister name, CodeWidth width) {
 void take_memory(const ZydisDecodedOperandMem& memory, Instruction& out) {
     out.rip_relative = memory.base == ZYDIS_REGISTER_RIP || memory.base == ZYDIS_REGISTER_EIP;
     out.base = out.rip_relative ? kNoRegister : register_number(memory.base);
-    out.index = register_number(memory.index);
+    (memory.type == ZYDIS_MEMOP_TYPE_VSIB ? out.vector_index : out.index) = register_number(memory.index);
     out.scale = std::max<uint8_t>(memory.scale, 1);
     out.displacement = memory.disp.has_displacement ? memory.disp.value : 0;
     out.segment = segment_that_counts(memory.segment, out.width);
@@ -170,6 +170,7 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out, CodeWidth width
     out.address_size = static_cast<uint8_t>(from.address_width / 8);
     out.repeat = repeat_of(from);
     out.opcode = from.opcode;
+    if (from.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) out.vector_size = from.raw.vex.L ? 32 : 16;
     out.opcode_extension = from.raw.modrm.reg;
     for (unsigned i = 0; i < from.operand_count && i < out.operands.size(); ++i)
         if (operands[i].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)

@@ -8,6 +8,13 @@
 
 namespace lockstep::cpu {
 
+bool is_clear(const UpperHalves& halves) {
+    __m128i any{};
+    for (size_t at = 0; at < halves.bytes.size(); at += 16)
+        any = _mm_or_si128(any, _mm_load_si128(reinterpret_cast<const __m128i*>(&halves.bytes[at])));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(any, __m128i{})) == 0xffff;
+}
+
 void reset_fx(FxState& fx) {
     fx = FxState{};
     std::memcpy(&fx.bytes[kFxControl], &kFcwInitial, 2);

@@ -21,6 +21,9 @@ inline constexpr uint16_t kFcwInitial = 0x37f, kFcwWritable = 0x1f3f, kFcwFixed 
 inline constexpr uint16_t kFswExceptions = 0x3f, kFswSummary = 0x80, kFswBusy = 0x8000;
 inline constexpr uint32_t kMxcsrInitial = 0x1f80, kMxcsrMask = 0xffff;
 
+/// Whether all upper halves are zero.
+bool is_clear(const UpperHalves& halves);
+
 /// FNINIT and the initial MXCSR, with all registers zero.
 void reset_fx(FxState& fx);
 

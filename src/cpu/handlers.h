@@ -95,6 +95,15 @@ LOCKSTEP_HANDLER(ldmxcsr_instruction);
 LOCKSTEP_HANDLER(stmxcsr_instruction);
 LOCKSTEP_HANDLER(maskmovq_instruction);
 LOCKSTEP_HANDLER(maskmovdqu_instruction);
+LOCKSTEP_HANDLER(vmaskmovdqu_instruction);
+
+// interpret_vector.cc
+LOCKSTEP_HANDLER(masked_move_of_doublewords);
+LOCKSTEP_HANDLER(masked_move_of_quadwords);
+LOCKSTEP_HANDLER(gather_doublewords_by_doublewords);
+LOCKSTEP_HANDLER(gather_quadwords_by_doublewords);
+LOCKSTEP_HANDLER(gather_doublewords_by_quadwords);
+LOCKSTEP_HANDLER(gather_quadwords_by_quadwords);
 
 // interpret_xsave.cc
 LOCKSTEP_HANDLER(xsave_instruction);
@@ -135,6 +144,12 @@ LOCKSTEP_HANDLER(das_instruction);
 /// #GP(0) unless CPL is 0.
 [[nodiscard]] inline bool require_supervisor(const Cpu& cpu, Exception& exception) {
     return cpu.state.cpl() == 0 || general_protection(exception);
+}
+
+/// #UD or #NM unless AVX instructions may be executed.
+[[nodiscard]] inline bool avx_available(const Cpu& cpu, Exception& exception) {
+    if (!cpu.state.avx_enabled()) return raise(exception, kUd);
+    return !(cpu.state.cr0 & x86::kCr0Ts) || raise(exception, kNm);
 }
 
 }  // namespace lockstep::cpu

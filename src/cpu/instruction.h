@@ -75,6 +75,10 @@ struct Instruction {
     uint8_t segment = kNoRegister;
     int64_t displacement = 0;
 
+    // AVX
+    uint8_t vector_size = 0;             ///< bytes, by VEX.L
+    uint8_t vector_index = kNoRegister;  ///< of the memory operand, in place of `index`
+
     uint64_t immediate = 0, immediate2 = 0;
 };
 

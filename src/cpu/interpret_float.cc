@@ -253,4 +253,11 @@ Outcome maskmovdqu_instruction(Cpu& cpu, const Instruction& instruction, Excepti
                         registers + instruction.operands[1].number * 16, 16, exception);
 }
 
+Outcome vmaskmovdqu_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    if (!avx_available(cpu, exception)) return Outcome::kFault;
+    const uint8_t* registers = &cpu.state.fx.bytes[kFxXmm];
+    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
+                        registers + instruction.operands[1].number * 16, 16, exception);
+}
+
 }  // namespace lockstep::cpu

@@ -164,7 +164,7 @@ Outcome hlt_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
 Outcome cpuid_instruction(Cpu& cpu, const Instruction&, Exception&) {
     CpuState& state = cpu.state;
     auto leaf = static_cast<uint32_t>(state.gpr[kRax]), subleaf = static_cast<uint32_t>(state.gpr[kRcx]);
-    CpuidResult result = cpuid(leaf, subleaf, state.cr4);
+    CpuidResult result = cpuid({cpu.model, state.cr4, state.xcr0}, leaf, subleaf);
     state.gpr[kRax] = result.eax;
     state.gpr[kRbx] = result.ebx;
     state.gpr[kRcx] = result.ecx;
@@ -290,7 +290,7 @@ void reset(Cpu& cpu) {
     Icount icount = state.icount;  // the machine's clock goes on
     state = CpuState{};
     state.icount = icount;
-    state.gpr[kRdx] = cpuid(1, 0, 0).eax;
+    state.gpr[kRdx] = cpuid({.model = cpu.model}, 1, 0).eax;
     state.rip = 0xfff0;
     state.cr0 = kCr0Et | kCr0Nw | kCr0Cd;
     for (SegmentRegister& segment : state.segments) segment = {0, 0x93, 0xffff, 0};

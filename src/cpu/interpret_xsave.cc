@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// XSAVE, XRSTOR, XGETBV, XSETBV (Intel SDM vol. 1, chapter 13) for the x87 and SSE state, in the standard
+// XSAVE, XRSTOR, XGETBV, XSETBV (Intel SDM vol. 1, chapter 13) for the x87, SSE and AVX state, in the standard
 // form.
 //
 //     area    0 .. 511    legacy region, laid out as FXSAVE's
 //             512 .. 575  header: XSTATE_BV, XCOMP_BV, reserved
+//             576 .. 831  upper halves of the YMM registers, where AVX is enabled
 //
 // A processor may leave out a component that is in its initial state (XINUSE). Whether it notices depends on
-// what ran before, so here both components always count as in use.
+// what ran before, so here all components always count as in use.
 //
 // Every switch of processes passes here: no byte is read, written or cleared that needn't be.
 #include <algorithm>
@@ -35,13 +36,16 @@ struct Header {
     uint64_t reserved = 0;
 };
 
-/// A run of bytes of the legacy region, and the component it belongs to. MXCSR goes with the SSE registers.
+/// MXCSR goes with the SSE registers and with the AVX ones.
+constexpr uint64_t kXcr0Mxcsr = kXcr0Sse | kXcr0Avx;
+
+/// A run of bytes of the legacy region, and the components that it belongs to.
 struct Part {
     uint64_t component;
     unsigned begin, end;
 };
 constexpr Part kParts[] = {{kXcr0X87, 0, kFxMxcsr},
-                           {kXcr0Sse, kFxMxcsr, kFxStack},
+                           {kXcr0Mxcsr, kFxMxcsr, kFxStack},
                            {kXcr0X87, kFxStack, kFxXmm},
                            {kXcr0Sse, kFxXmm, kFxEnd}};
 
@@ -69,12 +73,19 @@ class Area {
     /// page of one of them.
     [[nodiscard]] bool is_writable(uint64_t components, Exception& exception) const {
         unsigned begin = components ? 0 : kHeader;
-        unsigned size = kHeader + sizeof Header::components - begin;
+        unsigned size = (components & kXcr0Avx ? xsave_area_bytes(components)
+                                               : kHeader + unsigned{sizeof Header::components}) -
+                        begin;
         return stack_ ? check_stack_writable(cpu_, address_ + begin, size, exception)
                       : check_writable(cpu_, address_ + begin, size, exception);
     }
-    [[nodiscard]] bool write_parts(const FxState& fx, uint64_t components, Exception& exception) const {
-        if (components == kXcr0Valid) return write(0, fx.bytes.data(), kFxEnd, exception);
+    [[nodiscard]] bool write_parts(const CpuState& state, uint64_t components, Exception& exception) const {
+        const FxState& fx = state.fx;
+        if ((components & kXcr0Avx) &&
+            !write(kXsaveLegacyBytes, state.upper_halves.bytes.data(), kXsaveAvxBytes, exception))
+            return false;
+        constexpr uint64_t kLegacy = kXcr0X87 | kXcr0Sse;
+        if ((components & kLegacy) == kLegacy) return write(0, fx.bytes.data(), kFxEnd, exception);
         return std::ranges::all_of(kParts, [&](const Part& part) {
             return !(components & part.component) ||
                    write(part.begin, &fx.bytes[part.begin], part.end - part.begin, exception);
@@ -102,7 +113,9 @@ bool may_access(const Cpu& cpu, const Instruction& instruction, Access access, E
     if (!is_enabled(cpu, exception)) return false;
     if (cpu.state.cr0 & kCr0Ts) return raise(exception, kNm);
     uint64_t address = 0;
-    if (!operand_address(cpu, instruction, kXsaveAreaBytes, access, address, exception)) return false;
+    if (!operand_address(cpu, instruction, xsave_area_bytes(requested_components(cpu.state)), access, address,
+                         exception))
+        return false;
     return address % kAreaAlignment == 0 || !is_canonical(address) || general_protection(exception);
 }
 
@@ -116,7 +129,7 @@ bool is_valid(const Header& header, uint64_t xcr0) {
 unsigned bytes_to_read(uint64_t wanted, uint64_t present) {
     if (present & kXcr0Sse) return kFxEnd;
     if (present & kXcr0X87) return kFxXmm;
-    return wanted & kXcr0Sse ? kFxStack : 0;
+    return wanted & kXcr0Mxcsr ? kFxStack : 0;
 }
 
 void initialise(FxState& fx, uint64_t components) {
@@ -135,7 +148,7 @@ Outcome xsave_instruction(Cpu& cpu, const Instruction& instruction, Exception& e
         !area.read(kHeader, &components, sizeof components, exception))
         return Outcome::kFault;
     components |= wanted;
-    return next_if(area.write_parts(cpu.state.fx, wanted, exception) &&
+    return next_if(area.write_parts(cpu.state, wanted, exception) &&
                    area.write(kHeader, &components, sizeof components, exception));
 }
 
@@ -150,14 +163,19 @@ Outcome xrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& 
     std::array<uint8_t, kFxEnd> image;
     unsigned size = bytes_to_read(wanted, present);
     if (size && !area.read(0, image.data(), size, exception)) return Outcome::kFault;
+    UpperHalves upper_halves;
+    if ((present & kXcr0Avx) &&
+        !area.read(kXsaveLegacyBytes, upper_halves.bytes.data(), kXsaveAvxBytes, exception))
+        return Outcome::kFault;
     uint32_t mxcsr = 0;
-    if (wanted & kXcr0Sse) std::memcpy(&mxcsr, &image[kFxMxcsr], sizeof mxcsr);
+    if (wanted & kXcr0Mxcsr) std::memcpy(&mxcsr, &image[kFxMxcsr], sizeof mxcsr);
     if (mxcsr & ~kMxcsrMask) return next_if(general_protection(exception));
 
     if (wanted != present) initialise(state.fx, wanted & ~present);
     copy_parts(state.fx, image.data(), present);
-    if (wanted & kXcr0Sse) std::memcpy(&state.fx.bytes[kFxMxcsr], &mxcsr, sizeof mxcsr);
+    if (wanted & kXcr0Mxcsr) std::memcpy(&state.fx.bytes[kFxMxcsr], &mxcsr, sizeof mxcsr);
     normalise_software_fx(state.fx);
+    if (wanted & kXcr0Avx) state.upper_halves = upper_halves;
     return Outcome::kNext;
 }
 
@@ -174,8 +192,9 @@ Outcome xsetbv_instruction(Cpu& cpu, const Instruction&, Exception& exception) {
     CpuState& state = cpu.state;
     if (!is_enabled(cpu, exception) || !require_supervisor(cpu, exception)) return Outcome::kFault;
     uint64_t value = state.gpr[kRdx] << 32 | static_cast<uint32_t>(state.gpr[kRax]);
-    bool valid =
-        static_cast<uint32_t>(state.gpr[kRcx]) == 0 && (value & kXcr0X87) && (value & ~kXcr0Valid) == 0;
+    bool valid = static_cast<uint32_t>(state.gpr[kRcx]) == 0 && (value & kXcr0X87) &&
+                 (value & ~xcr0_of(cpu.model)) == 0;
+    if ((value & kXcr0Avx) && !(value & kXcr0Sse)) valid = false;
     if (!valid) return next_if(general_protection(exception));
     state.xcr0 = value;
     return Outcome::kNext;

@@ -2,6 +2,7 @@
 #include "cpu/save.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/hash.h"
 
@@ -40,6 +41,7 @@ void visit_fields(State& state, Visit visit) {
     visit(state.halted);
     visit(state.interrupt_shadow);
     visit(state.fx);
+    visit(state.upper_halves);
 }
 
 struct Saver {
@@ -50,6 +52,7 @@ struct Saver {
     }
     void operator()(const Icount& value) { out.fixed(value.value()); }
     void operator()(const FxState& value) { out.raw(value.bytes); }
+    void operator()(const UpperHalves& value) { out.raw(value.bytes); }
 };
 
 struct Loader {
@@ -59,9 +62,11 @@ struct Loader {
         value = in.fixed<T>();
     }
     void operator()(Icount& value) { value = Icount(in.fixed<uint64_t>()); }
-    void operator()(FxState& value) {
-        ByteSpan image = in.raw(value.bytes.size());
-        std::copy(image.begin(), image.end(), value.bytes.begin());
+    void operator()(FxState& value) { copy(value.bytes); }
+    void operator()(UpperHalves& value) { copy(value.bytes); }
+    void copy(std::span<uint8_t> to) {
+        ByteSpan image = in.raw(to.size());
+        std::copy(image.begin(), image.end(), to.begin());
     }
 };
 

@@ -193,8 +193,8 @@ bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& excep
            (check_writable(cpu, at, size, exception) || as_stack_fault(exception));
 }
 
-uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction) {
-    auto at = static_cast<uint64_t>(instruction.displacement);
+uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction, uint64_t more) {
+    uint64_t at = static_cast<uint64_t>(instruction.displacement) + more;
     if (instruction.rip_relative) at += cpu.state.rip + instruction.length;
     if (instruction.base != kNoRegister) at += cpu.state.gpr[instruction.base];
     if (instruction.index != kNoRegister) at += cpu.state.gpr[instruction.index] * instruction.scale;

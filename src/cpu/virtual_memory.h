@@ -116,8 +116,8 @@ inline void set_stack_pointer(CpuState& state, uint64_t value) {
 [[nodiscard]] bool write_stack(Cpu& cpu, uint64_t at, const void* in, unsigned size, Exception& exception);
 [[nodiscard]] bool check_stack_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
-/// The offset of the memory operand in its segment.
-uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction);
+/// The offset of the memory operand in its segment; `more` is a part of the sum.
+uint64_t operand_offset(const Cpu& cpu, const Instruction& instruction, uint64_t more = 0);
 /// The linear address of the memory operand, unchecked.
 uint64_t effective_address(const Cpu& cpu, const Instruction& instruction);
 /// The same, with the checks of its segment.

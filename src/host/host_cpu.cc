@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "host/arithmetic_probe.h"
 #include "host/files.h"
+#include "x86/features.h"
 
 namespace lockstep::host {
 
@@ -28,15 +29,15 @@ struct Cpuid {
         __get_cpuid_count(leaf, subleaf, &result.eax, &result.ebx, &result.ecx, &result.edx);
         return result;
     }
-    uint32_t of(record::CpuidRegister which) const {
+    uint32_t of(x86::CpuidRegister which) const {
         switch (which) {
-            case record::CpuidRegister::kEax:
+            case x86::CpuidRegister::kEax:
                 return eax;
-            case record::CpuidRegister::kEbx:
+            case x86::CpuidRegister::kEbx:
                 return ebx;
-            case record::CpuidRegister::kEcx:
+            case x86::CpuidRegister::kEcx:
                 return ecx;
-            case record::CpuidRegister::kEdx:
+            case x86::CpuidRegister::kEdx:
                 return edx;
         }
         return 0;
@@ -59,14 +60,12 @@ bool avx_enabled() {
 }
 
 record::CpuFeatureSet features() {
-    static constexpr std::string_view kNeedAvx[] = {"fma", "avx", "f16c", "avx2"};
     bool avx = avx_enabled();
     record::CpuFeatureSet found;
-    for (const record::CpuFeature& feature : record::cpu_features()) {
-        bool present =
-            Cpuid::read(feature.leaf, feature.subleaf).of(feature.cpuid_register) >> feature.cpuid_bit & 1;
-        bool needs_avx =
-            std::find(std::begin(kNeedAvx), std::end(kNeedAvx), feature.name) != std::end(kNeedAvx);
+    for (const x86::FeatureRow& feature : x86::kFeatures) {
+        if (feature.identity_bit == x86::kNoIdentity) continue;
+        bool present = Cpuid::read(feature.leaf, 0).of(feature.cpuid_register) >> feature.bit & 1;
+        bool needs_avx = feature.component == x86::Component::kAvx;
         if (present && (avx || !needs_avx)) found.bits |= uint64_t{1} << feature.identity_bit;
     }
     return found;

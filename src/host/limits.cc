@@ -3,10 +3,10 @@
 
 #include <malloc.h>
 
-#include <algorithm>
 #include <fstream>
 
 #include "host/host_cpu.h"
+#include "x86/features.h"
 
 namespace lockstep::host {
 
@@ -14,25 +14,24 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
-// What the CPUID model shows to every guest and the processor executes (x86/cpuid.h), and what the
-// translator's own code uses (docs/engine.md).
-constexpr std::string_view kNeededFeatures[] = {"sse3",   "pclmulqdq", "ssse3",  "cmpxchg16b", "sse4_1",
-                                                "sse4_2", "movbe",     "popcnt", "aes",        "bmi1",
-                                                "bmi2",   "adx",       "sha",    "lzcnt"};
+}  // namespace
 
-std::string missing_features() {
+// What a model shows to guests and the processor executes; the translator's own code uses what the first one has
+// (docs/engine.md).
+std::string missing_features(x86::CpuModel model) {
     uint64_t have = host_cpu_identity().features.bits;
     std::string missing;
-    for (const record::CpuFeature& feature : record::cpu_features()) {
-        bool needed = std::find(std::begin(kNeededFeatures), std::end(kNeededFeatures), feature.name) !=
-                      std::end(kNeededFeatures);
+    for (const x86::FeatureRow& feature : x86::kFeatures) {
+        bool needed = feature.executor == x86::Executor::kHost && x86::offers(model, feature);
         if (needed && !(have >> feature.identity_bit & 1))
             missing += (missing.empty() ? "" : ", ") + std::string(feature.name);
     }
     return missing;
 }
 
-}  // namespace
+x86::CpuModel best_cpu_model() {
+    return missing_features(x86::CpuModel::kV3).empty() ? x86::CpuModel::kV3 : x86::CpuModel::kV2;
+}
 
 uint64_t available_memory() {
     std::ifstream file("/proc/meminfo");
@@ -66,7 +65,7 @@ std::vector<std::string> missing_on_host(const HostNeeds& needs) {
                         "vm.max_map_count={}'",
                         needs.mappings, allowed, needs.mappings));
     }
-    if (std::string missing = missing_features(); !missing.empty()) {
+    if (std::string missing = missing_features(x86::CpuModel::kV2); !missing.empty()) {
         sentences.push_back(fmt::format(
             "this host's processor ({}) lacks {}; use a newer one, or show it to this virtual host",
             host_cpu_brand(), missing));

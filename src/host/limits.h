@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "x86/features.h"
 
 namespace lockstep::host {
 
@@ -19,6 +20,11 @@ struct HostNeeds {
 std::vector<std::string> missing_on_host(const HostNeeds& needs);
 /// The same as one Error.
 Result<void> check_host(const HostNeeds& needs);
+
+/// The features of a CPU model that this host's processor lacks, by name with commas between; empty: it has them all.
+std::string missing_features(x86::CpuModel model);
+/// The last of the models whose features it has; the first where it has none.
+x86::CpuModel best_cpu_model();
 
 /// Memory that could be had without swapping, in bytes (MemAvailable).
 uint64_t available_memory();

@@ -4,12 +4,13 @@
 namespace lockstep::machine {
 
 namespace {
-constexpr uint32_t kWithKernel = 3, kWithFirmware = 4;
+constexpr uint32_t kWithKernel = 5, kWithFirmware = 6;
 }
 
 void MachineConfig::save(ByteWriter& out) const {
     out.varint(firmware.empty() ? kWithKernel : kWithFirmware);
     out.varint(memory_bytes);
+    out.fixed(cpu);
     out.varint(disks.size());
     for (const DiskConfig& disk : disks) {
         out.varint(disk.size_bytes);
@@ -39,6 +40,11 @@ Result<MachineConfig> MachineConfig::load(const SharedBytes& encoded) {
                      version, kWithKernel, kWithFirmware);
     MachineConfig config;
     config.memory_bytes = in.varint();
+    auto model = in.fixed<uint8_t>();
+    if (model >= std::size(x86::kCpuModelNames))
+        return error("the machine's configuration names CPU model {}, which this program doesn't know",
+                     model);
+    config.cpu = static_cast<x86::CpuModel>(model);
     for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
         DiskConfig& disk = config.disks.emplace_back();
         disk.size_bytes = in.varint();

@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint64_t kStateMagic = 0x3174'5350'4b43'4f4c;
 constexpr uint32_t kStateVersion = 5;  // of the frame; each section has one of its own
-constexpr uint32_t kProcessorVersion = 1;
+constexpr uint32_t kProcessorVersion = 2;
 
 // Attributes of a segment register (cpu_state.h): present 64-bit code; present flat data.
 constexpr uint16_t kCode64 = 0xa09b, kFlatData = 0xc093;
@@ -33,7 +33,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
         : config_(config),
           memory_(std::move(memory)),
           board_(config_, *memory_, *this, sink),
-          cpu_(*memory_, board_) {
+          cpu_(*memory_, board_, config_.cpu) {
         vcpu_ = std::make_unique<translate::Vcpu>(cpu_, options);
         counter_ = vcpu_.get();
     }

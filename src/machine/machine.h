@@ -19,6 +19,7 @@
 #include "translate/engine_options.h"
 #include "translate/engine_report.h"
 #include "translate/stop_urgency.h"
+#include "x86/features.h"
 
 namespace lockstep::memory {
 class GuestMemory;
@@ -49,6 +50,7 @@ struct MachineConfig {
     uint64_t memory_bytes = 0;
     std::vector<DiskConfig> disks;
     std::vector<NetworkConfig> networks;
+    x86::CpuModel cpu = x86::CpuModel::kV2;
     bool console = true;  ///< a virtio console beside the serial port
     SharedBytes kernel;   ///< bzImage; none: the firmware starts the guest
     SharedBytes initrd;

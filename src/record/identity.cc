@@ -7,6 +7,7 @@
 
 #include "base/foreign_text.h"
 #include "base/hash.h"
+#include "x86/features.h"
 
 namespace lockstep::record {
 
@@ -16,22 +17,17 @@ ByteSpan span_of(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-constexpr CpuFeature kFeatures[] = {
-#define LOCKSTEP_FEATURE(name, identity_bit, leaf, subleaf, cpuid_register, cpuid_bit) \
-    {#name, identity_bit, leaf, subleaf, CpuidRegister::cpuid_register, cpuid_bit},
-    LOCKSTEP_CPU_FEATURES(LOCKSTEP_FEATURE)
-#undef LOCKSTEP_FEATURE
-};
-
 std::string names_of(uint64_t features) {
     std::string names;
-    for (const CpuFeature& feature : kFeatures) {
-        if (features >> feature.identity_bit & 1) {
-            names += names.empty() ? "" : ", ";
-            names += feature.name;
-        }
-    }
-    return names.empty() ? "none" : names;
+    auto add = [&](std::string_view name) {
+        names += names.empty() ? "" : ", ";
+        names += name;
+    };
+    for (const x86::FeatureRow& feature : x86::kFeatures)
+        if (feature.identity_bit != x86::kNoIdentity && (features >> feature.identity_bit & 1))
+            add(feature.name);
+    if (features & ~x86::identity_of(x86::CpuModel::kV3)) add("what this program has no name for");
+    return names;
 }
 
 std::string values(const std::string& there, const std::string& here) {
@@ -44,8 +40,22 @@ std::string values(T there, T here) {
 }
 
 std::string values(const CpuFeatureSet& there, const CpuFeatureSet& here) {
-    return fmt::format("only there: {}; only here: {}", names_of(there.bits & ~here.bits),
-                       names_of(here.bits & ~there.bits));
+    return fmt::format("missing here: {}", names_of(there.bits & ~here.bits));
+}
+
+template <typename T>
+bool agree(const T& there, const T& here) {
+    return there == here;
+}
+bool agree(const CpuFeatureSet& there, const CpuFeatureSet& here) { return (there.bits & ~here.bits) == 0; }
+
+/// A smaller CPU model is a way out where only what the larger ones add is missing.
+std::string_view remedy(const CpuIdentity& recorded, const CpuIdentity& ours) {
+    CpuIdentity smaller = recorded.for_model(x86::CpuModel::kV2), alike = ours;
+    alike.features = smaller.features;
+    bool enough = smaller == alike && agree(smaller.features, ours.features);
+    return enough ? "use hosts with the same processor, or start the VM with cpu = \"x86-64-v2\""
+                  : "use hosts with the same processor";
 }
 
 }  // namespace
@@ -60,7 +70,11 @@ BuildIdentity BuildIdentity::of_executable(std::string_view version, ByteSpan ex
     return {fmt::format("{} ({:016x})", version, hash), hash};
 }
 
-std::span<const CpuFeature> cpu_features() { return kFeatures; }
+CpuIdentity CpuIdentity::for_model(x86::CpuModel guest) const {
+    CpuIdentity identity = *this;
+    identity.features.bits &= x86::identity_of(guest);
+    return identity;
+}
 
 std::string difference(const BuildIdentity& recorded, const BuildIdentity& ours) {
     if (recorded.hash == ours.hash) return {};
@@ -72,7 +86,7 @@ std::string difference(const BuildIdentity& recorded, const BuildIdentity& ours)
 std::string difference(const CpuIdentity& recorded, const CpuIdentity& ours) {
     std::string fields;
     auto compare = [&](std::string_view text, const auto& there, const auto& here) {
-        if (there == here) return;
+        if (agree(there, here)) return;
         fields += fields.empty() ? "" : "; ";
         fields += fmt::format("{} ({})", text, values(there, here));
     };
@@ -80,8 +94,8 @@ std::string difference(const CpuIdentity& recorded, const CpuIdentity& ours) {
     LOCKSTEP_CPU_FIELDS(LOCKSTEP_CPU_FIELD)
 #undef LOCKSTEP_CPU_FIELD
     if (fields.empty()) return {};
-    return "the processors are not compatible, they differ in " + fields +
-           "; use hosts with the same processor";
+    return fmt::format("the processors are not compatible, they differ in {}; {}", fields,
+                       remedy(recorded, ours));
 }
 
 }  // namespace lockstep::record

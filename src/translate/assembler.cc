@@ -90,6 +90,34 @@ void Assembler::store_imm(const HostMem& to, int32_t value) {
     op_mem(0xc7, true, 0, to);
     u32(static_cast<uint32_t>(value));
 }
+void Assembler::store8(const HostMem& to, HostReg from) { op_mem(0x88, false, from, to); }
+void Assembler::store8_imm(const HostMem& to, uint8_t value) {
+    op_mem(0xc6, false, 0, to);
+    byte(value);
+}
+void Assembler::cmp8_mem_imm(const HostMem& a, uint8_t value) {
+    op_mem(0x80, false, 7, a);
+    byte(value);
+}
+void Assembler::cmp16_mem_imm(const HostMem& a, uint8_t value) {
+    byte(0x66);
+    op_mem(0x83, false, 7, a);
+    byte(value);
+}
+// VEX.256.66.0F3A with a YMM register and 128 bits of memory; the immediate 1 names the upper half.
+void Assembler::vex_0f3a_mem(uint8_t opcode, uint8_t number, uint8_t second, const HostMem& mem) {
+    byte(0xc4);
+    byte(static_cast<uint8_t>((number & 8 ? 0 : 0x80) | (bit3(mem.index) ? 0 : 0x40) |
+                              (bit3(mem.base) ? 0 : 0x20) | 3));
+    byte(static_cast<uint8_t>((~second & 15) << 3 | 4 | 1));
+    byte(opcode);
+    modrm_mem(number, mem);
+    byte(1);
+}
+void Assembler::load_upper_half(uint8_t number, const HostMem& from) {
+    vex_0f3a_mem(0x18, number, number, from);
+}
+void Assembler::store_upper_half(const HostMem& to, uint8_t number) { vex_0f3a_mem(0x19, number, 0, to); }
 void Assembler::load_near(HostReg to, const void* address) { op_near(0x8b, to, address); }
 void Assembler::store_near(const void* address, HostReg from) { op_near(0x89, from, address); }
 void Assembler::jmp_near(const void* target) {

@@ -88,6 +88,16 @@ class Assembler {
     void store32(const HostMem& to, HostReg from);
     /// MOV qword [mem], simm32
     void store_imm(const HostMem& to, int32_t value);
+    /// The low byte of RAX, RCX, RDX or RBX.
+    void store8(const HostMem& to, HostReg from);
+    /// MOV byte [mem], imm8
+    void store8_imm(const HostMem& to, uint8_t value);
+    void cmp8_mem_imm(const HostMem& a, uint8_t value);
+    void cmp16_mem_imm(const HostMem& a, uint8_t value);
+    /// The upper half of YMM register `number` from memory, the lower one as it was; and to memory.
+    void load_upper_half(uint8_t number, const HostMem& from);
+    void store_upper_half(const HostMem& to, uint8_t number);
+    void vzeroupper() { bytes(std::initializer_list<uint8_t>{0xc5, 0xf8, 0x77}); }
     /// RIP-relative load and store of 64 bits; `address` within 2 GiB of the code.
     void load_near(HostReg to, const void* address);
     void store_near(const void* address, HostReg from);
@@ -155,6 +165,7 @@ class Assembler {
     }
 
   private:
+    void vex_0f3a_mem(uint8_t opcode, uint8_t number, uint8_t second, const HostMem& mem);
     void vex_0f38(uint8_t opcode, HostReg reg, HostReg rm, HostReg second, uint8_t prefix);
     template <typename T>
     void put(T value) {

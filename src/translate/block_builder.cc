@@ -13,7 +13,7 @@ namespace {
 bool may_fault(const GuestInstruction& instruction) {
     ZydisMnemonic mnemonic = instruction.decoded.mnemonic;
     bool divides = mnemonic == ZYDIS_MNEMONIC_DIV || mnemonic == ZYDIS_MNEMONIC_IDIV;
-    return divides || instruction.uses_fpu || accesses_of(instruction).count > 0;
+    return divides || instruction.uses_fpu() || accesses_of(instruction).count > 0;
 }
 
 }  // namespace
@@ -50,8 +50,8 @@ bool uses_all_temporaries(Kind kind) {
 }
 
 /// The way out in front of an instruction that blocks don't hold.
-ExitKind exit_kind(Kind kind) {
-    switch (kind) {
+ExitKind exit_kind(const GuestInstruction& instruction) {
+    switch (instruction.kind) {
         case Kind::kInterpret:
             return ExitKind::kInterpret;
         case Kind::kInterpretFpu:
@@ -61,7 +61,7 @@ ExitKind exit_kind(Kind kind) {
         case Kind::kTooLong:
             return ExitKind::kTooLong;
         default:
-            return ExitKind::kFpuUnavailable;
+            return instruction.uses_avx() ? ExitKind::kAvxUnavailable : ExitKind::kFpuUnavailable;
     }
 }
 
@@ -99,21 +99,19 @@ void BlockBuilder::start(const BlockSource& source) {
     block_->pc = source.pc;
     block_->physical = source.physical;
     block_->second_page = source.second_page;
-    block_->user = source.user;
-    block_->fpu_enabled = source.fpu_enabled;
-    block_->plain = source.plain;
-    block_->window = source.window;
+    block_->mode = source.mode;
     block_->first_record = cache_.next_record(Shelf::kTranslated);
     block_->first_relocation = cache_.next_relocation();
     cold_.clear();
     side_exits_.clear();
     stack_aligned_ = false;
+    upper_halves_noted_ = false;
     stack_owed_ = 0;
     group_in_r13_.reset();
     lookups_ = 0;
     // Addresses of programs that lie at fixed places are short constants, and never others.
-    relocatable_ =
-        options_.copied_blocks && source.user && source.pc >> 32 && !source.second_page && !source.transient;
+    relocatable_ = options_.copied_blocks && source.mode.user && source.pc >> 32 && !source.second_page &&
+                   !source.transient;
 }
 
 void BlockBuilder::emit_body() {
@@ -142,9 +140,9 @@ void BlockBuilder::emit_end() {
     uint64_t pc = block_->count ? run_[block_->count - 1].next_pc() : source_.pc;
     bool by_kind = next && block_->count < source_.limit;
     if (by_kind && next->kind >= Kind::kInterpret) {
-        leave(exit_kind(next->kind), pc, 0);
-    } else if (by_kind && next->uses_fpu && !source_.fpu_enabled) {
-        leave(ExitKind::kFpuUnavailable, pc, 0);
+        leave(exit_kind(*next), pc, 0);
+    } else if (by_kind && !next->is_available(source_.mode.vectors)) {
+        leave(exit_kind(*next), pc, 0);
     } else {
         jump_direct(pc);
     }
@@ -196,13 +194,14 @@ bool BlockBuilder::flags_dead_before(size_t index) const {
 
 bool BlockBuilder::goes_on_behind(const GuestInstruction& instruction) const {
     bool forward = instruction.kind == Kind::kConditional && instruction.branch_target() > instruction.pc;
-    return forward && options_.superblocks && !source_.plain;
+    return forward && options_.superblocks && !source_.mode.plain;
 }
 
 void BlockBuilder::plan() {
-    if (source_.window) return plan_looks({run_.data(), block_->count}, plans_);
+    if (source_.mode.window) return plan_looks({run_.data(), block_->count}, plans_);
     plan_lookups({run_.data(), block_->count}, plans_);
-    bool shares = options_.shared_lookups && !source_.plain && !source_.transient && !source_.second_page;
+    bool shares =
+        options_.shared_lookups && !source_.mode.plain && !source_.transient && !source_.second_page;
     for (AccessPlan& plan : plans_) {
         if (!shares) plan = {};
         block_->shares_lookups |= plan.sharing != Sharing::kNone;
@@ -231,8 +230,8 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         // A string instruction may leave the block in front of it, where what STI protects must not be left.
         if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI)
             system = system && !is_plain_string(instruction);
-        bool fpu_missing = instruction.uses_fpu && !source.fpu_enabled;
-        if (!system && (instruction.kind >= Kind::kInterpret || fpu_missing)) break;
+        bool unavailable = !instruction.is_available(source.mode.vectors);
+        if (!system && (instruction.kind >= Kind::kInterpret || unavailable)) break;
         ++block_->count;
         side_exits += instruction.kind == Kind::kConditional;
         bool ends = instruction.ends_block() && !system &&
@@ -245,13 +244,13 @@ void BlockBuilder::decode_run(const BlockSource& source) {
     CHECK(decoded_ > 0, "translating at {:#x}: no instruction in {} bytes", source.pc, source.bytes.size());
     const GuestInstruction& first = run_[0];
     block_->interpret_only = true;
-    block_->first_exit = exit_kind(first.kind);
+    block_->first_exit = exit_kind(first);
 }
 
 // r14 = the target that an indirect branch has; the jump cache guessed this block. The guest's flags are in
 // their slot, as on all ways through tables.
 void BlockBuilder::emit_check(const Block& block) {
-    if (block.window) return emit_check_in_window(block);
+    if (block.mode.window) return emit_check_in_window(block);
     bool is_short = static_cast<int64_t>(block.pc) == static_cast<int32_t>(block.pc);
     if (is_short && !relocatable_) {
         asm_.cmp_imm(kHostR14, static_cast<int32_t>(block.pc));
@@ -259,7 +258,7 @@ void BlockBuilder::emit_check(const Block& block) {
         emit_guest_address(kHostR12, block.pc);
         asm_.cmp(kHostR14, kHostR12);
     }
-    asm_.jcc_to(kNotEqual, block.user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
+    asm_.jcc_to(kNotEqual, block.mode.user ? exits_.user_jump_miss : exits_.kernel_jump_miss);
     relocate(RelocationKind::kNear, 4);
 }
 
@@ -305,7 +304,7 @@ bool BlockBuilder::add_checked_entry(Block& block) {
 //                     head                    head                        head
 void BlockBuilder::emit_entries() {
     index_ = 0;
-    flags_in_slot_ = !source_.window && !flags_are_used_first();
+    flags_in_slot_ = !source_.mode.window && !flags_are_used_first();
     head_stub_ = asm_.here();
     if (!flags_in_slot_ && block_->count > 0 && source_.head == Head::kStops) emit_head_stub();
     Fixup over = nullptr;
@@ -322,7 +321,7 @@ void BlockBuilder::emit_entries() {
     if (over) asm_.bind_short(over);
     block_->slot_entry = asm_.here();
     Fixup over_head = nullptr;
-    if (!flags_in_slot_ && !source_.window && !source_.transient) {
+    if (!flags_in_slot_ && !source_.mode.window && !source_.transient) {
         if (flags_dead_before(0)) {
             emit_head_for_slot();
             over_head = asm_.jmp_short();

@@ -71,14 +71,11 @@ struct BlockSource {
     std::span<const uint8_t>
         bytes;  ///< from the block's start to the end of its page (or of its one instruction)
     uint64_t second_page = 0;
-    bool user = false;
-    bool fpu_enabled = true;
+    Mode mode{};
     unsigned limit = 1;  ///< instructions at most
     cpu::CodeWidth width = cpu::CodeWidth::k64;
     bool transient = false;
     bool checked = false;  ///< with a checked entry
-    bool plain = false;    ///< no shared look-ups, and no superblock
-    bool window = false;   ///< its accesses go through the window
     bool by_space = true;  ///< what lies on other pages of its half depends on the address space
     Head head = Head::kStops;
     const GuestInstruction* first = nullptr;  ///< the first instruction, where it has been decoded already
@@ -184,7 +181,7 @@ class BlockBuilder {
     /// The guest's flags are in their slot from here on.
     void put_flags_in_slot();
     /// The guest's flags are where the ways through tables have them from here on.
-    void bring_flags_for_tables() { source_.window ? need_flags() : put_flags_in_slot(); }
+    void bring_flags_for_tables() { source_.mode.window ? need_flags() : put_flags_in_slot(); }
     void save_flags();
     /// The guest's flags are in the host's from here on.
     void need_flags();
@@ -221,14 +218,14 @@ class BlockBuilder {
     /// `index`: the index in a map, then the entry there. For a write r12 is used, too.
     void load_map_entry(HostReg index, bool write);
     HostMem found(const Address& address) const {
-        if (source_.window)
+        if (source_.mode.window)
             return {
                 .base = address.base, .index = address.index, .scale = address.scale, .disp = address.disp};
         return {.base = address.base, .index = kHostR13, .disp = address.disp};
     }
     /// Whether the displacement of an access by a base register stays in the instruction.
     bool keeps_displacement(Sharing sharing) const {
-        return sharing == Sharing::kMember || (source_.window && sharing == Sharing::kFirst);
+        return sharing == Sharing::kMember || (source_.mode.window && sharing == Sharing::kFirst);
     }
     /// How the next access is looked up.
     const AccessPlan& next_plan() const { return plans_[lookups_]; }
@@ -245,6 +242,7 @@ class BlockBuilder {
     void encode_prefixes(const GuestInstruction& instruction);
     void encode_vex(const GuestInstruction& instruction, const Fields& fields, uint8_t rm,
                     const HostMem* memory);
+    void note_upper_halves(const GuestInstruction& instruction);
     void emit_touch_for_write(const HostMem& target, unsigned size);
     void emit_copy_high_byte(const GuestInstruction& instruction, const Fields& fields,
                              const HostMem& target);
@@ -330,6 +328,7 @@ class BlockBuilder {
         nullptr;  ///< leads to the cold part for a head that finds live flags in place
     std::optional<uint8_t> group_in_r13_;  ///< whose page is there
     bool relocatable_ = false;             ///< so far
+    bool upper_halves_noted_ = false;      ///< CpuState::upper_halves_used is set
     uint8_t* resume_ = nullptr;            ///< host code of the instruction's start
     Part part_ = Part::kHot;               ///< being emitted
     std::vector<ColdPart> cold_;

@@ -16,8 +16,7 @@ namespace {
 constexpr uint64_t kBytesOfABucket = 512;
 
 bool is_variant(const Block& block, const BlockKey& key) {
-    return block.physical.value() == key.physical && block.user == key.user &&
-           block.fpu_enabled == key.fpu_enabled && block.plain == key.plain && block.window == key.window;
+    return block.physical.value() == key.physical && block.mode == key.mode;
 }
 
 /// The page that holds the end of the block's one instruction, where that isn't the block's own page.

@@ -24,10 +24,7 @@ namespace lockstep::translate {
 struct BlockKey {
     uint64_t physical = 0;
     uint64_t pc = 0;
-    bool user = false;
-    bool fpu_enabled = true;
-    bool plain = false;
-    bool window = false;
+    Mode mode{};
 };
 
 class BlockTable {

@@ -41,7 +41,7 @@ void BlockBuilder::emit_call(const GuestInstruction& instruction) {
 void BlockBuilder::emit_call_indirect(const GuestInstruction& instruction) {
     const ZydisDecodedOperand& operand = instruction.operands[0];
     // They are in the slot at the end anyway. All that may fault here must find them in one place.
-    if (!source_.window) free_flags();
+    if (!source_.mode.window) free_flags();
     if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
         group_in_r13_.reset();  // a miss of the second access comes back to the first
         Address address = emit_address(operand, true, next_plan().sharing);
@@ -126,12 +126,12 @@ bool BlockBuilder::in_same_page(uint64_t target) const {
 
 bool BlockBuilder::goes_by_slot(uint64_t target) const {
     bool same_page = !source_.second_page && in_same_page(target);
-    bool same_half = (target >> 63) == (source_.user ? 0 : 1);
+    bool same_half = (target >> 63) == (source_.mode.user ? 0 : 1);
     return source_.by_space && same_half && !same_page && options_.jump_cache && !source_.transient;
 }
 
 void BlockBuilder::jump_direct(uint64_t target) {
-    if (source_.window) need_flags();  // its blocks have no entry for flags in the slot
+    if (source_.mode.window) need_flags();  // its blocks have no entry for flags in the slot
     if (goes_by_slot(target)) {
         jump_by_slot(target);
     } else {
@@ -152,13 +152,13 @@ void BlockBuilder::jump_by_slot(uint64_t target) {
     bring_flags_for_tables();
     asm_.mov_imm(kHostR13, targets_.slot_of(target, shelf()));
     relocate(RelocationKind::kDirectTarget, 4);
-    load_state(kHostR12, source_.user ? cache_.state().user_targets : cache_.state().kernel_targets);
+    load_state(kHostR12, source_.mode.user ? cache_.state().user_targets : cache_.state().kernel_targets);
     asm_.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
 }
 
 void BlockBuilder::link(Fixup from, uint64_t target, bool plain) {
     bool same_page = !source_.second_page && in_same_page(target);
-    bool within_kernel = !source_.user && !source_.by_space && target >> 63;
+    bool within_kernel = !source_.mode.user && !source_.by_space && target >> 63;
     bool chainable = (same_page || within_kernel) && !source_.transient && options_.chaining;
     uint32_t record = add_record({.kind = ExitKind::kLink,
                                   .chainable = chainable,
@@ -193,7 +193,7 @@ void BlockBuilder::jump_to_r14(uint32_t popped) {
         return;
     }
     bring_flags_for_tables();
-    load_state(kHostR12, source_.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
+    load_state(kHostR12, source_.mode.user ? cache_.state().user_jumps : cache_.state().kernel_jumps);
     asm_.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // index_of()
     asm_.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
     asm_.movzx16(kHostR13, kHostR13);

@@ -38,21 +38,31 @@ bool has_high_byte(const GuestInstruction& instruction) {
     return false;
 }
 
-/// Instructions that raise #GP where their 16-byte operand is misaligned, so that it cannot cross pages.
-bool checks_alignment(const GuestInstruction& instruction) {
+/// Whether VEX.W is the width of a general register, or of memory in its place; 32-bit code doesn't look at it then.
+bool is_for_general_registers(const GuestInstruction& instruction) {
+    for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i) {
+        const ZydisDecodedOperand& operand = instruction.operands[i];
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            is_gpr_class(ZydisRegisterGetClass(operand.reg.value)))
+            return true;
+    }
     switch (instruction.decoded.mnemonic) {
-        case ZYDIS_MNEMONIC_MOVAPS:
-        case ZYDIS_MNEMONIC_MOVAPD:
-        case ZYDIS_MNEMONIC_MOVDQA:
-        case ZYDIS_MNEMONIC_MOVNTDQ:
-        case ZYDIS_MNEMONIC_MOVNTPS:
-        case ZYDIS_MNEMONIC_MOVNTPD:
-        case ZYDIS_MNEMONIC_MOVNTDQA:
-        case ZYDIS_MNEMONIC_CMPXCHG16B:
+        case ZYDIS_MNEMONIC_VMOVD:
+        case ZYDIS_MNEMONIC_VPEXTRD:
+        case ZYDIS_MNEMONIC_VPINSRD:
+        case ZYDIS_MNEMONIC_VCVTSI2SS:
+        case ZYDIS_MNEMONIC_VCVTSI2SD:
             return true;
         default:
             return false;
     }
+}
+
+/// Whether the immediate names a register; 32-bit code doesn't look at its top bit.
+bool has_register_in_immediate(const GuestInstruction& instruction) {
+    for (unsigned i = 0; i < instruction.decoded.operand_count_visible; ++i)
+        if (instruction.operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4) return true;
+    return false;
 }
 
 /// Instructions that leave their destination as it was where the source is zero; the manual calls it
@@ -69,16 +79,22 @@ BlockBuilder::Fields BlockBuilder::find_fields(const GuestInstruction& instructi
     auto& raw = decoded.raw;
     fields.reg.number = static_cast<uint8_t>(raw.modrm.reg | raw.rex.R << 3);
     fields.rm.number = static_cast<uint8_t>(raw.modrm.rm | raw.rex.B << 3);
+    bool vex = decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
     for (unsigned i = 0; i < decoded.operand_count; ++i) {
         const ZydisDecodedOperand& operand = instruction.operands[i];
         if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
-        if (!is_gpr_class(ZydisRegisterGetClass(operand.reg.value))) continue;
+        bool is_gpr = is_gpr_class(ZydisRegisterGetClass(operand.reg.value));
+        if (!is_gpr && !vex) continue;
         Field* field = operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG  ? &fields.reg
                        : operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE   ? &fields.reg
                        : operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ? &fields.rm
                        : operand.encoding == ZYDIS_OPERAND_ENCODING_NDSNDD   ? &fields.second
                                                                              : nullptr;
         if (!field) continue;
+        if (!is_gpr) {
+            field->number = static_cast<uint8_t>(ZydisRegisterGetId(operand.reg.value));
+            continue;
+        }
         field->is_gpr = true;
         field->number = gpr_number(operand.reg.value);
         field->write = operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
@@ -124,18 +140,19 @@ void BlockBuilder::encode_vex(const GuestInstruction& instruction, const Fields&
     uint8_t index_bit = memory && memory->index != kNoReg ? memory->index >> 3 & 1 : 0;
     uint8_t base = rm;
     if (memory) base = memory->base;
-    uint8_t second = fields.second.is_gpr ? fields.second.host : 0;
+    uint8_t second = fields.second.host;
     asm_.byte(0xc4);
     asm_.byte(static_cast<uint8_t>((fields.reg.host & 8 ? 0 : 0x80) | (index_bit ? 0 : 0x40) |
                                    (base & 8 ? 0 : 0x20) | vex.m_mmmm));
-    asm_.byte(static_cast<uint8_t>(vex.W << 7 | (~second & 15) << 3 | vex.L << 2 | vex.pp));
+    bool wide = vex.W && !(instruction.is_narrow() && is_for_general_registers(instruction));
+    asm_.byte(static_cast<uint8_t>((wide ? 0x80 : 0) | (~second & 15) << 3 | vex.L << 2 | vex.pp));
     asm_.byte(instruction.decoded.opcode);
 }
 
 // In 16-bit code the prefix 66 means what its absence means elsewhere, but where it is a part of the opcode.
 void BlockBuilder::encode_prefixes(const GuestInstruction& instruction) {
     const ZydisDecodedInstruction& decoded = instruction.decoded;
-    bool by_width = instruction.width == cpu::CodeWidth::k16 && !instruction.uses_fpu;
+    bool by_width = instruction.width == cpu::CodeWidth::k16 && !instruction.uses_fpu();
     bool part_of_opcode = false;
     for (unsigned i = 0; i < decoded.raw.prefix_count; ++i) {
         uint8_t prefix = decoded.raw.prefixes[i].value;
@@ -199,12 +216,22 @@ void BlockBuilder::encode(const GuestInstruction& instruction, const Fields& fie
     } else if (modrm) {
         asm_.modrm_reg(fields.reg.host, rm);
     }
-    if (raw.imm[0].size)
-        asm_.bytes(
-            {instruction.bytes + raw.imm[0].offset, static_cast<size_t>(decoded.length - raw.imm[0].offset)});
+    if (!raw.imm[0].size) return;
+    const uint8_t* immediate = instruction.bytes + raw.imm[0].offset;
+    if (instruction.is_narrow() && has_register_in_immediate(instruction))
+        return asm_.byte(*immediate & 0x7f);
+    asm_.bytes({immediate, static_cast<size_t>(decoded.length - raw.imm[0].offset)});
+}
+
+// Before the instruction: said too early it is no harm, and nothing leaves the block in between with it unsaid.
+void BlockBuilder::note_upper_halves(const GuestInstruction& instruction) {
+    if (upper_halves_noted_ || !instruction.fills_upper_halves()) return;
+    asm_.store8_imm(state_field(offsetof(cpu::CpuState, upper_halves_used)), 1);
+    upper_halves_noted_ = true;
 }
 
 void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
+    note_upper_halves(instruction);
     const ZydisDecodedOperand* operand = instruction.memory_operand();
     Fields fields = find_fields(instruction);
     if (!operand) {
@@ -213,10 +240,10 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         assign_temporaries(fields, nullptr);
         encode(instruction, fields, nullptr);
     } else {
-        if (source_.window && instruction.touches_flags) need_flags();  // the look may fault, too
+        if (source_.mode.window && instruction.touches_flags) need_flags();  // the look may fault, too
         Address address = emit_address(*operand, true, next_plan().sharing);
         bool write = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-        emit_lookup(address, operand->size / 8, write, checks_alignment(instruction));
+        emit_lookup(address, operand->size / 8, write, instruction.is_aligned_move());
         // Where it overwrites them all they stay in the slot, for the case that it faults after all: at an address
         // that isn't canonical.
         bool overwrites =
@@ -226,7 +253,7 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         HostMem target = found(address);
         // Stores that change more than memory where the page is missing. Some CPUs have made the x87
         // registers MMX ones by then; others hold an x87 exception back and never reach for the page.
-        if (source_.window && write && instruction.uses_x87_registers())
+        if (source_.mode.window && write && instruction.uses_x87_registers())
             emit_touch_for_write(target, operand->size / 8);
         if (has_high_byte(instruction)) {
             emit_copy_high_byte(instruction, fields, target);
@@ -239,6 +266,10 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
     for (Field* field : {&fields.second, &fields.reg, &fields.rm})
         if (field->spilled() && field->write)
             asm_.store(slot(field->number), static_cast<HostReg>(field->host));
+    if (instruction.clears_upper_halves()) {
+        asm_.store8_imm(state_field(offsetof(cpu::CpuState, upper_halves_used)), 0);
+        upper_halves_noted_ = false;
+    }
     note_stack_pointer(instruction);
 }
 
@@ -260,7 +291,7 @@ void BlockBuilder::emit_copy_high_byte(const GuestInstruction& instruction, cons
     asm_.lea(kHostR13, target);
     bool write = instruction.memory_operand()->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
     emit_sized(0x8a, 8, kHostR12, {.base = kHostR13});
-    if (source_.window && write) emit_sized(0x88, 8, kHostR12, {.base = kHostR13});
+    if (source_.mode.window && write) emit_sized(0x88, 8, kHostR12, {.base = kHostR13});
     asm_.mov(kHostR12, kHostRsi);
     asm_.mov(kHostRsi, kHostR13);
     HostMem low{.base = kHostRsi};
@@ -299,7 +330,7 @@ void BlockBuilder::emit_lea(const GuestInstruction& instruction) {
 // A hint, which never faults: what isn't in the map may be prefetched from anywhere. The look-up changes
 // flags, and isn't worth saving them; nor is there anything to be won where a block runs once.
 void BlockBuilder::emit_prefetch(const GuestInstruction& instruction) {
-    bool look_up = !source_.window;
+    bool look_up = !source_.mode.window;
     if (source_.transient || (look_up && !flags_dead_ && !flags_in_slot_)) return;
     Address address =
         emit_address(*instruction.memory_operand(), true, look_up ? Sharing::kNone : Sharing::kIndexed);
@@ -354,7 +385,7 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     ZydisRegister segment = operand.mem.segment;
     if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) add_segment_base(segment);
     Address address{.stack_segment = segment == ZYDIS_REGISTER_SS};
-    if (source_.window) need_flags();  // the look may fault, too
+    if (source_.mode.window) need_flags();  // the look may fault, too
     emit_lookup(address, width / 8, write);
     need_flags();
     note_operation();
@@ -363,7 +394,7 @@ void BlockBuilder::emit_bit_string(const GuestInstruction& instruction) {
     HostMem unit{.base = kHostR14};
     emit_sized(0x8a, width, kHostR12, unit);
     // A page that may not be written to is found out before the flags change.
-    if (source_.window && write) emit_sized(0x88, width, kHostR12, unit);
+    if (source_.mode.window && write) emit_sized(0x88, width, kHostR12, unit);
     HostReg offset = static_cast<HostReg>(fields.reg.number);
     if (fields.reg.spilled()) {
         offset = kHostR13;

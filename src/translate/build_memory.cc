@@ -64,7 +64,7 @@ BlockBuilder::Address BlockBuilder::emit_address(const ZydisDecodedOperand& oper
     address.stack_segment = mem.segment == ZYDIS_REGISTER_SS;
 
     bool alone = mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_NONE;
-    if (source_.window && segment && alone && !narrow && keeps_displacement(sharing)) {
+    if (source_.mode.window && segment && alone && !narrow && keeps_displacement(sharing)) {
         asm_.load(kHostR14, segment_base(mem.segment == ZYDIS_REGISTER_FS ? cpu::kFs : cpu::kGs));
         address.disp = static_cast<int32_t>(mem.disp.value);
         return address;
@@ -143,7 +143,7 @@ void BlockBuilder::emit_lookup(const Address& address, unsigned size, bool write
         asm_.mov_imm(kHostR13, source_.deltas[lookups_ - 1]);
         return;
     }
-    if (source_.window) {
+    if (source_.mode.window) {
         if (plan.sharing != Sharing::kMember) emit_look(address, plan.sharing);
         return note_operation();
     }
@@ -255,7 +255,7 @@ void BlockBuilder::load_map_entry(HostReg index, bool write) {
         asm_.load(index, {.base = kHostR10,
                           .index = index,
                           .scale = 8,
-                          .disp = ShadowMap::read_displacement(source_.user)});
+                          .disp = ShadowMap::read_displacement(source_.mode.user)});
     }
 }
 

@@ -9,7 +9,7 @@ namespace lockstep::translate {
 // RSP is changed once for a run of pushes and pops: those whose page is known can't fault, and nothing looks
 // at RSP in between.
 bool BlockBuilder::continues_stack_run(const GuestInstruction& instruction) const {
-    if (source_.window || lookups_ >= plans_.size()) return false;
+    if (source_.mode.window || lookups_ >= plans_.size()) return false;
     if (next_plan().sharing != Sharing::kMember) return false;
     const ZydisDecodedOperand& operand = instruction.operands[0];
     bool plain_register =
@@ -70,13 +70,13 @@ void BlockBuilder::emit_push(const GuestInstruction& instruction) {
 }
 
 void BlockBuilder::push_register(const HostMem& place, HostReg from) {
-    if (source_.window) return asm_.push(from);
+    if (source_.mode.window) return asm_.push(from);
     asm_.store(place, from);
     stack_owed_ -= 8;
 }
 
 void BlockBuilder::push_constant(const HostMem& place, int32_t value) {
-    if (source_.window) return asm_.push_imm(value);
+    if (source_.mode.window) return asm_.push_imm(value);
     asm_.store_imm(place, value);
     stack_owed_ -= 8;
 }
@@ -88,7 +88,7 @@ void BlockBuilder::pop_register(HostReg to) {
                     .stack_segment = true,
                     .disp = stack_owed_};
     emit_lookup(address, 8, false);
-    if (source_.window) return asm_.pop(to);
+    if (source_.mode.window) return asm_.pop(to);
     asm_.load(to, found(address));
     if (to != kHostRsp) stack_owed_ += 8;
 }
@@ -105,7 +105,7 @@ void BlockBuilder::emit_leave(const GuestInstruction&) {
     Address address{.base = kHostRbp, .stack_segment = true};
     emit_lookup(address, 8, false);
     stack_aligned_ = false;
-    if (source_.window) return asm_.leave();
+    if (source_.mode.window) return asm_.leave();
     asm_.load(kHostR12, found(address));
     asm_.lea(kHostRsp, {.base = kHostRbp, .disp = 8});
     asm_.mov(kHostRbp, kHostR12);

@@ -16,7 +16,7 @@ namespace lockstep::translate {
 
 bool BlockBuilder::is_translated_system(const GuestInstruction& instruction) const {
     if (instruction.kind != Kind::kInterpret) return false;
-    if (options_.inline_strings && !source_.window && is_plain_string(instruction)) return true;
+    if (options_.inline_strings && !source_.mode.window && is_plain_string(instruction)) return true;
     if (!options_.inline_system) return false;
     switch (instruction.decoded.mnemonic) {
         case ZYDIS_MNEMONIC_CLD:
@@ -28,7 +28,7 @@ bool BlockBuilder::is_translated_system(const GuestInstruction& instruction) con
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
         case ZYDIS_MNEMONIC_SWAPGS:
-            return !source_.user;
+            return !source_.mode.user;
         default:
             return false;
     }
@@ -90,7 +90,7 @@ void BlockBuilder::emit_swapgs() {
 // (kStopBias), so only the bits below are used.
 void BlockBuilder::emit_read_tsc(bool with_processor) {
     constexpr uint8_t kCounterBits = std::countr_zero(kStopBias);
-    if (source_.user) {
+    if (source_.mode.user) {
         free_flags();
         const uint8_t* slow = emit_slow_way(ExitKind::kInterpret);
         asm_.test32_mem(state_field(offsetof(cpu::CpuState, cr4)), x86::kCr4Tsd);
@@ -121,7 +121,7 @@ void BlockBuilder::emit_read_tsc(bool with_processor) {
 void BlockBuilder::emit_pushfq() {
     constexpr uint32_t kLow = 0xd5;                                    // of bits 0 to 7
     constexpr uint32_t kOthers = 0x00fcffff & ~cpu::kArithmeticFlags;  // without RF and VM
-    if (source_.window) put_flags_in_slot();  // the access may fault when they have changed
+    if (source_.mode.window) put_flags_in_slot();  // the access may fault when they have changed
     HostMem place = emit_push_lookup();
     if (!flags_in_slot_) free_flags();
     asm_.lea(kHostR14, place);

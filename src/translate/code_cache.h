@@ -22,6 +22,7 @@
 #include "memory/ahead.h"
 #include "memory/large_array.h"
 #include "translate/engine_report.h"
+#include "translate/mode.h"
 
 namespace lockstep::translate {
 
@@ -41,6 +42,7 @@ enum class ExitKind : uint8_t {
     kUndefined,        ///< #UD
     kTooLong,          ///< #GP
     kFpuUnavailable,   ///< #NM
+    kAvxUnavailable,   ///< #UD or #NM
     kHostFault,        ///< the host's CPU raised a fault in a guest instruction; see EngineState::fault
 };
 
@@ -116,11 +118,8 @@ struct alignas(64) Block {
     Block* next_variant = nullptr;    ///< the same
     /// Guest-physical page of the tail of an instruction that crosses pages; 0: none
     uint64_t second_page = 0;
-    bool user = false;
-    bool fpu_enabled = true;
-    bool plain = false;           ///< made without shared look-ups (shared_lookups.h)
+    Mode mode{};
     bool shares_lookups = false;  ///< some
-    bool window = false;          ///< its accesses go through the window (host_window.h)
     bool alive = true;
     bool relocatable = false;             ///< copy_block() may be used
     bool copied = false;                  ///< on that shelf; its marks and relocations are the original's

@@ -31,7 +31,7 @@ void visit_blocks(CodeCache& cache, Shelf shelf, const CodeVisitor& visit) {
             if (code.size() > 0)
                 visit({.kind = CodeKind::kBlock,
                        .cold = part == Part::kCold,
-                       .user = block.user,
+                       .user = block.mode.user,
                        .pc = block.pc,
                        .code = bytes_of(code)});
         }

@@ -121,6 +121,19 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_MASKMOVDQU:
             return Kind::kInterpretFpu;
         // System instructions, and those with memory accesses of their own.
+        case ZYDIS_MNEMONIC_VMASKMOVDQU:
+        case ZYDIS_MNEMONIC_VMASKMOVPS:
+        case ZYDIS_MNEMONIC_VMASKMOVPD:
+        case ZYDIS_MNEMONIC_VPMASKMOVD:
+        case ZYDIS_MNEMONIC_VPMASKMOVQ:
+        case ZYDIS_MNEMONIC_VGATHERDPS:
+        case ZYDIS_MNEMONIC_VGATHERDPD:
+        case ZYDIS_MNEMONIC_VGATHERQPS:
+        case ZYDIS_MNEMONIC_VGATHERQPD:
+        case ZYDIS_MNEMONIC_VPGATHERDD:
+        case ZYDIS_MNEMONIC_VPGATHERDQ:
+        case ZYDIS_MNEMONIC_VPGATHERQD:
+        case ZYDIS_MNEMONIC_VPGATHERQQ:
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
         case ZYDIS_MNEMONIC_CLD:
@@ -217,15 +230,21 @@ bool has_register_encoding(const ZydisDecodedInstruction& decoded) {
            decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 }
 
-Kind classify(const GuestInstruction& instruction) {
-    Kind kind = classify_mnemonic(instruction);
-    if (kind == Kind::kInterpret || kind == Kind::kInterpretFpu) return kind;
-    if (!has_register_encoding(instruction.decoded) || !is_offered(instruction.decoded.meta.isa_ext))
-        return Kind::kUndefined;
-    return kind;
+/// VPEXTRQ and VPINSRQ are for 64-bit code; elsewhere the decoder takes them for the doubleword's forms.
+bool is_wide_element_in_narrow_code(const GuestInstruction& instruction) {
+    ZydisMnemonic mnemonic = instruction.decoded.mnemonic;
+    bool element = mnemonic == ZYDIS_MNEMONIC_VPEXTRD || mnemonic == ZYDIS_MNEMONIC_VPINSRD;
+    return element && instruction.is_narrow() && instruction.decoded.raw.vex.W;
 }
 
-bool uses_fpu(ZydisISAExt extension) { return registers_of(extension) == ExtensionRegisters::kFpu; }
+Kind classify(const GuestInstruction& instruction) {
+    Kind kind = classify_mnemonic(instruction);
+    bool offered = has_register_encoding(instruction.decoded) && is_offered(instruction.decoded.meta.isa_ext);
+    bool legacy = instruction.decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+    if (legacy && (kind == Kind::kInterpret || kind == Kind::kInterpretFpu)) return kind;
+    if (!offered || is_wide_element_in_narrow_code(instruction)) return Kind::kUndefined;
+    return kind;
+}
 
 /// Flags left "undefined" by the manual that every known CPU sets without regard to their former value. For
 /// the others (multiplication, rotation, BT, division, LZCNT) CPUs keep the former value, so they aren't
@@ -333,7 +352,39 @@ const ZydisDecodedOperand* GuestInstruction::memory_operand() const {
     return nullptr;
 }
 
+bool GuestInstruction::is_aligned_move() const {
+    switch (decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_MOVAPS:
+        case ZYDIS_MNEMONIC_MOVAPD:
+        case ZYDIS_MNEMONIC_MOVDQA:
+        case ZYDIS_MNEMONIC_MOVNTDQ:
+        case ZYDIS_MNEMONIC_MOVNTPS:
+        case ZYDIS_MNEMONIC_MOVNTPD:
+        case ZYDIS_MNEMONIC_MOVNTDQA:
+        case ZYDIS_MNEMONIC_CMPXCHG16B:
+        case ZYDIS_MNEMONIC_VMOVAPS:
+        case ZYDIS_MNEMONIC_VMOVAPD:
+        case ZYDIS_MNEMONIC_VMOVDQA:
+        case ZYDIS_MNEMONIC_VMOVNTDQ:
+        case ZYDIS_MNEMONIC_VMOVNTPS:
+        case ZYDIS_MNEMONIC_VMOVNTPD:
+        case ZYDIS_MNEMONIC_VMOVNTDQA:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool GuestInstruction::clears_upper_halves() const {
+    return decoded.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || decoded.mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+}
+
+bool GuestInstruction::fills_upper_halves() const {
+    return uses_avx() && decoded.raw.vex.L && !clears_upper_halves();
+}
+
 bool GuestInstruction::requires_alignment(unsigned size) const {
+    if (decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) return is_aligned_move();
     if (size != 16) return false;
     // Processors differ: by the manuals SHA instructions check it, and AMD's don't. What the host does is
     // right.
@@ -387,7 +438,8 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out, 
     out.width = width;
     out.bytes = bytes.data();
     out.flags_read = out.flags_written = 0;
-    out.uses_fpu = out.touches_flags = false;
+    out.registers = x86::Component::kGeneral;
+    out.touches_flags = false;
     InstructionBytes room;
     std::span<const uint8_t> seen = as_executed(bytes, width, room);
     ZyanStatus status = ZydisDecoderDecodeFull(&cpu::decoder_for(width), seen.data(), seen.size(),
@@ -406,7 +458,7 @@ bool decode(std::span<const uint8_t> bytes, uint64_t pc, GuestInstruction& out, 
     cpu::correct_operands(out.decoded, out.operands);
     out.length = out.decoded.length;
     out.kind = classify(out);
-    out.uses_fpu = uses_fpu(out.decoded.meta.isa_ext);
+    out.registers = registers_of(out.decoded.meta.isa_ext).value_or(x86::Component::kGeneral);
     find_flags(out);
     return true;
 }

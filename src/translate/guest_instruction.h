@@ -8,6 +8,8 @@
 #include <span>
 
 #include "cpu/cpu_state.h"
+#include "translate/mode.h"
+#include "x86/features.h"
 
 namespace lockstep::translate {
 
@@ -40,7 +42,7 @@ struct GuestInstruction {
     Kind kind = Kind::kUndefined;
     cpu::CodeWidth width = cpu::CodeWidth::k64;
     uint8_t length = 0;
-    bool uses_fpu = false;       ///< x87, MMX or SSE: #NM where CR0.TS or EM is set
+    x86::Component registers{};  ///< beside the general ones
     bool touches_flags = false;  ///< reads or changes any arithmetic flag
     uint8_t flags_read = 0;      ///< in the form of pack_flags()
     uint8_t flags_written = 0;   ///< certainly overwritten, with nothing of the former value
@@ -50,12 +52,26 @@ struct GuestInstruction {
 
     bool is_narrow() const { return width != cpu::CodeWidth::k64; }
     uint64_t next_pc() const { return is_narrow() ? static_cast<uint32_t>(pc + length) : pc + length; }
+    /// x87, MMX, SSE or AVX.
+    bool uses_fpu() const { return registers != x86::Component::kGeneral; }
+    bool uses_avx() const { return registers == x86::Component::kAvx; }
+    /// Whether it may be executed where these registers may be used.
+    bool is_available(Vectors vectors) const {
+        return !uses_fpu() || (uses_avx() ? vectors == Vectors::kAvx : vectors != Vectors::kNone);
+    }
+    /// Whether it may leave something in the upper half of a YMM register.
+    bool fills_upper_halves() const;
+    /// VZEROUPPER, VZEROALL.
+    bool clears_upper_halves() const;
     bool ends_block() const { return kind >= Kind::kCall && kind != Kind::kLeave; }
     /// The one explicit operand in memory, or null. An address that is only reckoned (LEA) is none.
     const ZydisDecodedOperand* memory_operand() const;
     /// Whether an operand of `size` bytes in memory raises #GP where it is misaligned, before anything else
-    /// (Intel SDM vol. 1, 11.3 and vol. 2, exception types): SSE instructions with 16 bytes, but for some.
+    /// (Intel SDM vol. 1, 11.3 and vol. 2, exception types): SSE instructions with 16 bytes, but for some, and aligned
+    /// moves of AVX.
     bool requires_alignment(unsigned size) const;
+    /// Whether the host's CPU raises that #GP by itself.
+    bool is_aligned_move() const;
     /// The x87 registers, be it as MMX ones.
     bool uses_x87_registers() const;
     /// Whether a pending x87 exception is raised by it, before anything else (Intel SDM vol. 1, 8.7).

@@ -37,8 +37,7 @@ class JumpIndex {
 
     /// The guest-physical page with the mode bits that change a translation; never 0.
     static uint64_t key_of(const Block& block) {
-        return (block.physical.value() & ~kPageMask) | 1 | (block.user ? 2 : 0) |
-               (block.fpu_enabled ? 4 : 0) | (block.window ? 8 : 0);
+        return (block.physical.value() & ~kPageMask) | 1 | block.mode.number() << 1;
     }
     /// Where the entries of a page's targets begin: that of `pc` is start_of() + pc, modulo their number.
     static uint64_t start_of(uint64_t key) { return (key >> 12) * 0x9e3779b97f4a7c15 >> 40; }

@@ -35,12 +35,45 @@ void move_xmm(Assembler& out, uint8_t opcode, uint8_t number) {
     out.modrm_mem(number, place);
 }
 
-void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
+constexpr HostMem kUpperHalvesUsed = state_field(offsetof(cpu::CpuState, upper_halves_used));
+constexpr HostMem kUpperHalvesSaved = state_field(offsetof(cpu::CpuState, upper_halves_saved));
+
+HostMem upper_half(uint8_t number) {
+    return state_field(offsetof(cpu::CpuState, upper_halves) + number * 16u);
+}
+
+/// The flags change.
+void load_upper_halves(Assembler& out) {
+    out.cmp8_mem_imm(kUpperHalvesUsed, 0);
+    Fixup used = out.jcc(kNotEqual);
+    out.vzeroupper();
+    Fixup done = out.jmp();
+    out.bind_here(used);
+    for (uint8_t number = 0; number < 16; ++number) out.load_upper_half(number, upper_half(number));
+    out.store8_imm(kUpperHalvesSaved, 1);
+    out.bind_here(done);
+}
+
+/// Where all are zero, and were when they were saved last, nothing is to be done. RAX and the flags change.
+void save_upper_halves(Assembler& out) {
+    static_assert(offsetof(cpu::CpuState, upper_halves_saved) ==
+                  offsetof(cpu::CpuState, upper_halves_used) + 1);
+    out.cmp16_mem_imm(kUpperHalvesUsed, 0);  // both
+    Fixup unused = out.jcc(kEqual);
+    for (uint8_t number = 0; number < 16; ++number) out.store_upper_half(upper_half(number), number);
+    out.movzx8(kHostRax, kUpperHalvesUsed);
+    out.store8(kUpperHalvesSaved, kHostRax);
+    out.vzeroupper();  // or some CPUs are slow with what C++ does
+    out.bind_here(unused);
+}
+
+void write_enter(Assembler& out, EngineState& state, Trampolines& made, Trampolines::Avx avx) {
     made.enter = reinterpret_cast<void (*)(cpu::CpuState*)>(out.here());
     for (HostReg reg : kCalleeSaved) out.push(reg);
     out.store_near(&state.host_stack, kHostRsp);
     out.lea(kHostR15, {.base = kHostRdi, .disp = kStateBias});
     for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x10, number);
+    if (avx == Trampolines::Avx::kOffered) load_upper_halves(out);
     out.load_near(kHostRax, &state.flags);
     out.add_al(kOverflowAtOne);
     out.sahf();
@@ -56,7 +89,7 @@ void write_enter(Assembler& out, EngineState& state, Trampolines& made) {
     made.entered = out.here();
 }
 
-void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
+void write_exit(Assembler& out, EngineState& state, Trampolines& made, Trampolines::Avx avx) {
     made.exits.common = out.here();
     for (unsigned number = 0; number < cpu::kR10; ++number)
         out.store(gpr(number), static_cast<HostReg>(number));
@@ -67,6 +100,7 @@ void write_exit(Assembler& out, EngineState& state, Trampolines& made) {
     out.store_near(&state.exit_address, kHostR14);
     out.store_near(&state.counter, kHostR11);
     for (uint8_t number = 0; number < 16; ++number) move_xmm(out, 0x11, number);
+    if (avx == Trampolines::Avx::kOffered) save_upper_halves(out);
     out.load_near(kHostRsp, &state.host_stack);
     for (size_t i = std::size(kCalleeSaved); i-- > 0;) out.pop(kCalleeSaved[i]);
     out.byte(0xc3);
@@ -209,12 +243,12 @@ const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const Direc
 
 }  // namespace
 
-Trampolines Trampolines::write(CodeCache& cache) {
+Trampolines Trampolines::write(CodeCache& cache, Avx avx) {
     Assembler out(cache.trampolines(), cache.trampolines_end());
     EngineState& state = cache.state();
     Trampolines made;
-    write_enter(out, state, made);
-    write_exit(out, state, made);
+    write_enter(out, state, made, avx);
+    write_exit(out, state, made, avx);
     made.exits.flags_in_slot = write_exit_from_slot(out, state, made.exits.common);
     made.exits.indirect_miss = write_exit_with(out, kIndirectRecord, made.exits.flags_in_slot);
     made.jump_misses = out.here();

@@ -2,6 +2,8 @@
 // The ways into and out of translated code: a few dozen host instructions that are written at start-up.
 //
 //     enter         saves the host's callee-saved registers, loads the guest's, jumps to EngineState::target
+//                   Upper halves of YMM registers are loaded where one may be in use, else they are cleared:
+//                   C++ leaves what it likes there
 //     exit          r12 = exit record, r14 = address: stores the guest's registers, returns to the caller of
 //                   enter
 //     indirect_miss where nothing is known of an indirect branch's target: exit with the record of kind
@@ -37,7 +39,9 @@ struct Trampolines {
     const uint8_t* unparked = nullptr;  ///< here RSP is the guest's again
     Exits exits;
 
-    static Trampolines write(CodeCache& cache);
+    /// `avx`: the guest may have what needs it, and so the host has it.
+    enum class Avx : uint8_t { kHidden, kOffered };
+    static Trampolines write(CodeCache& cache, Avx avx);
 };
 
 }  // namespace lockstep::translate

@@ -31,6 +31,10 @@ EngineOptions with_possible_limit(EngineOptions options) {
     return options;
 }
 
+Trampolines::Avx avx_of(x86::CpuModel model) {
+    return x86::xcr0_of(model) & x86::kXcr0Avx ? Trampolines::Avx::kOffered : Trampolines::Avx::kHidden;
+}
+
 template <size_t... Ways>
 std::array<JumpCache, sizeof...(Ways)> make_jump_caches(const Exits& exits, std::index_sequence<Ways...>) {
     return {JumpCache(Ways == kWindowWays   ? exits.window_jump_miss
@@ -47,7 +51,7 @@ Vcpu::Impl::Impl(cpu::Cpu& the_cpu, const EngineOptions& engine_options)
       shadow_map(the_cpu.memory),
       window(the_cpu.memory),
       cache(engine_options.code_cache_bytes),
-      trampolines(Trampolines::write(cache)),
+      trampolines(Trampolines::write(cache, avx_of(the_cpu.model))),
       faults(cache, trampolines),
       targets(cache.size() / kCodeBytesOfATarget, {.user = trampolines.exits.direct_miss,
                                                    .window = trampolines.exits.window_direct_miss,
@@ -211,9 +215,9 @@ bool Vcpu::Impl::enter_by_jump_cache() {
 
 void Vcpu::Impl::set_mode() {
     if (!apart && own_halves_gone > kOwnHalvesGone) part_upper_halves();
-    bool enabled = !(cpu.state.cr0 & (x86::kCr0Ts | x86::kCr0Em));
-    if (enabled != fpu_enabled) {  // jump caches and chains know nothing of this mode
-        fpu_enabled = enabled;
+    if (Vectors now = vectors_of(cpu.state);
+        now != vectors) {  // jump caches and chains know nothing of this mode
+        vectors = now;
         for (unsigned ways = 0; ways < kWays; ++ways) drop_ways(ways);
     }
     if (!user()) return;
@@ -290,6 +294,8 @@ Vcpu::Impl::Next Vcpu::Impl::without_block(ExitKind kind) {
             return interpret_string();
         case ExitKind::kFpuUnavailable:
             return deliver({.vector = cpu.state.cr0 & x86::kCr0Em ? cpu::kUd : cpu::kNm});
+        case ExitKind::kAvxUnavailable:
+            return deliver({.vector = cpu.state.avx_enabled() ? cpu::kNm : cpu::kUd});
         case ExitKind::kUndefined:
             return deliver({.vector = cpu::kUd});
         case ExitKind::kTooLong:
@@ -360,7 +366,7 @@ bool Vcpu::Impl::x87_exception_waits(GuestPhys code) const {
     constexpr uint16_t kErrorSummary = 0x80;
     uint16_t status;
     asm volatile("fnstsw %0" : "=a"(status));
-    if (!(status & kErrorSummary) || !fpu_enabled) return false;
+    if (!(status & kErrorSummary) || vectors == Vectors::kNone) return false;
     InstructionBytes bytes{};
     size_t size = std::min<size_t>(bytes.size(), kPageSize - (code.value() & kPageMask));
     std::copy_n(cpu.memory.host(code), size, bytes.begin());
@@ -373,7 +379,11 @@ bool Vcpu::Impl::x87_exception_waits(GuestPhys code) const {
     return decode(bytes, cpu.state.rip, instruction, cpu.state.code_width()) && instruction.waits_for_x87();
 }
 
-void Vcpu::Impl::load_fpu() { asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx)); }
+// The upper halves of the YMM registers wait in their image for the next entry.
+void Vcpu::Impl::load_fpu() {
+    asm volatile("fxrstor64 %0" ::"m"(cpu.state.fx));
+    cpu.state.upper_halves_used = !cpu::is_clear(cpu.state.upper_halves);
+}
 
 // XMM registers are in the image since the last exit.
 void Vcpu::Impl::save_fpu() {

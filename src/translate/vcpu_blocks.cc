@@ -19,7 +19,8 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
         return nullptr;
     }
     uint64_t physical = std::get<const cpu::TlbEntry*>(reached)->page | (pc & kPageMask);
-    BlockKey key{physical, pc, user(), fpu_enabled, wants_plain(), in_window()};
+    BlockKey key{physical, pc, present_mode()};
+    key.mode.plain = wants_plain();
     Block* block = table.find(key);
     if (block && !block->second_page) return block;
     if (block) {  // its last bytes are on a page of their own, which may be another one now
@@ -34,9 +35,9 @@ Block* Vcpu::Impl::find_block(cpu::Exception& exception) {
     if (Block* copy = copy_variant(key)) return copy;
     BlockSource source;
     source.limit = options.block_limit;
-    source.plain = key.plain;
     source.checked = arrival.way == Arrival::Way::kJump;
     if (!fetch(source, exception)) return nullptr;
+    source.mode.plain = key.mode.plain;
     return translate(source);
 }
 
@@ -71,12 +72,8 @@ void Vcpu::Impl::copy_chains(Block& first, const Block& variant) {
             if (chained.kind != ExitKind::kLink || !BlockTable::is_chained(chained)) continue;
             uint32_t index = copy->first_record + i;
             uint64_t pc = cache.record(index).pc;
-            BlockKey key{copy->physical.value() - copy->pc + pc,
-                         pc,
-                         true,
-                         copy->fpu_enabled,
-                         chained.plain,
-                         copy->window};
+            BlockKey key{copy->physical.value() - copy->pc + pc, pc, copy->mode};
+            key.mode.plain = chained.plain;
             Block* next = table.find(key);
             if (!next) {
                 const Block* to_copy = has_room(Shelf::kCopied) ? table.find_variant(key) : nullptr;
@@ -105,10 +102,8 @@ bool Vcpu::Impl::fetch(BlockSource& source, cpu::Exception& exception) {
     source.pc = cpu.state.rip;
     source.width = cpu.state.code_width();
     source.physical = page + offset;
-    source.user = user();
-    source.fpu_enabled = fpu_enabled;
-    source.window = in_window();
-    source.by_space = source.user || apart;
+    source.mode = present_mode();
+    source.by_space = source.mode.user || apart;
     source.bytes = {cpu.memory.host(page) + offset, kPageSize - offset};
     GuestInstruction first;
     if (source.bytes.size() >= kLongestInstruction || decode(source.bytes, pc, first, source.width))
@@ -177,11 +172,11 @@ void Vcpu::Impl::remember_arrival(Block& block) {
 void Vcpu::Impl::chain(uint32_t record, Block& block) {
     const Block& source = *cache.record(record).block;
     if (!source.alive) return;
-    if (source.fpu_enabled != block.fpu_enabled || source.window != block.window) return;
+    if (source.mode.vectors != block.mode.vectors || source.mode.window != block.mode.window) return;
     bool same_page = (source.physical.value() ^ block.physical.value()) < kPageSize &&
                      (source.pc ^ block.pc) < kPageSize && !source.second_page && !block.second_page;
     if (!same_page) {
-        if (source.user || block.user || !(block.pc >> 63) || apart) return;
+        if (source.mode.user || block.mode.user || !(block.pc >> 63) || apart) return;
         kernel_chains.add(block);
     }
     table.chain(record, block);
@@ -189,7 +184,7 @@ void Vcpu::Impl::chain(uint32_t record, Block& block) {
 
 void Vcpu::Impl::remember_jump(Block& block) {
     bool upper = block.pc >> 63;
-    if (!options.jump_cache || upper == block.user || !builder.add_checked_entry(block)) return;
+    if (!options.jump_cache || upper == block.mode.user || !builder.add_checked_entry(block)) return;
     jumps().insert(block.pc, block.checked_entry);
     remember_block(block);
 }

@@ -28,8 +28,8 @@ unsigned enclosing_number(ZydisRegister reg) {
 
 bool is_high_byte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
 
-/// What alignment checks want of an operand: its size, but 8 for the x87's 80 bits.
-unsigned checked_alignment(unsigned size) { return size == 10 ? 8 : size; }
+/// What alignment checks want of an operand: its size, but 8 for the x87's 80 bits, and no more than 16.
+unsigned checked_alignment(unsigned size) { return size == 10 ? 8 : std::min(size, 16u); }
 
 }  // namespace
 
@@ -123,8 +123,7 @@ Vcpu::Impl::Next Vcpu::Impl::finish_instruction(const ExitRecord& record) {
     source.pc = record.pc;
     source.physical = at;
     source.bytes = {cpu.memory.host(at), kPageSize - (at.value() & kPageMask)};
-    source.user = user();
-    source.fpu_enabled = fpu_enabled;
+    source.mode = {.user = user(), .vectors = vectors};
     source.transient = true;
     source.head = Head::kNoStop;
     enter(builder.build(source));
@@ -245,7 +244,7 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     source.limit = 1;
     source.transient = true;
     source.head = Head::kNoStop;
-    source.window = false;
+    source.mode.window = false;
     source.deltas = {deltas.data(), list.count};
     source.first = &instruction;
     const Block& block = builder.build(source);
@@ -295,7 +294,7 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
     BlockSource source;
     CHECK(fetch(source, exception));
     const GuestInstruction& instruction = slow_instruction(source);
-    if (block->window && engine.fault.trap == cpu::kPf) {
+    if (block->mode.window && engine.fault.trap == cpu::kPf) {
         switch (window_fault(instruction, exception)) {
             case WindowFault::kMapped:
                 cpu.state.rflags = host_rflags;
@@ -307,12 +306,12 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
         }
     }
     // A pending x87 exception comes before the look at the page, which a block for the map has had by then.
-    if (block->window && engine.fault.trap == cpu::kMf) return slow_step();
+    if (block->mode.window && engine.fault.trap == cpu::kMf) return slow_step();
     // Some CPUs refuse a misaligned operand (SHA) before they look for its page.
-    if (block->window && engine.fault.trap == cpu::kGp &&
+    if (block->mode.window && engine.fault.trap == cpu::kGp &&
         make_sure_of_accesses(instruction, exception) == WindowFault::kException)
         return deliver_precise(exception, source.physical);
-    if (auto raised = guest_exception(instruction, block->window))
+    if (auto raised = guest_exception(instruction, block->mode.window))
         return deliver_precise(*raised, source.physical);
     return slow_step();
 }
@@ -337,7 +336,8 @@ std::optional<cpu::Exception> Vcpu::Impl::guest_exception(const GuestInstruction
     if (in_window_block && fault.trap == cpu::kGp) return std::nullopt;
     if (instruction.decoded.meta.isa_ext == ZYDIS_ISA_EXT_SHA)  // misaligned, where the host's CPU minds
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
-    if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR)  // reserved bits
+    if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_LDMXCSR ||
+        instruction.decoded.mnemonic == ZYDIS_MNEMONIC_VLDMXCSR)  // reserved bits
         return cpu::Exception{.vector = cpu::kGp, .has_error_code = true};
     NOT_REACHED("host exception {} (address {:#x}) at guest {:#x}, host {:#x}: a fault of the translator",
                 fault.trap, fault.address, cpu.state.rip, fault.host_pc);

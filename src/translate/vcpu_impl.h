@@ -77,6 +77,8 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
     void set_mode();
+    /// Of what is translated now.
+    Mode present_mode() const { return {.user = user(), .vectors = vectors, .window = in_window()}; }
     void forbid_writes(GuestPhys page);
     /// Which tables of ways to user code are in use for a space.
     unsigned ways_of(unsigned space) const {
@@ -154,6 +156,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     // vcpu_segments.cc
     /// One instruction of 16- or 32-bit code, with the checks of its segments.
     Next segmented_step();
+    Next clear_narrow_registers(const GuestInstruction& instruction);
     Next execute_segmented(const GuestInstruction& instruction);
     /// What the segment of an access says to it.
     std::optional<cpu::Exception> refused_by_segment(const GuestInstruction& instruction,
@@ -213,7 +216,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     uint64_t breakpoints_seen = 0;  ///< which version of them is guarded
     Arrival arrival;                ///< how state.rip was reached
     uint64_t drops = 0;             ///< what the TLB has dropped so far: pages, spaces
-    bool fpu_enabled = true;
+    Vectors vectors = Vectors::kSse;
     bool in_slow_block = false;    ///< the block of a slow step runs
     bool apart = false;            ///< see part_upper_halves()
     unsigned own_halves_gone = 0;  ///< how often that of one space was dropped, while it isn't

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // 16- and 32-bit code, an instruction at a time: whatever its segments are. What goes by the stack or changes the flow of
 // control is the interpreter's; the rest is executed as it is, with its memory in the bounce buffer (slow_step).
+#include <algorithm>
 #include <utility>
 
+#include "cpu/float_state.h"
 #include "cpu/virtual_memory.h"
 #include "translate/vcpu_impl.h"
 
@@ -16,6 +18,20 @@ std::optional<cpu::Exception> Vcpu::Impl::refused_by_segment(const GuestInstruct
         return std::nullopt;
     uint8_t vector = access.segment == cpu::kSs ? cpu::kSs_ : cpu::kGp;
     return cpu::Exception{.vector = vector, .has_error_code = true};
+}
+
+// VZEROUPPER and VZEROALL, which outside 64-bit code know the first eight registers alone. Their images are in the state
+// while no translated code runs.
+Vcpu::Impl::Next Vcpu::Impl::clear_narrow_registers(const GuestInstruction& instruction) {
+    constexpr size_t kBytes = 8 * 16;
+    cpu::CpuState& state = cpu.state;
+    std::fill_n(state.upper_halves.bytes.begin(), kBytes, uint8_t{0});
+    state.upper_halves_used = 1;
+    if (instruction.decoded.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
+        std::fill_n(&state.fx.bytes[cpu::kFxXmm], kBytes, uint8_t{0});
+    state.rip = instruction.next_pc();
+    ++state.icount;
+    return Next::kContinue;
 }
 
 Vcpu::Impl::Next Vcpu::Impl::segmented_step() {
@@ -55,9 +71,11 @@ Vcpu::Impl::Next Vcpu::Impl::execute_segmented(const GuestInstruction& instructi
         default:
             return interpret(false);
     }
-    if (instruction.uses_fpu && !fpu_enabled) return without_block(ExitKind::kFpuUnavailable);
+    if (!instruction.is_available(vectors))
+        return without_block(instruction.uses_avx() ? ExitKind::kAvxUnavailable : ExitKind::kFpuUnavailable);
     Icount before = cpu.state.icount;
     uint8_t shadow = std::exchange(cpu.state.interrupt_shadow, 0);
+    if (instruction.clears_upper_halves()) return clear_narrow_registers(instruction);
     Next next = slow_step();
     if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
     return next;

@@ -14,8 +14,11 @@ Result<record::Identity> own_identity() {
 }
 
 Result<std::unique_ptr<FileRecording>> FileRecording::create(host::EventLoop& loop, const std::string& path,
+                                                             x86::CpuModel guest,
                                                              std::function<void(const Error&)> failed) {
-    std::unique_ptr<FileRecording> recording(new FileRecording(path, TRY(own_identity())));
+    record::Identity identity = TRY(own_identity());
+    identity.cpu = identity.cpu.for_model(guest);
+    std::unique_ptr<FileRecording> recording(new FileRecording(path, std::move(identity)));
     recording->file_ = TRY(host::LogFileWriter::create(
         {.path = path}, [&loop, failed](const Error& why) { loop.post([failed, why] { failed(why); }); }));
     return recording;

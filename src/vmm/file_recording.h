@@ -22,6 +22,7 @@ class FileRecording : private record::FrameSink {
     ~FileRecording() override;
     /// Makes the file. `failed` comes on the loop's thread: the file then keeps what it has, the VM goes on.
     static Result<std::unique_ptr<FileRecording>> create(host::EventLoop& loop, const std::string& path,
+                                                         x86::CpuModel guest,
                                                          std::function<void(const Error&)> failed);
     /// The log begins at `position` with a machine of `configuration`: at power-on, or in `state` (of
     /// drive::save_state()) at `icount`. Comes before all that follows.

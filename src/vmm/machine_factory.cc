@@ -5,6 +5,7 @@
 #include "host/disk_image.h"
 #include "host/files.h"
 #include "machine/boot.h"
+#include "vmm/cpu_choice.h"
 #include "vmm/perf_map.h"
 
 namespace lockstep::vmm {
@@ -41,6 +42,9 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     machine::MachineConfig config;
     config.start_time_ns = host::wall_clock_ns();  // first of all
     config.memory_bytes = settings.memory_bytes;
+    VmSettings fixed = settings;
+    TRY(fix_cpu_model(fixed));
+    config.cpu = cpu_model(fixed);
     config.console = settings.console.port == ConsolePort::kVirtio;
     config.command_line = settings.command_line;
     TRY(settings.kernel.empty() ? take_firmware(config) : take_kernel(settings, config));

@@ -51,6 +51,13 @@ enum class Firmware : uint8_t {
     kUefi,
 };
 
+/// Which CPU model the guest sees (x86/features.h).
+enum class CpuChoice : uint8_t {
+    kV2,
+    kV3,
+    kBest,  ///< of those that the host has; a VM that has started has one of the others, until it is switched off
+};
+
 /// Where the console of the guest is to be found.
 enum class ConsoleKind : uint8_t {
     kSocket,    ///< a UNIX socket in the VM's runtime folder; `lockstep console` attaches to it
@@ -104,6 +111,7 @@ struct VmSettings {
     std::string initrd;  ///< path; empty: none
     std::string command_line;
     uint64_t memory_bytes = 0;
+    CpuChoice cpu = CpuChoice::kV2;
     bool low_latency = true;  ///< keep the host's processors awake while there is traffic
     std::vector<DiskSettings> disks;
     std::vector<NetworkSettings> networks;
@@ -113,7 +121,7 @@ struct VmSettings {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(name, kernel, firmware, initrd, command_line, memory_bytes, low_latency, disks, networks,
+        codec(name, kernel, firmware, initrd, command_line, memory_bytes, cpu, low_latency, disks, networks,
               console, protection);
         codec(engine.code_cache_bytes, engine.block_limit, engine.chaining, engine.jump_cache,
               engine.jump_index, engine.dead_flags, engine.copied_blocks, engine.copied_chains,

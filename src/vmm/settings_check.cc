@@ -9,6 +9,7 @@
 #include "host/orphan_frames.h"
 #include "host/runtime_folder.h"
 #include "host/tap_device.h"
+#include "x86/features.h"
 
 namespace lockstep::vmm {
 
@@ -120,6 +121,8 @@ Result<void> check_numbers(const VmSettings& settings) {
 Result<void> check_foreign(const VmSettings& settings) {
     TRY(host::check_vm_name(settings.name));
     TRY(check_numbers(settings));
+    if (static_cast<size_t>(settings.cpu) >= std::size(x86::kCpuModelNames))
+        return error("vm.cpu is no CPU model of a VM that runs");
     for (const DiskSettings& disk : settings.disks)
         if (disk.serial.size() > kLongestSerial)
             return error("disk.serial is longer than {} characters", kLongestSerial);

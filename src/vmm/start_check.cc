@@ -14,6 +14,7 @@
 #include "host/limits.h"
 #include "host/tap_device.h"
 #include "vmm/backends.h"
+#include "vmm/cpu_choice.h"
 #include "vmm/host_list.h"
 
 namespace lockstep::vmm {
@@ -32,14 +33,16 @@ Result<void> check_disk(const DiskSettings& disk) {
 
 }  // namespace
 
-StartCheck check_start(const VmSettings& settings, const std::string& this_host, MachineFactory& factory) {
-    StartCheck found;
+StartCheck check_start(const VmSettings& given, const std::string& this_host, MachineFactory& factory) {
+    StartCheck found{.settings = given, .obstacles = {}, .others = {}, .configuration = {}};
+    VmSettings& settings = found.settings;
     auto note = [&found](const auto& result) {
         if (result.ok()) return;
         const std::string& sentence = result.error().message();
         bool known = std::ranges::find(found.obstacles, sentence) != found.obstacles.end();
         if (!known) found.obstacles.push_back(sentence);
     };
+    note(fix_cpu_model(settings));
     auto others = hosts_beside_owner(settings.protection.hosts, this_host);
     note(others);
     if (others) found.others = others.take();

@@ -13,6 +13,7 @@
 namespace lockstep::vmm {
 
 struct StartCheck {
+    VmSettings settings;  ///< as given, with the CPU model that the VM will have (cpu_choice.h)
     std::vector<std::string> obstacles;  ///< sentences with remedies; empty: none
     std::vector<std::string> others;     ///< of protection.hosts, without this host
     Bytes configuration;                 ///< the machine's

@@ -9,6 +9,7 @@
 #include "host/thread_priority.h"
 #include "record/entry_codec.h"
 #include "record/entry_table.h"
+#include "vmm/cpu_choice.h"
 
 namespace lockstep::vmm {
 
@@ -292,10 +293,10 @@ Result<void> VmProcess::start_recording(const std::string& path) {
 
 Result<void> VmProcess::open_recording(const std::string& path) {
     recording_failure_.clear();
-    recording_ =
-        TRY(FileRecording::create(loop_, path, [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
-            if (!alive.expired()) recording_failed(why);
-        }));
+    auto failed = [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
+        if (!alive.expired()) recording_failed(why);
+    };
+    recording_ = TRY(FileRecording::create(loop_, path, cpu_model(settings_), failed));
     return {};
 }
 

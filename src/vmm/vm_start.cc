@@ -10,6 +10,7 @@
 #include "host/sockets.h"
 #include "machine/machine.h"
 #include "record/packets.h"
+#include "vmm/cpu_choice.h"
 #include "vmm/host_list.h"
 #include "vmm/settings_check.h"
 #include "vmm/start_check.h"
@@ -134,7 +135,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     StartCheck check = check_start(settings, environment.this_host, factory);
     if (!check.obstacles.empty()) return Error(check.obstacles.front());
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
-    std::unique_ptr<VmProcess> vm(new VmProcess(loop, factory, settings, environment, std::move(folder),
+    std::unique_ptr<VmProcess> vm(new VmProcess(loop, factory, check.settings, environment, std::move(folder),
                                                 random_number(), std::move(ended)));
     vm->candidates_ = std::move(check.others);
     vm->vm_ = random_number();
@@ -216,7 +217,7 @@ pair::Config VmProcess::session_config() const {
     config.self = self_;
     config.vm_name = settings_.name;
     config.build = build_;
-    config.cpu = identity_text(host::host_cpu_identity());
+    config.cpu = identity_text(host::host_cpu_identity().for_model(cpu_model(settings_)));
     config.policy = candidates_.empty() ? replica::Policy::kAlone : replica::Policy::kProtect;
     config.buffer_bytes = settings_.protection.log_buffer;
     // The kernel and the initial RAM disk lie in the guest's memory, as do the data of writes in flight, of
@@ -229,7 +230,7 @@ pair::Config VmProcess::session_config() const {
 Introduction VmProcess::introduction() const {
     return {.purpose = Purpose::kProtect,
             .build = build_,
-            .cpu = host::host_cpu_identity(),
+            .cpu = host::host_cpu_identity().for_model(cpu_model(settings_)),
             .vm_name = settings_.name,
             .vm = vm_,
             .udp_port = 0,

@@ -20,11 +20,15 @@ inline constexpr uint64_t kCr4Tsd = 1 << 2, kCr4De = 1 << 3, kCr4Pse = 1 << 4, k
 inline constexpr uint64_t kCr4Valid = kCr4Tsd | kCr4De | kCr4Pse | kCr4Pae | kCr4Pge | kCr4Pce | kCr4Osfxsr |
                                       kCr4Osxmmexcpt | kCr4Fsgsbase | kCr4Pcide | kCr4Osxsave;
 
-/// XCR0, the state components that XSAVE manages (Intel SDM vol. 1, 13.3). The CPUID model has these two.
-inline constexpr uint64_t kXcr0X87 = 1 << 0, kXcr0Sse = 1 << 1;
-inline constexpr uint64_t kXcr0Valid = kXcr0X87 | kXcr0Sse;
-/// The area that XSAVE writes for them: the legacy region and the header.
-inline constexpr uint32_t kXsaveAreaBytes = 576;
+/// XCR0, the state components that XSAVE manages (Intel SDM vol. 1, 13.3). Which of them there are: features.h.
+inline constexpr uint64_t kXcr0X87 = 1 << 0, kXcr0Sse = 1 << 1, kXcr0Avx = 1 << 2;
+/// The area that XSAVE writes: the legacy region and the header, and behind them the upper halves of the YMM registers.
+inline constexpr uint32_t kXsaveLegacyBytes = 576, kXsaveAvxBytes = 256;
+
+/// Bytes of the area for the components `xcr0`.
+constexpr uint32_t xsave_area_bytes(uint64_t xcr0) {
+    return kXsaveLegacyBytes + (xcr0 & kXcr0Avx ? kXsaveAvxBytes : 0);
+}
 
 inline constexpr uint64_t kEferSce = 1 << 0, kEferLme = 1 << 8, kEferLma = 1 << 10, kEferNxe = 1 << 11;
 inline constexpr uint64_t kEferValid = kEferSce | kEferLme | kEferLma | kEferNxe;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "x86/control.h"
+#include "x86/features.h"
 #include "x86/paging.h"
 
 namespace lockstep::x86 {
@@ -16,62 +17,7 @@ constexpr uint32_t bit(unsigned number) { return uint32_t{1} << number; }
 
 constexpr uint32_t kSignature = 0x000206c2;  // family 6, model 44, stepping 2
 
-constexpr uint32_t kLeaf1Ecx = bit(0)      // SSE3
-                               | bit(1)    // PCLMULQDQ
-                               | bit(9)    // SSSE3
-                               | bit(13)   // CMPXCHG16B
-                               | bit(17)   // PCID
-                               | bit(19)   // SSE4.1
-                               | bit(20)   // SSE4.2
-                               | bit(21)   // x2APIC
-                               | bit(22)   // MOVBE
-                               | bit(23)   // POPCNT
-                               | bit(24)   // TSC deadline
-                               | bit(25)   // AES
-                               | bit(26)   // XSAVE
-                               | bit(31);  // a hypervisor is present
 constexpr uint32_t kOsxsave = bit(27);
-
-constexpr uint32_t kLeaf1Edx = bit(0)      // FPU
-                               | bit(2)    // DE
-                               | bit(3)    // PSE
-                               | bit(4)    // TSC
-                               | bit(5)    // MSR
-                               | bit(6)    // PAE
-                               | bit(8)    // CMPXCHG8B
-                               | bit(9)    // APIC
-                               | bit(11)   // SEP
-                               | bit(12)   // MTRR
-                               | bit(13)   // PGE
-                               | bit(15)   // CMOV
-                               | bit(16)   // PAT
-                               | bit(17)   // PSE-36
-                               | bit(19)   // CLFLUSH
-                               | bit(23)   // MMX
-                               | bit(24)   // FXSR
-                               | bit(25)   // SSE
-                               | bit(26);  // SSE2
-
-// FSRM stays hidden: a short REP MOVSB costs more here than a few moves.
-constexpr uint32_t kLeaf7Ebx = bit(0)      // FSGSBASE
-                               | bit(1)    // IA32_TSC_ADJUST: with it Linux trusts the TSC
-                               | bit(3)    // BMI1
-                               | bit(8)    // BMI2
-                               | bit(9)    // ERMS
-                               | bit(10)   // INVPCID
-                               | bit(19)   // ADX
-                               | bit(29);  // SHA
-constexpr uint32_t kLeaf7Edx = bit(26)     // IBRS, IBPB
-                               | bit(29);  // IA32_ARCH_CAPABILITIES
-
-constexpr uint32_t kExtended1Ecx = bit(0)      // LAHF in 64-bit mode
-                                   | bit(5)    // LZCNT
-                                   | bit(8);   // PREFETCHW
-constexpr uint32_t kExtended1Edx = bit(11)     // SYSCALL
-                                   | bit(20)   // NX
-                                   | bit(26)   // 1 GiB pages
-                                   | bit(27)   // RDTSCP
-                                   | bit(29);  // long mode
 
 constexpr uint32_t kFrequencyMhz = 1000;
 constexpr std::string_view kHypervisorName = "LockstepLock";
@@ -111,17 +57,21 @@ CpuidResult topology(uint32_t subleaf) {
 }
 
 /// XSAVE in its plain form: no XSAVEOPT, XSAVEC, XSAVES nor a second register for XGETBV.
-CpuidResult extended_state(uint32_t subleaf) {
-    if (subleaf != 0) return {};
-    return {kXcr0Valid, kXsaveAreaBytes, kXsaveAreaBytes, 0};
+CpuidResult extended_state(const CpuidSource& source, uint32_t subleaf) {
+    uint64_t valid = xcr0_of(source.model);
+    if (subleaf == 0)
+        return {static_cast<uint32_t>(valid), xsave_area_bytes(source.xcr0), xsave_area_bytes(valid), 0};
+    if (subleaf == 2 && (valid & kXcr0Avx)) return {kXsaveAvxBytes, kXsaveLegacyBytes, 0, 0};
+    return {};
 }
 
-CpuidResult extended(uint32_t leaf) {
+CpuidResult extended(CpuModel model, uint32_t leaf) {
     switch (leaf) {
         case 0x80000000:
             return {kCpuidMaxExtended, 0, 0, 0};
         case 0x80000001:
-            return {0, 0, kExtended1Ecx, kExtended1Edx};
+            return {0, 0, cpuid_bits(model, leaf, CpuidRegister::kEcx),
+                    cpuid_bits(model, leaf, CpuidRegister::kEdx)};
         case 0x80000002:
         case 0x80000003:
         case 0x80000004: {
@@ -131,7 +81,7 @@ CpuidResult extended(uint32_t leaf) {
         case 0x80000006:
             return {0, 0, 1024 << 16 | 8 << 12 | 64, 0};  // L2: 1 MiB, 16 ways, lines of 64 bytes
         case 0x80000007:
-            return {0, 0, 0, bit(8)};  // the TSC's rate never changes
+            return {0, 0, 0, cpuid_bits(model, leaf, CpuidRegister::kEdx)};
         case 0x80000008:
             return {kVirtualBits << 8 | kPhysicalBits, 0, 0, 0};
         default:
@@ -139,13 +89,15 @@ CpuidResult extended(uint32_t leaf) {
     }
 }
 
-CpuidResult basic(uint32_t leaf, uint32_t subleaf, uint64_t cr4) {
+CpuidResult basic(const CpuidSource& source, uint32_t leaf, uint32_t subleaf) {
+    auto bits = [&](CpuidRegister which) { return cpuid_bits(source.model, leaf, which); };
     switch (leaf) {
         case 0x00:
             return {kCpuidMaxBasic, word("Genu", 0), word("ntel", 0), word("ineI", 0)};
         case 0x01: {
-            uint32_t ecx = kLeaf1Ecx | (cr4 & kCr4Osxsave ? kOsxsave : 0);
-            return {kSignature, 1 << 16 | 8 << 8, ecx, kLeaf1Edx};  // one CPU, CLFLUSH lines of 8 quadwords
+            uint32_t ecx = bits(CpuidRegister::kEcx) | (source.cr4 & kCr4Osxsave ? kOsxsave : 0);
+            // one CPU, CLFLUSH lines of 8 quadwords
+            return {kSignature, 1 << 16 | 8 << 8, ecx, bits(CpuidRegister::kEdx)};
         }
         case 0x02:
             return {0x00feff01, 0, 0, 0};  // "see leaf 4"
@@ -154,11 +106,12 @@ CpuidResult basic(uint32_t leaf, uint32_t subleaf, uint64_t cr4) {
         case 0x06:
             return {bit(2), 0, 0, 0};  // the APIC timer never stops
         case 0x07:
-            return subleaf == 0 ? CpuidResult{0, kLeaf7Ebx, 0, kLeaf7Edx} : CpuidResult{};
+            return subleaf == 0 ? CpuidResult{0, bits(CpuidRegister::kEbx), 0, bits(CpuidRegister::kEdx)}
+                                : CpuidResult{};
         case 0x0b:
             return topology(subleaf);
         case 0x0d:
-            return extended_state(subleaf);
+            return extended_state(source, subleaf);
         case 0x15:
             return {1, 1, kFrequencyMhz * 1'000'000, 0};
         case 0x16:
@@ -170,13 +123,13 @@ CpuidResult basic(uint32_t leaf, uint32_t subleaf, uint64_t cr4) {
 
 }  // namespace
 
-CpuidResult cpuid(uint32_t leaf, uint32_t subleaf, uint64_t cr4) {
-    if (leaf >= 0x80000000 && leaf <= kCpuidMaxExtended) return extended(leaf);
+CpuidResult cpuid(const CpuidSource& source, uint32_t leaf, uint32_t subleaf) {
+    if (leaf >= 0x80000000 && leaf <= kCpuidMaxExtended) return extended(source.model, leaf);
     if (leaf == kCpuidHypervisor)
         return {kCpuidHypervisor, word(kHypervisorName, 0), word(kHypervisorName, 4),
                 word(kHypervisorName, 8)};
     // Intel: a leaf beyond the last one answers as the last basic leaf.
-    return basic(leaf <= kCpuidMaxBasic ? leaf : kCpuidMaxBasic, subleaf, cr4);
+    return basic(source, leaf <= kCpuidMaxBasic ? leaf : kCpuidMaxBasic, subleaf);
 }
 
 }  // namespace lockstep::x86

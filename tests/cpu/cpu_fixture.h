@@ -71,7 +71,8 @@ inline constexpr uint64_t kKernelCs = 0x10, kKernelSs = 0x18, kUser32Cs = 0x23, 
 
 class CpuTest : public ::testing::Test {
   protected:
-    CpuTest() : memory(GuestMemory::create(16 << 20).take()), cpu(*memory, platform), state(cpu.state) {
+    explicit CpuTest(x86::CpuModel model = x86::CpuModel::kV2)
+        : memory(GuestMemory::create(16 << 20).take()), cpu(*memory, platform, model), state(cpu.state) {
         state.cr3 = next_table_;
         next_table_ += kPageSize;
         state.cr0 = x86::kCr0Pe | x86::kCr0Pg | x86::kCr0Wp | x86::kCr0Et | x86::kCr0Ne;

@@ -14,7 +14,7 @@ class FuzzTest : public CpuTest {
   protected:
     FuzzTest() {
         state.cr4 |= x86::kCr4Osxsave;
-        state.xcr0 = x86::kXcr0Valid;
+        state.xcr0 = x86::xcr0_of(x86::CpuModel::kV2);
     }
     uint64_t pick(std::initializer_list<uint64_t> from) { return *(from.begin() + random() % from.size()); }
 

@@ -32,7 +32,8 @@ TEST(Save, LoadsWhatWasSaved) {
 
 TEST(Save, CoversEveryFieldAndNoPadding) {
     // All fields of CpuState but the engine's slots, the reserved bytes before the float image and alignment.
-    size_t expected = offsetof(CpuState, halted) + 2 + sizeof(FxState) - sizeof CpuState::engine_slots;
+    size_t expected = offsetof(CpuState, halted) + 2 + sizeof(FxState) + sizeof(UpperHalves) -
+                      sizeof CpuState::engine_slots;
     Bytes bytes;
     ByteWriter writer(bytes);
     save(filled(), writer);
@@ -53,7 +54,7 @@ TEST(Save, EveryFieldChangesTheHash) {
     CpuState state;
     uint64_t plain = hash(state);
     for (size_t i = 0; i < sizeof state; ++i) {
-        bool reserved = i >= offsetof(CpuState, reserved) && i < offsetof(CpuState, fx);
+        bool reserved = i >= offsetof(CpuState, upper_halves_used) && i < offsetof(CpuState, fx);
         if (reserved || is_slot(i)) continue;
         reinterpret_cast<uint8_t*>(&state)[i] ^= 0x40;
         EXPECT_NE(hash(state), plain) << "byte " << i;

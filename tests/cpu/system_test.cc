@@ -208,7 +208,7 @@ TEST_F(SystemTest, CpuidFillsFourRegisters) {
     state.gpr[kRax] = 0xffffffff00000001;
     state.gpr[kRbx] = ~0ull;
     run_done({0x0f, 0xa2});
-    CpuidResult expected = cpuid(1, 0, state.cr4);
+    CpuidResult expected = cpuid({.cr4 = state.cr4}, 1, 0);
     EXPECT_EQ(state.gpr[kRax], expected.eax);
     EXPECT_EQ(state.gpr[kRbx], expected.ebx);
     EXPECT_EQ(state.gpr[kRdx], expected.edx);
@@ -324,7 +324,7 @@ TEST_F(SystemTest, ResetIsTheArchitecturalOne) {
     EXPECT_EQ(state.segments[kCs].base, 0xffff0000u);
     EXPECT_EQ(state.cr0, 0x60000010u);
     EXPECT_EQ(state.rflags, 2u);
-    EXPECT_EQ(state.gpr[kRdx], cpuid(1, 0, 0).eax);
+    EXPECT_EQ(state.gpr[kRdx], cpuid({}, 1, 0).eax);
     EXPECT_EQ(state.icount, Icount(77));
 }
 

@@ -9,15 +9,16 @@ using namespace x86;
 
 const Bytes kXsave = {0x48, 0x0f, 0xae, 0x23}, kXrstor = {0x48, 0x0f, 0xae, 0x2b};
 const Bytes kXgetbv = {0x0f, 0x01, 0xd0}, kXsetbv = {0x0f, 0x01, 0xd1};
+constexpr uint64_t kBoth = kXcr0X87 | kXcr0Sse;
 constexpr unsigned kComponents = 512, kCompaction = 520, kReserved = 528;
 
 class XsaveTest : public CpuTest {
   protected:
     XsaveTest() {
         state.cr4 |= kCr4Osxsave;
-        state.xcr0 = kXcr0Valid;
+        state.xcr0 = kBoth;
         state.gpr[kRbx] = kData;
-        request(kXcr0Valid);
+        request(kBoth);
         for (unsigned i = kFxXmm; i < kFxEnd; ++i) state.fx.bytes[i] = static_cast<uint8_t>(i);
         for (unsigned i = 0; i < 8; ++i)
             for (unsigned byte = 0; byte < 10; ++byte)
@@ -30,7 +31,7 @@ class XsaveTest : public CpuTest {
         state.gpr[kRax] = components;
         state.gpr[kRdx] = 0;
     }
-    Bytes area() { return get(kData, kXsaveAreaBytes); }
+    Bytes area() { return get(kData, kXsaveLegacyBytes); }
     void expect_nothing_changed_by(const Bytes& code, uint8_t vector) {
         FxState before = state.fx;
         Bytes memory_before = area();
@@ -42,21 +43,21 @@ class XsaveTest : public CpuTest {
 };
 
 TEST_F(XsaveTest, WritesWhatFxsaveWritesAndTheComponents) {
-    put(kData, Bytes(kXsaveAreaBytes, 0));
+    put(kData, Bytes(kXsaveLegacyBytes, 0));
     run_done(kXsave);
     Bytes image = area();
     EXPECT_TRUE(std::equal(image.begin(), image.begin() + kFxEnd, state.fx.bytes.begin()));
-    EXPECT_EQ(image[kComponents], kXcr0Valid);
+    EXPECT_EQ(image[kComponents], kBoth);
     EXPECT_EQ(image[kCompaction], 0);
 }
 
 TEST_F(XsaveTest, LeavesWhatIsNotRequested) {
     for (uint64_t wanted : {uint64_t{0}, kXcr0X87, kXcr0Sse}) {
-        put(kData, Bytes(kXsaveAreaBytes, 0xee));
+        put(kData, Bytes(kXsaveLegacyBytes, 0xee));
         request(wanted | 0xfc);  // components that XCR0 hasn't are ignored
         run_done(kXsave);
         Bytes image = area();
-        for (unsigned i = 0; i < kXsaveAreaBytes; ++i) {
+        for (unsigned i = 0; i < kXsaveLegacyBytes; ++i) {
             bool x87 = i < kFxMxcsr || (i >= kFxStack && i < kFxXmm);
             bool sse = (i >= kFxMxcsr && i < kFxStack) || (i >= kFxXmm && i < kFxEnd);
             bool written = (x87 && (wanted & kXcr0X87)) || (sse && (wanted & kXcr0Sse));
@@ -69,15 +70,15 @@ TEST_F(XsaveTest, LeavesWhatIsNotRequested) {
 
 TEST_F(XsaveTest, ComponentsInTheirFirstStateCountAsInUse) {
     reset_fx(state.fx);
-    put(kData, Bytes(kXsaveAreaBytes, 0));
+    put(kData, Bytes(kXsaveLegacyBytes, 0));
     run_done(kXsave);
-    EXPECT_EQ(area()[kComponents], kXcr0Valid);
+    EXPECT_EQ(area()[kComponents], kBoth);
 }
 
 TEST_F(XsaveTest, TheBareProcessorLoadsTheImageAlike) {
-    put(kData, Bytes(kXsaveAreaBytes, 0));
+    put(kData, Bytes(kXsaveLegacyBytes, 0));
     run_done(kXsave);
-    alignas(64) uint8_t image[kXsaveAreaBytes];
+    alignas(64) uint8_t image[kXsaveLegacyBytes];
     std::ranges::copy(area(), image);
     FxState loaded;
     asm volatile("xrstor64 %1; fxsave64 %0; fninit"
@@ -92,12 +93,12 @@ TEST_F(XsaveTest, TheBareProcessorLoadsTheImageAlike) {
 }
 
 TEST_F(XsaveTest, XrstorLoadsWhatIsRequestedAndThere) {
-    put(kData, Bytes(kXsaveAreaBytes, 0));
+    put(kData, Bytes(kXsaveLegacyBytes, 0));
     run_done(kXsave);
     FxState saved = state.fx, initial;
     reset_fx(initial);
-    for (uint64_t wanted = 0; wanted <= kXcr0Valid; ++wanted) {
-        for (uint64_t present = 0; present <= kXcr0Valid; ++present) {
+    for (uint64_t wanted = 0; wanted <= kBoth; ++wanted) {
+        for (uint64_t present = 0; present <= kBoth; ++present) {
             FxState before = initial;
             before.bytes[kFxXmm] = before.bytes[kFxStack] = 0x55;
             before.bytes[kFxTag] = 0xff;
@@ -120,14 +121,14 @@ TEST_F(XsaveTest, XrstorLoadsWhatIsRequestedAndThere) {
 }
 
 TEST_F(XsaveTest, XrstorNormalises) {
-    Bytes image(kXsaveAreaBytes, 0);
+    Bytes image(kXsaveLegacyBytes, 0);
     image[kFxControl] = 0x7f;
     image[kFxControl + 1] = 0x03;
     image[kFxStatus] = 0x81;  // an exception that is masked: the summary bit goes
     image[kFxInstruction] = 0x99;
     image[kFxStack + 12] = 0x77;
     image[kFxMxcsr] = 0x80;
-    image[kComponents] = kXcr0Valid;
+    image[kComponents] = kBoth;
     put(kData, image);
     run_done(kXrstor);
     EXPECT_EQ(state.fx.bytes[kFxStatus], 0x01);
@@ -140,7 +141,7 @@ TEST_F(XsaveTest, XrstorRefusesAHeaderThatIsNotOfTheStandardForm) {
     for (auto [at, value] :
          {std::pair{kComponents, 4}, std::pair{kCompaction, 1}, std::pair{kCompaction + 7, 0x80},
           std::pair{kReserved, 1}, std::pair{kFxMxcsr + 2, 1}}) {
-        put(kData, Bytes(kXsaveAreaBytes, 0));
+        put(kData, Bytes(kXsaveLegacyBytes, 0));
         put(kData + at, Bytes(1, static_cast<uint8_t>(value)));
         expect_nothing_changed_by(kXrstor, kGp);
     }
@@ -179,7 +180,7 @@ TEST_F(XsaveTest, AMissingFirstPageChangesNothingAndIsLeftAloneWhereNothingOfItI
     const uint64_t start = kUserData - kComponents, header = physical(kUserData).value();
     state.gpr[kRbx] = start;
     const FxState before = state.fx;
-    for (uint64_t wanted : {kXcr0X87, kXcr0Sse, kXcr0Valid}) {
+    for (uint64_t wanted : {kXcr0X87, kXcr0Sse, kBoth}) {
         request(wanted);
         put64(header, 0);
         run_fault(kXsave, kPf, kPfWrite);
@@ -225,7 +226,7 @@ TEST_F(XsaveTest, XgetbvAndXsetbv) {
         run_fault(kXsetbv, kGp);
     }
     state.gpr[kRcx] = 1;
-    request(kXcr0Valid);
+    request(kBoth);
     run_fault(kXsetbv, kGp);
     run_fault(kXgetbv, kGp);
     state.gpr[kRcx] = 0;
@@ -238,7 +239,7 @@ TEST_F(XsaveTest, XgetbvAndXsetbv) {
 TEST_F(XsaveTest, XsetbvIsForTheKernel) {
     enter_user();
     state.gpr[kRcx] = 0;
-    request(kXcr0Valid);
+    request(kBoth);
     run_fault(kXsetbv, kGp);
     run_done(kXgetbv);
 }

@@ -61,6 +61,7 @@ class Assembler {
 
     Encoded assemble() {
         choose_operand_size();
+        choose_length();
         choose_registers();
         legacy_prefixes();
         form_.vex ? vex_prefix() : rex_and_map();
@@ -98,6 +99,23 @@ class Assembler {
         out_.operand_size = word_ ? 2 : wide_ ? 8 : 4;
     }
 
+    void choose_length() {
+        switch (form_.length) {
+            case VectorLength::kNone:
+            case VectorLength::k128:
+                break;
+            case VectorLength::k256:
+                out_.whole_vector = true;
+                break;
+            case VectorLength::kEither:
+                out_.whole_vector = random_.chance(60);
+                break;
+            case VectorLength::kScalar:
+                out_.whole_vector = random_.chance(10);
+                break;
+        }
+    }
+
     unsigned random_register() { return static_cast<unsigned>(random_.below(16)); }
 
     void choose_registers() {
@@ -118,6 +136,9 @@ class Assembler {
                 case 'C':
                     reg_ = random_.pick(std::array<unsigned, 4>{0, 2, 3, 4});
                     break;
+                case 'H':
+                    vvvv_ = random_register();
+                    break;
                 case 'B':
                     vvvv_ = random_register();
                     out_.register_operand = static_cast<int>(vvvv_);
@@ -134,8 +155,9 @@ class Assembler {
         }
         const Operand* rm = form_.rm();
         if (!rm) return;
-        bool can_be_memory = rm->kind == 'E' || rm->kind == 'M' || rm->kind == 'W' || rm->kind == 'Q';
-        if (rm->kind == 'M') CHECK(choices_.memory, "{}", form_.name);
+        bool can_be_memory =
+            rm->kind == 'E' || rm->kind == 'M' || rm->kind == 'W' || rm->kind == 'Q' || rm->kind == 'Y';
+        if (rm->kind == 'M' || rm->kind == 'Y') CHECK(choices_.memory, "{}", form_.name);
         out_.memory = choices_.memory && can_be_memory;
         if (out_.memory) {
             out_.shape = choices_.shape;
@@ -145,6 +167,8 @@ class Assembler {
             out_.rm_register = static_cast<int>(rm_);
         }
     }
+
+    unsigned vector_size() const { return out_.whole_vector ? 32 : 16; }
 
     unsigned memory_size(const Operand& operand) const {
         if (form_.has(kTagImage)) return 512;
@@ -159,8 +183,16 @@ class Assembler {
                 return 8;
             case 't':
                 return 10;
-            case 'x':
+            case 'o':
                 return 16;
+            case 'x':
+                return vector_size();
+            case 'h':
+                return vector_size() / 2;
+            case 'f':
+                return vector_size() / 4;
+            case 'e':
+                return vector_size() / 8;
             default:
                 return out_.operand_size;
         }
@@ -201,7 +233,8 @@ class Assembler {
         unsigned inverted = vvvv_ == kNoNumber ? 15 : 15 - vvvv_;
         out_.bytes.push_back(0xc4);
         out_.bytes.push_back(static_cast<uint8_t>((~rex & 7) << 5 | static_cast<unsigned>(form_.map)));
-        out_.bytes.push_back(static_cast<uint8_t>((rex >> 3) << 7 | inverted << 3 | pp));
+        out_.bytes.push_back(
+            static_cast<uint8_t>((rex >> 3) << 7 | inverted << 3 | (out_.whole_vector ? 4 : 0) | pp));
     }
 
     void modrm() {
@@ -252,7 +285,9 @@ class Assembler {
     }
 
     void immediate(const Operand& operand) {
-        if (operand.kind == 'I') {
+        if (operand.kind == 'L') {
+            number(1, random_register() << 4 | random_.below(8));
+        } else if (operand.kind == 'I') {
             unsigned size = operand.size == 'b'   ? 1
                             : operand.size == 'w' ? 2
                             : operand.size == 'z' ? (out_.operand_size == 2 ? 2 : 4)

@@ -19,6 +19,7 @@ struct MemoryShape {
     unsigned displacement_size = 4;  ///< bytes: 0, 1 or 4; raised where the encoding needs one
     uint8_t segment_prefix = 0;      ///< 0x64, 0x65, or one that 64-bit mode ignores; 0: none
     bool address32 = false;          ///< prefix 0x67
+    bool vector_index = false;       ///< `index` is a vector register
 };
 
 /// What the caller wants; everything else is drawn at random.
@@ -42,6 +43,7 @@ struct Encoded {
     unsigned branch_size = 0;
     int rm_register = -1;       ///< of an rm operand that is a register
     int register_operand = -1;  ///< of a G, B or Z operand, the last one
+    bool whole_vector = false;  ///< VEX.L
 
     /// Sets a little-endian number inside the bytes.
     void set(size_t at, unsigned size, uint64_t value) {

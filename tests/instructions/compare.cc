@@ -55,6 +55,16 @@ void compare_fx(std::string& out, const cpu::FxState& expected, const cpu::FxSta
     }
 }
 
+void compare_upper_halves(std::string& out, const cpu::UpperHalves& expected,
+                          const cpu::UpperHalves& actual) {
+    for (size_t i = 0; i < 32; ++i) {
+        uint64_t left, right;
+        std::memcpy(&left, &expected.bytes[8 * i], 8);
+        std::memcpy(&right, &actual.bytes[8 * i], 8);
+        difference(out, fmt::format("ymm{}.{}", i / 2, 2 + i % 2), left, right);
+    }
+}
+
 void compare_registers(std::string& out, const UserState& expected, const UserState& actual) {
     for (size_t i = 0; i < kRegisterNames.size(); ++i)
         difference(out, kRegisterNames[i], expected.gpr[i], actual.gpr[i]);
@@ -62,6 +72,7 @@ void compare_registers(std::string& out, const UserState& expected, const UserSt
     difference(out, "fs.base", expected.fs_base, actual.fs_base);
     difference(out, "gs.base", expected.gs_base, actual.gs_base);
     compare_fx(out, expected.fx, actual.fx);
+    compare_upper_halves(out, expected.upper_halves, actual.upper_halves);
 }
 
 void compare_memory(std::string& out, const Case& test_case, const Image& expected, const Image& actual) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "oracle_native.h"
 #include "random.h"
 
 namespace lockstep::instructions {
@@ -43,7 +44,8 @@ Engine::Engine(const EngineConfiguration& configuration) : configuration_(config
                              vector == cpu::kBp ? 3 : 0);
     }
     long_mode_->set_kernel_stack(kPhysicalMap + kKernelStackTop);
-    cpu_ = std::make_unique<cpu::Cpu>(*memory_, platform_);
+    cpu_ = std::make_unique<cpu::Cpu>(*memory_, platform_,
+                                      host_has_avx() ? x86::CpuModel::kV3 : x86::CpuModel::kV2);
     vcpu_ = std::make_unique<translate::Vcpu>(*cpu_, configuration.options);
 }
 
@@ -62,6 +64,9 @@ void Engine::load(const Case& test_case, const Image& image) {
     state.segments[cpu::kFs].base = test_case.state.fs_base;
     state.segments[cpu::kGs].base = test_case.state.gs_base;
     state.fx = test_case.state.fx;
+    state.upper_halves = test_case.state.upper_halves;
+    state.cr4 |= x86::kCr4Osxsave;
+    state.xcr0 = x86::xcr0_of(cpu_->model);
     vcpu_->state_replaced();
 }
 
@@ -74,6 +79,7 @@ UserState Engine::user_state() const {
     user.fs_base = state.segments[cpu::kFs].base;
     user.gs_base = state.segments[cpu::kGs].base;
     user.fx = state.fx;
+    user.upper_halves = state.upper_halves;
     return user;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "cpu/cpu_state.h"
+#include "oracle_native.h"
 
 namespace lockstep::instructions {
 
@@ -99,6 +100,15 @@ std::vector<PlainRow> replace_families(const FormRow& row, Group group) {
                             member.prefix + std::string(row.encoding.substr(space + 1)),
                             replaced(row.operands, '?', member.size), &row, group});
         }
+    } else if (word == "vfp" || word == "vfp2") {
+        constexpr std::array<const char*, 4> kPrefixes{"AVX.NP.0F ", "AVX.66.0F ", "AVXS.F3.0F ",
+                                                       "AVXS.F2.0F "};
+        for (size_t i = 0; i < kFloat.size(); ++i) {
+            if (word == "vfp2" && !kFloat[i].in_fp2) continue;
+            rows.push_back({with_suffix(row.names, kFloat[i].suffix),
+                            kPrefixes[i] + std::string(row.encoding.substr(space + 1)),
+                            replaced(row.operands, '?', kFloat[i].size), &row, group});
+        }
     } else {
         rows.push_back(
             {std::string(row.names), std::string(row.encoding), std::string(row.operands), &row, group});
@@ -121,14 +131,26 @@ OpcodeMap map_of(std::string_view name) {
     return OpcodeMap::k0F3A;
 }
 
+VectorLength length_of(std::string_view name) {
+    return name == "AVX"      ? VectorLength::kEither
+           : name == "AVX128" ? VectorLength::k128
+           : name == "AVX256" ? VectorLength::k256
+           : name == "AVXS"   ? VectorLength::kScalar
+                              : VectorLength::kNone;
+}
+
 void parse_prefixes(std::vector<std::string>& tokens, Form& form) {
     auto take = [&] { tokens.erase(tokens.begin()); };
-    if (tokens[0].starts_with("VEX.")) {
+    if (tokens[0].starts_with("VEX.") || tokens[0].starts_with("AVX")) {
         std::vector<std::string> parts = split(tokens[0], '.');
         form.vex = true;
+        form.length = length_of(parts[0]);
         form.prefix = parts[1] == "NP" ? 0 : static_cast<uint8_t>(std::strtol(parts[1].c_str(), nullptr, 16));
         form.map = map_of(parts[2]);
-        return take();
+        take();
+        form.wide = tokens[0] == "W";
+        if (form.wide) take();
+        return;
     }
     if (tokens.size() > 1 && (tokens[0] == "66" || tokens[0] == "F2" || tokens[0] == "F3")) {
         form.prefix = static_cast<uint8_t>(std::strtol(tokens[0].c_str(), nullptr, 16));
@@ -191,7 +213,7 @@ void add_forms(std::span<const FormRow> rows, Group group, std::vector<Form>& ou
 
 const Operand* Form::rm() const {
     for (const Operand& operand : operands)
-        if (std::string_view("EMRWUQN").find(operand.kind) != std::string_view::npos) return &operand;
+        if (std::string_view("EMRWUQNY").find(operand.kind) != std::string_view::npos) return &operand;
     return nullptr;
 }
 
@@ -202,6 +224,7 @@ const std::vector<Form>& forms() {
         add_forms(vector_rows(), Group::kVector, out);
         add_forms(x87_rows(), Group::kX87, out);
         add_forms(system_rows(), Group::kSystem, out);
+        if (host_has_avx()) add_forms(avx_rows(), Group::kVector, out);
         return out;
     }();
     return all;

@@ -5,13 +5,15 @@
 //
 //     names      the mnemonics that the row stands for; the n-th one adds n times the step of the encoding
 //     encoding   [mandatory prefix] [W] opcode bytes [/digit or a fixed ModRM byte]; "+8" after one: the step
-//                VEX.<pp>.<map> in place of prefix and map
+//                VEX.<pp>.<map> in place of prefix and map, of general registers; of vectors AVX (either length), AVX128,
+//                AVX256 or AVXS (scalars, of whatever length)
 //                fp, fp2, fp1: four rows (ps pd ss sd), two (ps pd), two (ps ss)
-//                mx: one row for MMX, one for SSE
+//                mx: one row for MMX, one for SSE; vfp, vfp2: as fp and fp2, for AVX
 //     operands   E rm: register or memory; G reg: register; M memory; R rm: register; B VEX.vvvv
-//                V W U, P Q N: the same for XMM, MMX (reg; rm; rm as register only)
+//                V W U, P Q N: the same for XMM, MMX (reg; rm; rm as register only); H VEX.vvvv of a vector, L one in
+//                the immediate, Y memory by a vector of indices
 //                Z register in the opcode; I immediate; J branch target; O absolute address; S segment register
-//                sizes: b 1, w 2, d 4, q 8, t 10, x 16 bytes; v 2/4/8, y 4/8, s 2/8 (stack), z immediate of 2/4
+//                sizes: b 1, w 2, d 4, q 8, t 10, o 16 bytes; x the vector's, h f e a half, fourth, eighth of it; v 2/4/8, y 4/8, s 2/8 (stack), z immediate of 2/4
 //                AL, rAX, CL, 1: implied; STi: x87 register in the ModRM byte
 //     undefined  flags that the manual leaves undefined: C P A Z S O
 //     tags       what the generator must know, see Tag
@@ -43,6 +45,7 @@ enum Tag : char {
     kTagFloat = 'f',      ///< likes floating-point values
     kTagImage = 'I',      ///< FXSAVE, FXRSTOR: 512 bytes
     kTagAlone = 'a',      ///< not in sequences
+    kTagGather = 'g',     ///< VGATHER: indices in a vector
 };
 
 struct FormRow {
@@ -56,8 +59,12 @@ struct FormRow {
 enum class Group : uint8_t { kInteger, kVector, kX87, kSystem };
 inline constexpr unsigned kGroups = 4;
 
+/// What VEX.L says.
+enum class VectorLength : uint8_t { kNone, k128, k256, kEither, kScalar };
+
 std::span<const FormRow> integer_rows();
 std::span<const FormRow> vector_rows();
+std::span<const FormRow> avx_rows();
 std::span<const FormRow> x87_rows();
 std::span<const FormRow> system_rows();
 
@@ -74,7 +81,8 @@ struct Form {
     Group group{};
     uint8_t prefix = 0;  ///< 0x66, 0xf2, 0xf3 or 0
     bool vex = false;
-    bool wide = false;  ///< REX.W is part of the opcode
+    VectorLength length{};  ///< of AVX forms
+    bool wide = false;      ///< REX.W is part of the opcode
     OpcodeMap map{};
     uint8_t opcode = 0;
     int digit = -1;
@@ -88,7 +96,7 @@ struct Form {
     const Operand* rm() const;
 };
 
-/// Every form, in the order of the tables.
+/// Every form that this host has, in the order of the tables.
 const std::vector<Form>& forms();
 
 }  // namespace lockstep::instructions

@@ -11,6 +11,7 @@
 #include "generate.h"
 #include "generate_parts.h"
 #include "kit/long_mode.h"
+#include "oracle_native.h"
 #include "x86/control.h"
 
 namespace lockstep::instructions {
@@ -136,6 +137,8 @@ const World& world() {
     return made;
 }
 
+x86::CpuModel host_model() { return host_has_avx() ? x86::CpuModel::kV3 : x86::CpuModel::kV2; }
+
 void randomise_control(Random& random, CpuState& state) {
     auto flip = [&](uint64_t& target, uint64_t bit, unsigned percent) {
         if (random.chance(percent)) target ^= bit;
@@ -145,7 +148,8 @@ void randomise_control(Random& random, CpuState& state) {
     flip(state.cr0, x86::kCr0Wp, 10);
     state.cr4 |= x86::kCr4Osxsave | x86::kCr4Fsgsbase;
     flip(state.cr4, x86::kCr4Tsd, 10);
-    state.xcr0 = x86::kXcr0Valid;
+    state.xcr0 = x86::xcr0_of(host_model());
+    flip(state.xcr0, state.xcr0 & x86::kXcr0Avx, 10);
     state.star = uint64_t{0x23} << 48 | uint64_t{kKernelCode} << 32;
     state.lstar = state.sysenter_eip = kPhysicalMap + kStubs;
     state.sysenter_cs = kKernelCode;
@@ -164,6 +168,7 @@ void randomise_registers(Random& random, CpuState& state) {
         value = random.chance(65) ? random_place(random) : interesting_number(random);
     if (random.chance(70)) state.gpr[kRcx] = random.below(600);
     state.fx = random_fx(random, true);
+    if (host_has_avx()) state.upper_halves = random_upper_halves(random, true);
     for (auto segment : {kFs, kGs})
         state.segments[segment].base = random.chance(50) ? random_place(random) : random.below(0x1000);
     state.kernel_gs_base = random_place(random);
@@ -283,7 +288,7 @@ std::string describe(const FuzzCase& fuzz_case) {
 FuzzMachine::FuzzMachine(const EngineConfiguration& configuration) : configuration_(configuration) {
     memory_ = memory::GuestMemory::create(kRamBytes).take();
     platform_ = std::make_unique<FuzzPlatform>();
-    cpu_ = std::make_unique<Cpu>(*memory_, *platform_);
+    cpu_ = std::make_unique<Cpu>(*memory_, *platform_, host_model());
     vcpu_ = std::make_unique<translate::Vcpu>(*cpu_, configuration.options);
 }
 

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "disassemble.h"
 #include "generate_parts.h"
+#include "oracle_native.h"
 
 namespace lockstep::instructions {
 
@@ -35,6 +36,7 @@ class FormCase {
     Case generate() {
         randomise_state(random_, state());
         state().fx = random_fx(random_, form_.has(kTagFloat));
+        if (host_has_avx()) state().upper_halves = random_upper_halves(random_, form_.has(kTagFloat));
         state().gpr[kRsp] = (kData + 0x800 + random_.below(0x3000)) & (random_.chance(85) ? ~7ull : ~0ull);
         case_.large_operand = form_.has(kTagImage);
         Choices choices = choose();
@@ -45,7 +47,8 @@ class FormCase {
         set_register_target();
         values_at_target();
         finish_code();
-        case_.count_instructions = random_.chance(25) && !form_.has(kTagStepFlag) && !uses_flags_image_;
+        case_.count_instructions =
+            random_.chance(25) && !form_.has(kTagStepFlag) && !form_.has(kTagGather) && !uses_flags_image_;
         return std::move(case_);
     }
 
@@ -56,7 +59,8 @@ class FormCase {
     Choices choose() {
         Choices choices;
         const Operand* rm = form_.rm();
-        choices.memory = rm && (rm->kind == 'M' || (rm->kind != 'R' && random_.chance(65)));
+        choices.memory =
+            rm && (rm->kind == 'M' || rm->kind == 'Y' || (rm->kind != 'R' && random_.chance(65)));
         bool control_register =
             form_.map == OpcodeMap::k0F && (form_.opcode & 0xfc) == 0x20;  // LOCK means CR8 on AMD
         choices.lock = random_.chance(form_.has(kTagLock) && choices.memory ? 30 : 1) &&
@@ -68,6 +72,11 @@ class FormCase {
         if (shape.base < 0 && random_.chance(60)) shape.rip_relative = true;
         if (!shape.rip_relative && random_.chance(50)) shape.index = static_cast<int>(random_.below(16));
         if (shape.index == kRsp) shape.index = -1;
+        if (form_.has(kTagGather)) {
+            shape.rip_relative = false;
+            shape.vector_index = true;
+            shape.index = static_cast<int>(random_.below(16));
+        }
         shape.scale = static_cast<unsigned>(random_.below(4));
         shape.displacement_size = random_.pick(std::array<unsigned, 3>{0, 1, 4});
         choices.displacement8 = static_cast<int8_t>(random_.next());
@@ -189,10 +198,14 @@ class FormCase {
         if (shape.index >= 0 && shape.base != shape.index && !pinned(shape.index) && random_.chance(50))
             gpr(shape.index) = random_.below(64);
         uint64_t scaled = shape.index >= 0 ? gpr(shape.index) << shape.scale : 0;
+        if (shape.vector_index) {
+            set_indices();
+            scaled = 0;
+        }
         if (shape.rip_relative) {
             set_displacement(wanted - after_instruction());
         } else if (shape.base < 0) {
-            if (shape.index >= 0 && !pinned(shape.index)) {
+            if (shape.index >= 0 && !pinned(shape.index) && !shape.vector_index) {
                 gpr(shape.index) = random_.below(4096);
                 scaled = gpr(shape.index) << shape.scale;
             }
@@ -203,6 +216,19 @@ class FormCase {
             solve_base(wanted);
         }
         target_ = address();
+    }
+
+    /// Of a gather: mostly near to its address.
+    void set_indices() {
+        auto number = static_cast<size_t>(encoded_.shape.index);
+        unsigned size = form_.opcode & 1 ? 8 : 4;
+        uint8_t* halves[] = {&state().fx.bytes[160 + 16 * number], &state().upper_halves.bytes[16 * number]};
+        for (uint8_t* half : halves)
+            for (unsigned at = 0; at < 16; at += size) {
+                uint64_t index = static_cast<uint64_t>(random_.between(-40, 40));
+                if (random_.chance(4)) index = random_.next();
+                std::memcpy(half + at, &index, size);
+            }
     }
 
     bool pinned(int number) const { return pinned_ >> number & 1; }
@@ -228,7 +254,9 @@ class FormCase {
             set_displacement(random_.chance(50) ? random_.next() : random_.below(4096));
         uint64_t rest = wanted - displacement();
         uint64_t value = rest;
-        if (shape.index == shape.base) {
+        if (shape.vector_index) {
+            // the indices are small
+        } else if (shape.index == shape.base) {
             uint64_t factor = 1 + (uint64_t{1} << shape.scale), inverse = factor;
             for (int i = 0; i < 6; ++i) inverse *= 2 - factor * inverse;  // of an odd factor, modulo 2^64
             value = shape.scale == 0 ? rest >> 1 : rest * inverse;
@@ -245,7 +273,8 @@ class FormCase {
         uint64_t value = displacement();
         if (shape.rip_relative) value += after_instruction();
         if (shape.base >= 0) value += case_.state.gpr[static_cast<size_t>(shape.base)];
-        if (shape.index >= 0) value += case_.state.gpr[static_cast<size_t>(shape.index)] << shape.scale;
+        if (shape.index >= 0 && !shape.vector_index)
+            value += case_.state.gpr[static_cast<size_t>(shape.index)] << shape.scale;
         if (shape.address32) value &= kLow32;
         return value + segment_base();
     }

@@ -10,6 +10,7 @@
 
 #include "generate.h"
 #include "generate_parts.h"
+#include "oracle_native.h"
 
 namespace lockstep::instructions {
 
@@ -140,6 +141,15 @@ constexpr Row kRows[] = {
     {"0fef", "M"},
     {"0ffe", "M"},
 };
+
+/// Of AVX and BMI; where VEX.W means 64 bits elsewhere it means nothing here.
+constexpr Row kVexRows[] = {
+    {"c5fdfe", "M"},    {"c5f158", "M"},    {"c5fd6f", "M"},   {"c5fe6f", "M"},   {"c5fe7f", "M"},
+    {"c5fd7f", "M"},    {"c4e1f96e", "M"},  {"c4e1f97e", "M"}, {"c4e1f32a", "M"}, {"c4e1fb2c", "M"},
+    {"c4e2f0f2", "M"},  {"c4e26d90", "m"},  {"c4e2752c", "m"}, {"c4e2752e", "m"}, {"c4e3714a", "Mb"},
+    {"c4e3f916", "Mb"}, {"c4e3f122", "Mb"}, {"c5f877", ""},    {"c5fc77", ""},    {"c4e2f198", "M"},
+    {"c5f9f7", "M"},    {"c4e27d18", "M"},  {"c5fe10", "M"},   {"c5f9d6", "M"},
+};
 constexpr std::array<uint8_t, 14> kPrefixes{0x66, 0x66, 0x66, 0x66, 0x67, 0xf2, 0xf3,
                                             0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0xf3};
 
@@ -154,6 +164,7 @@ class NarrowCase {
     Case generate() {
         fill_registers();
         case_.state.fx = random_fx(random_, random_.chance(50));
+        if (host_has_avx()) case_.state.upper_halves = random_upper_halves(random_, random_.chance(50));
         case_.state.rip = kPrologue;
         case_.code_start = kCode;
         for (uint64_t left = 1 + random_.below(4); left > 0 && !case_.ignored_flags; --left)
@@ -193,7 +204,9 @@ class NarrowCase {
             wide_address_ = wide_address_ && prefix != 0x67;
             byte(prefix);
         }
-        const Row& row = kRows[random_.below(std::size(kRows))];
+        bool vex = host_has_avx() && random_.chance(15);
+        const Row& row =
+            vex ? kVexRows[random_.below(std::size(kVexRows))] : kRows[random_.below(std::size(kRows))];
         case_.ignored_flags |= row.undefined_flags;
         add_opcode(row.opcode);
         for (char part : row.rest) add_part(part, row);

@@ -90,6 +90,17 @@ cpu::FxState random_fx(Random& random, bool likes_floats) {
     return fx;
 }
 
+cpu::UpperHalves random_upper_halves(Random& random, bool likes_floats) {
+    cpu::UpperHalves halves;
+    if (random.chance(50)) return halves;
+    for (unsigned i = 0; i < 32; ++i) {
+        uint64_t value =
+            random.chance(likes_floats ? 85 : 20) ? random_float_bits(random) : interesting_number(random);
+        std::memcpy(&halves.bytes[8 * i], &value, 8);
+    }
+    return halves;
+}
+
 void randomise_state(Random& random, UserState& state) {
     for (unsigned i = 0; i < 16; ++i) {
         if (i == cpu::kRsp) continue;
@@ -119,7 +130,7 @@ void randomise_state(Random& random, UserState& state) {
 uint64_t pick_target(Random& random, unsigned size, Reach reach) {
     auto aligned = [&](uint64_t address) {
         if (size >= 16 ? random.chance(80) : random.chance(50))
-            address &= ~uint64_t{(size >= 16 ? 16u : std::bit_ceil(size)) - 1};
+            address &= ~uint64_t{(size == 32 ? 32u : size >= 16 ? 16u : std::bit_ceil(size)) - 1};
         return address;
     };
     auto before = [&](uint64_t end) { return aligned(end - random.below(size + 8)); };

@@ -13,6 +13,8 @@ void randomise_state(Random& random, UserState& state);
 
 /// An image that FXRSTOR accepts. `likes_floats`: more floating-point values than bit patterns.
 cpu::FxState random_fx(Random& random, bool likes_floats);
+/// All zero every other time.
+cpu::UpperHalves random_upper_halves(Random& random, bool likes_floats);
 /// A value of MXCSR with every exception masked.
 uint32_t random_mxcsr(Random& random);
 /// 8 bytes: a double, two floats or bits.

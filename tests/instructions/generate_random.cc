@@ -11,6 +11,7 @@
 
 #include "generate.h"
 #include "generate_parts.h"
+#include "oracle_native.h"
 #include "translate/offered_extensions.h"
 
 namespace lockstep::instructions {
@@ -23,8 +24,10 @@ constexpr std::array<uint8_t, 11> kPrefixBytes{0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf
 
 /// Offered by the CPU model, or hints that it takes for no-ops as the bare CPU does.
 bool may_run(ZydisISAExt extension) {
-    return translate::is_offered(extension) || extension == ZYDIS_ISA_EXT_CET ||
-           extension == ZYDIS_ISA_EXT_MPX || extension == ZYDIS_ISA_EXT_CLDEMOTE;
+    auto registers = translate::registers_of(extension);
+    return (registers && (*registers != x86::Component::kAvx || host_has_avx())) ||
+           extension == ZYDIS_ISA_EXT_CET || extension == ZYDIS_ISA_EXT_MPX ||
+           extension == ZYDIS_ISA_EXT_CLDEMOTE;
 }
 
 bool differs_between_cpus(ZydisMnemonic mnemonic) {
@@ -91,8 +94,8 @@ bool has_segment_register(const ZydisDecodedInstruction& instruction, const Zydi
 /// Of what is no instruction to the decoder, an opcode that some CPUs know: SSE4a, 3DNow!, VIA's, XOP, and CR8 by LOCK.
 bool is_someones_opcode(ByteSpan bytes) {
     size_t at = 0;
-    while (at < bytes.size() &&
-           (std::ranges::find(kPrefixBytes, bytes[at]) != kPrefixBytes.end() || (bytes[at] & 0xf0) == 0x40))
+    while (at < bytes.size() && (std::ranges::find(kPrefixBytes, bytes[at]) != kPrefixBytes.end() ||
+                                 bytes[at] == 0x26 || bytes[at] == 0x3e || (bytes[at] & 0xf0) == 0x40))
         ++at;
     if (at + 1 >= bytes.size()) return false;
     uint8_t first = bytes[at], second = bytes[at + 1];
@@ -124,7 +127,17 @@ bool is_judged(ByteSpan bytes) {
 
 uint8_t random_byte(Random& random) { return static_cast<uint8_t>(random.next()); }
 
+void add_random_vex(Random& random, Bytes& code) {
+    if (random.chance(5)) code.push_back(random.pick(kPrefixBytes));
+    bool short_form = random.chance(50);
+    code.push_back(short_form ? 0xc5 : 0xc4);
+    if (!short_form)
+        code.push_back(static_cast<uint8_t>((random_byte(random) & 0xe0) | (1 + random.below(3))));
+    for (uint64_t left = 3 + random.below(7); left > 0; --left) code.push_back(random_byte(random));
+}
+
 void add_random_instruction(Random& random, Bytes& code) {
+    if (random.chance(20)) return add_random_vex(random, code);
     while (random.chance(30)) code.push_back(random.pick(kPrefixBytes));
     if (random.chance(35)) code.push_back(static_cast<uint8_t>(0x40 + random.below(16)));
     uint64_t map = random.below(10);

@@ -18,6 +18,7 @@
 #include "disassemble.h"
 #include "generate.h"
 #include "generate_parts.h"
+#include "oracle_native.h"
 
 namespace lockstep::instructions {
 
@@ -42,6 +43,7 @@ class SequenceCase {
         randomise_state(random_, case_.state);
         case_.state.rflags &= ~uint64_t{kFlagDf};
         case_.state.fx = random_fx(random_, true);
+        if (host_has_avx()) case_.state.upper_halves = random_upper_halves(random_, true);
         choose_roles();
         size_t length = 2 + random_.below(random_.chance(30) ? 38 : 12);
         flavour_ = static_cast<unsigned>(random_.below(4));

@@ -40,6 +40,7 @@
     .set STATE_FS_BASE, 144
     .set STATE_GS_BASE, 152
     .set STATE_FX, 192
+    .set STATE_UPPER_HALVES, 704
 
     .bss
     .balign 8
@@ -49,6 +50,8 @@ oracle_host_gs:  .skip 8
 oracle_target:   .skip 8
     .globl oracle_has_fsgsbase
 oracle_has_fsgsbase: .skip 1
+    .globl oracle_has_avx
+oracle_has_avx: .skip 1
 
     .text
 // void oracle_enter(const UserState* state)
@@ -78,6 +81,12 @@ oracle_enter:
     mov rax, [rdi + STATE_RIP]
     mov oracle_target[rip], rax
     fxrstor64 [rdi + STATE_FX]
+    cmp byte ptr oracle_has_avx[rip], 0
+    je .Lno_avx
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vinsertf128 ymm\n, ymm\n, [rdi + STATE_UPPER_HALVES + 16 * \n], 1
+    .endr
+.Lno_avx:
     push qword ptr [rdi + STATE_RFLAGS]
     popfq
     mov rax, [rdi]
@@ -134,6 +143,10 @@ oracle_signal_entry:
     pop rbx
     ret
 1:  mov rsp, oracle_host_rsp[rip]
+    cmp byte ptr oracle_has_avx[rip], 0
+    je .Lno_avx_to_clear
+    vzeroupper
+.Lno_avx_to_clear:
     fninit
     fldcw [rsp + 4]
     ldmxcsr [rsp]

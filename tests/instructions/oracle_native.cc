@@ -16,7 +16,7 @@
 extern "C" {
 void oracle_enter(const lockstep::instructions::UserState* state);
 void oracle_signal_entry(int number, siginfo_t* info, void* context);
-extern uint8_t oracle_has_fsgsbase;
+extern uint8_t oracle_has_fsgsbase, oracle_has_avx;
 /// Called by oracle_signal_entry with the segment bases that it found; nonzero: leave the case.
 int oracle_signal(int number, siginfo_t* info, void* context, uint64_t fs_base, uint64_t gs_base);
 }
@@ -25,7 +25,8 @@ namespace lockstep::instructions {
 
 static_assert(offsetof(UserState, rip) == 128 && offsetof(UserState, rflags) == 136);
 static_assert(offsetof(UserState, fs_base) == 144 && offsetof(UserState, gs_base) == 152);
-static_assert(offsetof(UserState, fx) == 192, "oracle_enter.S knows these offsets");
+static_assert(offsetof(UserState, fx) == 192 && offsetof(UserState, upper_halves) == 704,
+              "oracle_enter.S knows these offsets");
 
 namespace {
 
@@ -73,8 +74,11 @@ bool behind_int1(uint64_t rip) {
     return image_offset(at) && *reinterpret_cast<const uint8_t*>(at) == 0xf1;
 }
 
-/// The FXSAVE image out of a signal frame; parts that XSAVE found in their first state may be absent there.
-void copy_fx(const ucontext_t& context, cpu::FxState& fx) {
+/// The vector registers and the x87's out of a signal frame; parts that XSAVE found in their first state may be absent there.
+void copy_extended_state(const ucontext_t& context, UserState& state) {
+    cpu::FxState& fx = state.fx;
+    constexpr uint64_t kAvx = 4;
+    constexpr size_t kUpperHalves = 576;
     constexpr size_t kMagicOffset = 464;
     constexpr uint32_t kMagic = 0x46505853;  // FP_XSTATE_MAGIC1
     const auto* frame = reinterpret_cast<const uint8_t*>(context.uc_mcontext.fpregs);
@@ -90,6 +94,9 @@ void copy_fx(const ucontext_t& context, cpu::FxState& fx) {
         fx.bytes[1] = 0x03;
     }
     if (!(present & 2)) std::memset(fx.bytes.data() + 160, 0, 256);
+    bool has_upper = magic == kMagic && (present & kAvx);
+    if (has_upper) std::memcpy(state.upper_halves.bytes.data(), frame + kUpperHalves, 256);
+    if (!has_upper) state.upper_halves = {};
 }
 
 void capture(const ucontext_t& context, uint64_t fs_base, uint64_t gs_base, Outcome& outcome) {
@@ -104,7 +111,7 @@ void capture(const ucontext_t& context, uint64_t fs_base, uint64_t gs_base, Outc
     if (current.single_step) outcome.state.rflags &= ~uint64_t{cpu::kFlagTf};
     outcome.state.fs_base = fs_base;
     outcome.state.gs_base = gs_base;
-    copy_fx(context, outcome.state.fx);
+    copy_extended_state(context, outcome.state);
 }
 
 /// One single-step trap: counts the instruction that has just retired.
@@ -163,8 +170,13 @@ Result<Image*> prepare_native_sandbox() {
     if (image == MAP_FAILED) return error("mmap: {}", std::strerror(errno));
     close(file);
     oracle_has_fsgsbase = host_sets_any_base();
+    oracle_has_avx = host_has_avx();
     TRY(install_handlers());
     return static_cast<Image*>(image);
+}
+
+bool host_has_avx() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
 uint64_t settable_base(uint64_t wanted) { return host_sets_any_base() ? wanted : wanted << 18 >> 18; }

@@ -11,6 +11,9 @@ namespace lockstep::instructions {
 /// writable image. For a process that does nothing else.
 Result<Image*> prepare_native_sandbox();
 
+/// Whether the host has all that x86-64-v3 adds to the vectors.
+bool host_has_avx();
+
 /// The base of FS or GS that a program can have here instead of `wanted`. Where the kernel doesn't know
 /// FSGSBASE, it lies in the lower half.
 uint64_t settable_base(uint64_t wanted);

@@ -83,6 +83,7 @@ struct UserState {
     uint64_t fs_base = 0;
     uint64_t gs_base = 0;
     cpu::FxState fx;
+    cpu::UpperHalves upper_halves;
 };
 
 /// Bytes that a case puts over the base image.

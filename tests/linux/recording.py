@@ -25,6 +25,7 @@ class Recording:
 
     kernel_arguments = "root=/dev/vda rw console=ttyS0 net.ifnames=0"
     power_off_command = "systemctl poweroff"
+    cpu = "x86-64-v2"
 
     def __init__(self, lockstep, folder, image, memory, hash_ms, lab=None):
         self.lockstep = lockstep
@@ -54,6 +55,7 @@ kernel = "{image}/vmlinuz"
 initrd = "{image}/initrd"
 command_line = "{command_line}"
 memory = "{self.memory}"
+cpu = "{self.cpu}"
 [[disk]]
 path = "{self.disk}"
 {network}"""

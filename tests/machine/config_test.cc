@@ -11,6 +11,7 @@ MachineConfig full_config() {
     config.memory_bytes = 64 << 20;
     config.disks = {{1 << 20, true, "one"}, {2 << 20, false, ""}};
     config.networks = {{{2, 0, 0, 0, 0, 1}, true}, {{2, 0, 0, 0, 0, 2}, false}};
+    config.cpu = x86::CpuModel::kV3;
     config.console = false;
     config.kernel = Bytes{1, 2, 3};
     config.initrd = Bytes{4, 5};
@@ -36,6 +37,7 @@ TEST(MachineConfig, SavedAndLoadedIsTheSame) {
     EXPECT_EQ(config.value().networks[1].mac[5], 2);
     EXPECT_TRUE(config.value().networks[0].offloads);
     EXPECT_FALSE(config.value().networks[1].offloads);
+    EXPECT_EQ(config.value().cpu, x86::CpuModel::kV3);
     EXPECT_FALSE(config.value().console);
     EXPECT_EQ(config.value().command_line, "console=ttyS0");
 }

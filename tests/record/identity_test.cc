@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
 #include "sample_log.h"
 
 namespace lockstep::record {
@@ -55,22 +53,21 @@ TEST(CpuIdentity, MissingInstructionSetsAreNamed) {
     CpuIdentity cpu = sample_start().cpu, other = cpu;
     other.features.bits &= ~(uint64_t{1} << 13 | uint64_t{1} << 14);
     EXPECT_EQ(difference(cpu, other),
-              "the processors are not compatible, they differ in the instruction sets (only there: avx2, "
-              "bmi2; only here: "
-              "none); use hosts with the same processor");
+              "the processors are not compatible, they differ in the instruction sets (missing here: avx2, "
+              "bmi2); use hosts with the same processor");
 }
 
-TEST(CpuFeatures, BitsAndPlacesAreDistinct) {
-    std::set<unsigned> bits;
-    std::set<std::tuple<uint32_t, uint32_t, CpuidRegister, unsigned>> places;
-    for (const CpuFeature& feature : cpu_features()) {
-        EXPECT_LT(feature.identity_bit, 64u);
-        EXPECT_LT(feature.cpuid_bit, 32u);
-        bits.insert(feature.identity_bit);
-        places.insert({feature.leaf, feature.subleaf, feature.cpuid_register, feature.cpuid_bit});
-    }
-    EXPECT_EQ(bits.size(), cpu_features().size());
-    EXPECT_EQ(places.size(), cpu_features().size());
+TEST(CpuIdentity, AHostMayHaveWhatTheGuestKnowsNothingOf) {
+    CpuIdentity host = sample_start().cpu;
+    host.features.bits = x86::identity_of(x86::CpuModel::kV3);
+    CpuIdentity smaller = host.for_model(x86::CpuModel::kV2);
+    EXPECT_EQ(smaller.features.bits, x86::identity_of(x86::CpuModel::kV2));
+    EXPECT_EQ(difference(smaller, host), "");
+    EXPECT_EQ(difference(host.for_model(x86::CpuModel::kV3), host), "");
+    EXPECT_EQ(
+        difference(host, smaller),
+        "the processors are not compatible, they differ in the instruction sets (missing here: fma, avx, "
+        "f16c, avx2); use hosts with the same processor, or start the VM with cpu = \"x86-64-v2\"");
 }
 
 }  // namespace

@@ -42,10 +42,10 @@ TEST_F(BlockTableTest, ABlockIsFoundByItsWholeKey) {
         {.physical = kPhysical, .pc = kPc},
         {.physical = kPhysical, .pc = kPc + 0x10'0000},
         {.physical = kPhysical + 8, .pc = kPc},
-        {.physical = kPhysical, .pc = kPc, .user = true},
-        {.physical = kPhysical, .pc = kPc, .fpu_enabled = false},
-        {.physical = kPhysical, .pc = kPc, .plain = true},
-        {.physical = kPhysical, .pc = kPc, .window = true},
+        {.physical = kPhysical, .pc = kPc, .mode = {.user = true}},
+        {.physical = kPhysical, .pc = kPc, .mode = {.vectors = Vectors::kNone}},
+        {.physical = kPhysical, .pc = kPc, .mode = {.plain = true}},
+        {.physical = kPhysical, .pc = kPc, .mode = {.window = true}},
     };
     Blocks made;
     for (const BlockKey& key : keys) {
@@ -127,14 +127,14 @@ TEST_F(BlockTableTest, NoChainLeadsToABlockThatDied) {
 }
 
 TEST_F(BlockTableTest, AVariantIsABlockOfTheSameCodeElsewhere) {
-    BlockKey key{.physical = kPhysical, .pc = kPc, .user = true};
-    BlockKey moved{.physical = kPhysical, .pc = kPc + 0x10'0000, .user = true};
+    BlockKey key{.physical = kPhysical, .pc = kPc, .mode = {.user = true}};
+    BlockKey moved{.physical = kPhysical, .pc = kPc + 0x10'0000, .mode = {.user = true}};
     EXPECT_EQ(table_.find_variant(moved), nullptr);
     Block& block = insert(key);
     EXPECT_EQ(table_.find(moved), nullptr);
     EXPECT_EQ(table_.find_variant(moved), &block);
     BlockKey other_mode = moved;
-    other_mode.window = true;
+    other_mode.mode.window = true;
     EXPECT_EQ(table_.find_variant(other_mode), nullptr);
     BlockKey at_the_end = moved;
     at_the_end.pc = (uint64_t{1} << 47) - kPageSize;

@@ -125,9 +125,9 @@ TEST_F(JumpIndexTest, ABlockIsFoundByItsPlaceModeAndAddress) {
     const BlockKey keys[] = {
         {.physical = 0x5010, .pc = kPc},
         {.physical = 0x6010, .pc = kPc},
-        {.physical = 0x5010, .pc = kPc, .user = true},
-        {.physical = 0x5010, .pc = kPc, .fpu_enabled = false},
-        {.physical = 0x5010, .pc = kPc, .window = true},
+        {.physical = 0x5010, .pc = kPc, .mode = {.user = true}},
+        {.physical = 0x5010, .pc = kPc, .mode = {.vectors = Vectors::kNone}},
+        {.physical = 0x5010, .pc = kPc, .mode = {.window = true}},
     };
     for (const BlockKey& key : keys) {
         Block& block = kit_.block(key);

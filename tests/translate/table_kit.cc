@@ -16,10 +16,7 @@ Block& BlockKit::block(const BlockKey& key, Shelf shelf) {
     Block& block = cache.new_block(shelf);
     block.pc = key.pc;
     block.physical = GuestPhys(key.physical);
-    block.user = key.user;
-    block.fpu_enabled = key.fpu_enabled;
-    block.plain = key.plain;
-    block.window = key.window;
+    block.mode = key.mode;
     block.relocatable = true;
     block.copied = shelf == Shelf::kCopied;
     for (Part part : {Part::kHot, Part::kCold}) {

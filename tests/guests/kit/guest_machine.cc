@@ -16,12 +16,19 @@ constexpr size_t kMostEvents = 2000;
 
 }  // namespace
 
-GuestMachine::GuestMachine(const EngineConfiguration& the_configuration) : configuration(the_configuration) {
+GuestMachine::GuestMachine(const EngineConfiguration& the_configuration, x86::CpuModel model)
+    : configuration(the_configuration) {
     Result<std::unique_ptr<memory::GuestMemory>> made = memory::GuestMemory::create(kRamBytes);
     CHECK(made.ok(), "{}", made.error().message());
     memory = made.take();
-    cpu = std::make_unique<cpu::Cpu>(*memory, platform);
+    cpu = std::make_unique<cpu::Cpu>(*memory, platform, model);
     vcpu = std::make_unique<translate::Vcpu>(*cpu, configuration.options);
+}
+
+x86::CpuModel GuestMachine::best_model() {
+    bool all =
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return all ? x86::CpuModel::kV3 : x86::CpuModel::kV2;
 }
 
 void GuestMachine::load(const GuestCode& code) {

@@ -57,7 +57,10 @@ struct GuestCode {
 
 class GuestMachine {
   public:
-    explicit GuestMachine(const EngineConfiguration& configuration);
+    /// Its CPU model is the best that this host has.
+    explicit GuestMachine(const EngineConfiguration& wanted) : GuestMachine(wanted, best_model()) {}
+    GuestMachine(const EngineConfiguration& wanted, x86::CpuModel model);
+    static x86::CpuModel best_model();
 
     /// Puts the code at kCodeArea and the vCPU before it, in kernel mode with interrupts off. All RAM but the
     /// page and descriptor tables is zero again, the platform empty, icount 0.
