@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "control/config.h"
+#include "host/identity.h"
 #include "host/limits.h"
 #include "host/runtime_folder.h"
 #include "lockstep/commands.h"
@@ -19,13 +20,14 @@ namespace {
 struct CheckOptions {
     std::string config;
     std::string host;
+    vmm::LinkSecurity security;
 };
 
 /// The file, and what this host would have against running it.
 void check(const CheckOptions& options, vmm::MachineFactory& factory) {
     std::string path = control::find_config(options.config);
     vmm::VmSettings settings = value_or_leave(control::load_config(path));
-    vmm::StartCheck found = vmm::check_start(settings, options.host, factory);
+    vmm::StartCheck found = vmm::check_start(settings, options.host, options.security, factory);
     std::vector<std::string>& obstacles = found.obstacles;
     if (Result<void> arbiter = vmm::check_arbiter(settings); !arbiter)
         obstacles.push_back(arbiter.error().message());
@@ -46,6 +48,7 @@ void add_config_commands(CLI::App& program, vmm::MachineFactory& factory) {
         ->required();
     command->add_option("--host", options->host,
                         "this host's entry in protection.hosts (else found by its address)");
+    add_security_options(*command, options->security);
     command->callback([options, &factory] { check(*options, factory); });
 
     CLI::App* keys = program.add_subcommand("config-keys", "List the keys of a configuration file");
@@ -95,6 +98,15 @@ void add_runtime_option(CLI::App& command, std::string& base) {
     command.add_option("--runtime", base, "folder of running VMs")->envname("LOCKSTEP_RUNTIME");
 }
 
+void add_security_options(CLI::App& command, vmm::LinkSecurity& security) {
+    security.folder = host::cluster_folder();
+    command
+        .add_flag_callback(
+            "--insecure", [&security] { security.kind = vmm::Security::kInsecure; },
+            "for a laboratory: links in the clear, and whoever reaches a port is believed")
+        ->envname("LOCKSTEP_INSECURE");
+}
+
 ExitStatus status_of(const vmm::Ending& ending) {
     using enum vmm::Ending::Kind;
     switch (ending.kind) {
@@ -119,6 +131,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     add_run_commands(program, factory);
     add_replay_command(program, factory);
     add_host_commands(program, factory);
+    add_cluster_commands(program);
     add_vm_commands(program);
     add_log_commands(program);
     add_config_commands(program, factory);

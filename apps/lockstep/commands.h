@@ -18,6 +18,8 @@ void add_run_commands(CLI::App& program, vmm::MachineFactory& factory);
 void add_replay_command(CLI::App& program, vmm::MachineFactory& factory);
 /// serve, and the process that it starts for each backup.
 void add_host_commands(CLI::App& program, vmm::MachineFactory& factory);
+/// cluster: the hosts that trust each other.
+void add_cluster_commands(CLI::App& program);
 /// status, console and one command for each action that a running VM takes.
 void add_vm_commands(CLI::App& program);
 
@@ -31,6 +33,9 @@ T value_or_leave(Result<T> result) {
     if (!result) leave_with(kFailed, result.error().message());
     return result.take();
 }
+
+/// Adds the switch --insecure, and the folder of this host's identity.
+void add_security_options(CLI::App& command, vmm::LinkSecurity& security);
 
 /// Adds the option --runtime, which every command that meets running VMs has.
 void add_runtime_option(CLI::App& command, std::string& base);

@@ -19,6 +19,7 @@ namespace {
 struct ServeOptions {
     std::string listen;
     std::string runtime;
+    vmm::LinkSecurity security;
 };
 
 void serve(const ServeOptions& options) {
@@ -32,7 +33,11 @@ void serve(const ServeOptions& options) {
         else
             loop->stop();
     });
-    daemon = value_or_leave(vmm::HostDaemon::create(*loop, {options.listen, options.runtime}));
+    daemon =
+        value_or_leave(vmm::HostDaemon::create(*loop, {options.listen, options.runtime, options.security}));
+    if (options.security.kind == vmm::Security::kInsecure)
+        log_warning("INSECURE: whoever reaches {} is believed; leave `--insecure` to laboratories",
+                    daemon->address().text());
     log_info("this host takes backups at {}", daemon->address().text());
     loop->run();
 }
@@ -42,6 +47,7 @@ struct BackupOptions {
     int stranger = -1;
     std::string host;
     std::string runtime;
+    vmm::LinkSecurity security;
 };
 
 void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory) {
@@ -73,6 +79,7 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     vmm::Environment environment;
     environment.runtime_base = options.runtime;
     environment.this_host = options.host;
+    environment.security = options.security;
     environment.allowances = control::load_allowances;
     auto backup = value_or_leave(vmm::BackupProcess::create(
         *loop, factory, host::FileDescriptor(options.connection), host::FileDescriptor(options.stranger),
@@ -96,6 +103,7 @@ void add_host_commands(CLI::App& program, vmm::MachineFactory& factory) {
     CLI::App* command =
         program.add_subcommand("serve", "Let other hosts' VMs have their backups on this host");
     command->add_option("--listen", options->listen, "address:port, as in protection.hosts")->required();
+    add_security_options(*command, options->security);
     add_runtime_option(*command, options->runtime);
     command->callback([options] { serve(*options); });
 
@@ -105,6 +113,7 @@ void add_host_commands(CLI::App& program, vmm::MachineFactory& factory) {
     process->add_option("--connection", backup->connection)->required();
     process->add_option("--stranger", backup->stranger)->required();
     process->add_option("--host", backup->host)->required();
+    add_security_options(*process, backup->security);
     add_runtime_option(*process, backup->runtime);
     process->callback([backup, &factory] { serve_as_backup(*backup, factory); });
 }

@@ -23,6 +23,7 @@ struct RunOptions {
     std::string runtime;
     std::string host;
     std::string record_path;
+    vmm::LinkSecurity security;
     uint64_t hash_ms = 0;  ///< 0: as the configuration says
     bool background = false;
     bool force = false;           ///< no proof that nobody owns the VM
@@ -97,6 +98,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
     vmm::Environment environment;
     environment.runtime_base = options.runtime;
     environment.this_host = options.host;
+    environment.security = options.security;
     environment.terminal = !options.background && ::isatty(STDIN_FILENO);
     environment.record_path = options.record_path;
     if (options.force) environment.caution = replica::Caution::kForce;
@@ -144,6 +146,7 @@ void add_common_options(CLI::App& command, RunOptions& options) {
         "--force", options.force,
         "don't wait for proof at the arbiter that no other host owns the VM; if one does, the disks "
         "are destroyed");
+    add_security_options(command, options.security);
     add_runtime_option(command, options.runtime);
 }
 

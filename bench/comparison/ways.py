@@ -202,7 +202,9 @@ class BenchmarkPair(Pair):
         self.shared = pathlib.Path(lab.folder) / "shared"
         self.config = pathlib.Path(lab.folder) / f"{vm.name}.toml"
         self.image = image
+        self.initrd = image / "initrd"
         self.config.write_text(self._configuration(f"{memory_mib} MiB"))
+        self._prepare_hosts()
 
     def renew(self):
         """The disk and what the arbiter has of this VM as before the first start."""

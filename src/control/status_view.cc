@@ -167,6 +167,11 @@ std::string engine_text(const Json& engine) {
     return lines.empty() ? lines : lines + "\n";
 }
 
+bool is_insecure(const vmm::VmStatus& status) {
+    return status.security == vmm::Security::kInsecure && status.settings &&
+           !status.settings->protection.hosts.empty();
+}
+
 }  // namespace
 
 Json status_json(const vmm::VmStatus& status) {
@@ -179,6 +184,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"no_backup_why", status.no_backup_why},
                  {"term", replica.term.value()},
                  {"peer", status.peer},
+                 {"insecure", is_insecure(status)},
                  {"lag_ms", replica.lag_ms},
                  {"lag_instructions", replica.lag_icount},
                  {"speed_permille", replica.speed_permille},
@@ -196,6 +202,8 @@ Json status_json(const vmm::VmStatus& status) {
                  {"recording", status.recording},
                  {"uptime_ms", status.uptime_ms},
                  {"live_ms", status.live_ms}};
+    json["ignored_datagrams"] = {{"forged", status.ignored_datagrams.forged},
+                                 {"repeated", status.ignored_datagrams.repeated}};
     json["guest"] = guest_view(status.guest);
     json["copy"] = copy_view(status.copy);
     add_parts(json, status);
@@ -216,6 +224,16 @@ Json status_json(const vmm::VmStatus& status) {
 }
 
 namespace {
+
+/// What an operator must know of the links to other hosts; empty: all is well.
+std::string security_text(const Json& status) {
+    std::string lines;
+    if (status.value("insecure", false))
+        lines += "  INSECURE: whoever reaches the hosts' ports can read and change the guest (--insecure)\n";
+    uint64_t forged = status.value("ignored_datagrams", Json::object()).value("forged", uint64_t{0});
+    if (forged) lines += fmt::format("  {} forged heartbeats came, and were ignored\n", forged);
+    return lines;
+}
 
 /// How it is protected, or why it isn't.
 std::string protection_text(const Json& status) {
@@ -259,6 +277,7 @@ std::string status_text(const Json& status, Counters counters) {
     lines += guest_text(status.value("guest", Json()));
     lines += protection_text(status);
     lines += copy_text(status.value("copy", Json()));
+    lines += security_text(status);
     if (status.value("careful", false))
         lines += "  the engine does without its optimisations: a fault of its own has ended the primary\n";
     lines += parts_text(status);

@@ -87,10 +87,16 @@ size_t total_size(std::span<const ByteSpan> parts) {
 
 }  // namespace
 
-std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options) {
+std::string ByteStream::explain(int error_number) const { return std::strerror(error_number); }
+
+std::unique_ptr<ByteStream> make_tcp_stream(FileDescriptor socket, const ChannelOptions& options) {
     set_connection_options(socket.get(), options);
+    return std::make_unique<TcpStream>(std::move(socket));
+}
+
+std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, const ChannelOptions& options) {
     std::string peer = peer_address(socket.get()).text();
-    return std::make_unique<Channel>(loop, std::make_unique<TcpStream>(std::move(socket)), peer, options);
+    return std::make_unique<Channel>(loop, make_tcp_stream(std::move(socket), options), peer, options);
 }
 
 Channel::Channel(EventLoop& loop, std::unique_ptr<ByteStream> stream, std::string peer,
@@ -129,9 +135,17 @@ void Channel::pause_receiving() {
 void Channel::resume_receiving() {
     paused_ = false;
     update_interest();
-    // Frames that were read before the pause aren't announced by the descriptor.
+    go_on_receiving();
+}
+
+/// What was read before a pause, or lies in the stream, isn't announced by the descriptor.
+void Channel::go_on_receiving() {
     loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
-        if (!alive.expired() && stream_ && !paused_ && take_frames()) expect_rest();
+        if (alive.expired() || !stream_ || paused_ || !handlers_ || !take_frames()) return;
+        if (stream_->may_hold_more())
+            receive();
+        else
+            expect_rest();
     });
 }
 
@@ -162,6 +176,7 @@ void Channel::receive() {
         if (!take_frames()) return;
         if (static_cast<size_t>(got) < offered) break;
     }
+    if (stream_->may_hold_more()) return go_on_receiving();
     expect_rest();
 }
 
@@ -183,7 +198,7 @@ void Channel::fail_io(long result) {
     if (result == 0) return fail(CloseCause::kPeerClosed, error("{} has closed the channel", peer_));
     bool reset = result == -ECONNRESET || result == -EPIPE;
     fail(reset ? CloseCause::kPeerClosed : CloseCause::kBroken,
-         error("the channel to {} is broken: {}", peer_, std::strerror(static_cast<int>(-result))));
+         error("the channel to {} is broken: {}", peer_, stream_->explain(static_cast<int>(-result))));
 }
 
 /// Moves the begun frame to the front and makes room for more of it. A length is only what the other side
@@ -358,7 +373,7 @@ void ChannelConnector::check() {
     watch_.reset();
     timer_.reset();
     Connected connected = connected_;  // the call may destroy this object
-    connected(make_channel(loop_, std::move(socket_), options_));
+    connected(std::move(socket_));
 }
 
 void ChannelConnector::attempt_failed(const std::string& reason) {

@@ -44,14 +44,23 @@ enum class CloseCause : uint8_t {
 class ByteStream {
   public:
     virtual ~ByteStream() = default;
-    /// Bytes moved; 0: the peer has closed (read only); negative: an errno, -EAGAIN for "later".
+    /// Bytes moved; 0: the peer has closed (read only); negative: an errno, -EAGAIN for "later". Fewer than there is room
+    /// for: there are no more now.
     virtual long read(std::span<uint8_t> out) = 0;
+    /// What wasn't taken is to be offered again, before anything else.
     virtual long write(std::span<const ByteSpan> parts) = 0;
     virtual int descriptor() const = 0;
     /// Fewer bytes than these are of no use to the reader: the descriptor needn't become readable for them.
     /// Holds until the next call; 1 at first.
     virtual void expect(size_t bytes) = 0;
+    /// Whether there may be bytes in here that the descriptor doesn't announce.
+    virtual bool may_hold_more() const { return false; }
+    /// What an errno of read() or write() means, for people.
+    virtual std::string explain(int error_number) const;
 };
+
+/// A connected, non-blocking TCP socket, with the options of a channel.
+std::unique_ptr<ByteStream> make_tcp_stream(FileDescriptor socket, const ChannelOptions& options);
 
 class Channel {
   public:
@@ -112,6 +121,7 @@ class Channel {
     void receive();
     void make_room();
     bool take_frames();
+    void go_on_receiving();
     void expect_rest();
     void transmit();
     long write_queue();
@@ -149,7 +159,7 @@ std::unique_ptr<Channel> make_channel(EventLoop& loop, FileDescriptor socket, co
 /// channel has closed, make another.
 class ChannelConnector {
   public:
-    using Connected = std::function<void(std::unique_ptr<Channel> channel)>;
+    using Connected = std::function<void(FileDescriptor socket)>;
     /// Optional; told of each attempt that failed.
     using Failed = std::function<void(const Error& reason)>;
     struct Times {

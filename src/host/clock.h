@@ -17,6 +17,8 @@ uint64_t monotonic_ns();
 
 /// Nanoseconds since 1970 (UTC), for the guest's real-time clock at power-on.
 uint64_t wall_clock_ns();
+/// Seconds since 1970 (UTC), as certificates count.
+inline uint64_t date_s() { return wall_clock_ns() / kNsPerSecond; }
 
 /// The processor's time that a running thread of this process has used.
 uint64_t thread_cpu_ns(pthread_t thread);

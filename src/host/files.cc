@@ -110,9 +110,11 @@ Result<std::string> read_text(const std::string& path) {
     return std::string(content.begin(), content.end());
 }
 
-Result<void> write_file_atomically(const std::string& path, ByteSpan content) {
+namespace {
+
+Result<void> replace_file(const std::string& path, ByteSpan content, mode_t mode) {
     std::string temporary = path + "." + random_name() + ".tmp";
-    FileDescriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    FileDescriptor file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!file) return file_error("write", path, errno);
     Result<void> result = write_all(file.get(), content, path);
     if (result.ok() && fsync(file.get()) < 0) result = file_error("write", path, errno);
@@ -123,6 +125,16 @@ Result<void> write_file_atomically(const std::string& path, ByteSpan content) {
     }
     sync_folder_of(path);
     return {};
+}
+
+}  // namespace
+
+Result<void> write_file_atomically(const std::string& path, ByteSpan content) {
+    return replace_file(path, content, 0644);
+}
+
+Result<void> write_secret_file(const std::string& path, ByteSpan content) {
+    return replace_file(path, content, 0600);
 }
 
 Result<void> append_to_file(const std::string& path, ByteSpan content) {

@@ -17,6 +17,8 @@ Result<Bytes> read_file(const std::string& path);
 Result<std::string> read_text(const std::string& path);
 /// The file holds either its old content or all of the new one, whatever happens on the way.
 Result<void> write_file_atomically(const std::string& path, ByteSpan content);
+/// The same of a file that nobody else may read.
+Result<void> write_secret_file(const std::string& path, ByteSpan content);
 /// Adds to the end of a file that exists; a symbolic link is an error.
 Result<void> append_to_file(const std::string& path, ByteSpan content);
 /// Makes a folder and those above it; no error where it exists.

@@ -32,6 +32,7 @@ struct Heir {
     SocketAddress to;
     size_t size = 0;
     std::array<uint8_t, OrphanFrames::kLongestWords> words{};
+    std::optional<DatagramKey> key;
 };
 
 struct Device {
@@ -71,11 +72,12 @@ void OrphanFrames::set_device(size_t network, int tap, const MacAddress& mac) {
 
 void OrphanFrames::acknowledged(LogPos before) { shared_->acknowledged = before.value(); }
 
-void OrphanFrames::set_heir(const SocketAddress& to, ByteSpan words) {
+void OrphanFrames::set_heir(const SocketAddress& to, ByteSpan words, const std::optional<DatagramKey>& key) {
     CHECK(words.size() <= kLongestWords);
     Heir& next = shared_->heir.load() == &shared_->prepared[0] ? shared_->prepared[1] : shared_->prepared[0];
     next.to = to;
     next.size = words.size();
+    next.key = key;
     std::copy(words.begin(), words.end(), next.words.begin());
     shared_->heir = &next;
 }
@@ -92,7 +94,9 @@ class OrphanFrames::Forwarding {
           encoder_(orphans.encoder_),
           heir_(heir),
           socket_(::socket(heir.to.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0)),
-          until_ns_(monotonic_ns() + kLongestNs) {}
+          until_ns_(monotonic_ns() + kLongestNs) {
+        if (heir.key) sealer_.emplace(*heir.key);
+    }
 
     void send_kept() {
         for (size_t network = 0; network < kMostNetworks; ++network) {
@@ -148,6 +152,7 @@ class OrphanFrames::Forwarding {
     void send_group(size_t network) {
         if (!group_.empty() && group_bytes_ <= room_) {
             Bytes datagram = encoder_({heir_.words.data(), heir_.size}, network, group_);
+            if (sealer_) datagram = sealer_->seal(datagram, Words::kOrphans);
             ssize_t sent = ::sendto(socket_.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL,
                                     heir_.to.get(), heir_.to.length);
             if (sent > 0) frames_ += group_.size();
@@ -160,6 +165,7 @@ class OrphanFrames::Forwarding {
     Shared& shared_;
     Encoder encoder_;
     const Heir& heir_;
+    std::optional<DatagramSealer> sealer_;
     FileDescriptor socket_;
     uint64_t until_ns_;
     size_t room_ = kMostBytes;

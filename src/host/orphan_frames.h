@@ -17,12 +17,14 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 
 #include "base/bytes.h"
 #include "base/strong.h"
 #include "host/address.h"
 #include "host/frame_ring.h"
+#include "host/sealed_datagrams.h"
 #include "host/tap_device.h"
 
 namespace lockstep::host {
@@ -49,8 +51,9 @@ class OrphanFrames {
     void set_device(size_t network, int tap, const MacAddress& mac);
     /// The backup has the entries before this one.
     void acknowledged(LogPos before);
-    /// Who is to have the frames, and what proves to him that they come from this process.
-    void set_heir(const SocketAddress& to, ByteSpan words);
+    /// Who is to have the frames, what proves to him that they come from this process, and what the datagrams are sealed
+    /// with; none: they aren't.
+    void set_heir(const SocketAddress& to, ByteSpan words, const std::optional<DatagramKey>& key);
     /// Nobody is to have them.
     void forget_heir();
 

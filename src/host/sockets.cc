@@ -11,7 +11,7 @@ namespace lockstep::host {
 
 namespace {
 
-constexpr int kBacklog = 16;
+constexpr int kBacklog = 256;  // an owner must find room among those who connect and say nothing
 
 }  // namespace
 

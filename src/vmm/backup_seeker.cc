@@ -2,6 +2,7 @@
 #include "vmm/backup_seeker.h"
 
 #include "base/log.h"
+#include "host/sockets.h"
 
 namespace lockstep::vmm {
 
@@ -11,9 +12,9 @@ constexpr uint64_t kGreetingTimeoutNs = 5 * host::kNsPerSecond;
 
 }  // namespace
 
-Greeting::Greeting(host::EventLoop& loop, const std::string& host, const Introduction& introduction,
-                   uint64_t timeout_ns, Done done)
-    : loop_(loop), host_(host), introduction_(introduction), done_(std::move(done)) {
+Greeting::Greeting(host::EventLoop& loop, const std::string& host, const LinkSecurity& security,
+                   const Introduction& introduction, uint64_t timeout_ns, Done done)
+    : loop_(loop), host_(host), security_(security), introduction_(introduction), done_(std::move(done)) {
     timeout_ = loop.call_after(timeout_ns, [this] { fail("it doesn't answer"); });
     connect();
 }
@@ -23,12 +24,35 @@ void Greeting::connect() {
     if (!address) return finish(error("no backup can be had: {}", address.error().message()));
     connector_ = std::make_unique<host::ChannelConnector>(
         loop_, address.value(), link_options(), host::ChannelConnector::Times{},
-        [this](std::unique_ptr<host::Channel> channel) { connected(std::move(channel)); },
+        [this](host::FileDescriptor socket) { connected(std::move(socket)); },
         [this](const Error& why) { finish(error("no backup can be had: {}", why.message())); });
 }
 
-void Greeting::connected(std::unique_ptr<host::Channel> channel) {
-    Result<std::unique_ptr<PairLink>> link = PairLink::create(loop_, std::move(channel));
+void Greeting::connected(host::FileDescriptor socket) {
+    if (security_.kind == Security::kTls) return shake_hands(std::move(socket));
+    introduce(host::make_channel(loop_, std::move(socket), link_options()), std::nullopt);
+}
+
+void Greeting::shake_hands(host::FileDescriptor socket) {
+    auto tls = [&]() -> Result<host::Tls> {
+        return host::tls_client(TRY(host::load_identity(security_.folder)), host::TlsPurpose::kPair);
+    }();
+    if (!tls) return finish(error("no backup can be had: {}", tls.error().message()));
+    std::string peer = host::peer_address(socket.get()).text();
+    handshake_ = std::make_unique<host::TlsHandshake>(
+        loop_, host::make_tcp_stream(std::move(socket), link_options()), tls.take(),
+        [this, peer](Result<host::SecuredStream> secured) {
+            if (!secured)
+                return finish(error("no backup can be had from {}: {}", host_, secured.error().message()));
+            introduce(std::make_unique<host::Channel>(loop_, std::move(secured.value().stream), peer,
+                                                      link_options()),
+                      secured.value().datagram_keys);
+        });
+}
+
+void Greeting::introduce(std::unique_ptr<host::Channel> channel,
+                         const std::optional<host::DatagramKeys>& keys) {
+    Result<std::unique_ptr<PairLink>> link = PairLink::create(loop_, std::move(channel), keys);
     if (!link) return fail(link.error().message());
     link_ = link.take();
     introduction_.udp_port = link_->udp_port();
@@ -77,7 +101,7 @@ void BackupSeeker::seek(const Introduction& introduction,
     }
     const std::string& host = candidates_[next_++ % candidates_.size()];
     greeting_ = std::make_unique<Greeting>(
-        loop_, host, introduction, kGreetingTimeoutNs,
+        loop_, host, security_, introduction, kGreetingTimeoutNs,
         [this, host, found](Result<std::unique_ptr<PairLink>> link, const Answer&) {
             greeting_.reset();
             if (!link) return failed(host, link.error().message());

@@ -16,6 +16,7 @@
 #include "host/control_socket.h"
 #include "host/host_cpu.h"
 #include "host/hung_process.h"
+#include "host/identity.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
 #include "host/term_lease.h"
@@ -32,7 +33,8 @@ constexpr int kStrangerDescriptor = 4;
 constexpr size_t kMostStrangersOfAPeer = 4;
 constexpr size_t kMostStrangers = 32;
 constexpr size_t kMostWaitingOfAPeer = 32;
-constexpr size_t kMostWaiting = 128;
+constexpr size_t kMostWaiting = 256;
+constexpr uint8_t kTlsHandshakeRecord = 22;  // RFC 8446, 5.1: how a client begins
 constexpr uint64_t kIntroductionTimeoutNs = 10 * host::kNsPerSecond;
 /// A process whose stranger hasn't introduced himself ends by itself before; it has no VM yet.
 constexpr uint64_t kStrangerTimeoutNs = 12 * host::kNsPerSecond;
@@ -97,6 +99,10 @@ bool only_starts(const std::string& control_socket) {
 
 Result<std::unique_ptr<HostDaemon>> HostDaemon::create(host::EventLoop& loop, const DaemonOptions& options) {
     std::unique_ptr<HostDaemon> daemon(new HostDaemon(loop, options));
+    if (options.security.kind == Security::kTls) {
+        TRY(host::load_identity(options.security.folder));
+        daemon->identity_keeper_ = std::make_unique<IdentityKeeper>(loop, options.security.folder);
+    }
     host::SocketAddress at = TRY(host::SocketAddress::parse(options.listen));
     daemon->acceptor_ = std::make_unique<host::Acceptor>(
         loop, TRY(host::listen_at(at)),
@@ -108,17 +114,34 @@ host::SocketAddress HostDaemon::address() const { return host::local_address(acc
 
 void HostDaemon::accept(host::FileDescriptor connection) {
     std::string peer = host_of(connection);
+    if (!make_room_for(peer)) return log_debug("{} has connected too often", peer);
+    auto waiting = waiting_.emplace(waiting_.end());
+    waiting->peer = peer;
+    waiting->connection = std::move(connection);
+    waiting->watch =
+        loop_.watch(waiting->connection.get(), host::Interest::kRead, [this, waiting](host::Ready) {
+            waiting->speaks = true;
+            waiting->watch.set_interest(host::Interest::kNone);
+            admit_waiting();
+        });
+    waiting->timeout = loop_.call_after(kIntroductionTimeoutNs, [this, waiting] { waiting_.erase(waiting); });
+}
+
+/// The longest silence makes room, of the same peer where he has many: an owner that connects is silent only shortly.
+bool HostDaemon::make_room_for(const std::string& peer) {
     auto of_peer = [&peer](const Waiting& waiting) { return waiting.peer == peer; };
-    if (waiting_.size() >= kMostWaiting ||
-        std::ranges::count_if(waiting_, of_peer) >= static_cast<ptrdiff_t>(kMostWaitingOfAPeer))
-        return log_debug("{} has connected too often without a word", peer);
-    waiting_.push_back({peer, std::move(connection)});
-    admit_waiting();
+    bool has_many = std::ranges::count_if(waiting_, of_peer) >= static_cast<ptrdiff_t>(kMostWaitingOfAPeer);
+    if (!has_many && waiting_.size() < kMostWaiting) return true;
+    auto silent = std::ranges::find_if(
+        waiting_, [&](const Waiting& waiting) { return !waiting.speaks && (!has_many || of_peer(waiting)); });
+    if (silent == waiting_.end()) return false;
+    waiting_.erase(silent);
+    return true;
 }
 
 void HostDaemon::admit_waiting() {
     for (auto next = waiting_.begin(); next != waiting_.end();) {
-        if (!admits(next->peer)) {
+        if (!next->speaks || !admits(next->peer)) {
             ++next;
             continue;
         }
@@ -133,11 +156,13 @@ void HostDaemon::start_process(const std::string& peer, const host::FileDescript
         return log_error("cannot make a pipe: {}; raise the limit of open files", std::strerror(errno));
     host::FileDescriptor told(ends[0]), stranger(ends[1]);
     pid_t process = 0;
-    int problem = SpawnSettings(connection.get(), stranger.get())
-                      .spawn({"lockstep", "backup", "--connection", std::to_string(kConnectionDescriptor),
-                              "--stranger", std::to_string(kStrangerDescriptor), "--host", address().text(),
-                              "--runtime", options_.runtime_base},
-                             process);
+    std::vector<std::string> arguments = {"lockstep",     "backup",
+                                          "--connection", std::to_string(kConnectionDescriptor),
+                                          "--stranger",   std::to_string(kStrangerDescriptor),
+                                          "--host",       address().text(),
+                                          "--runtime",    options_.runtime_base};
+    if (options_.security.kind == Security::kInsecure) arguments.emplace_back("--insecure");
+    int problem = SpawnSettings(connection.get(), stranger.get()).spawn(arguments, process);
     if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
     log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
     add_stranger(peer, std::move(told), process);
@@ -223,19 +248,81 @@ Result<std::unique_ptr<BackupProcess>> BackupProcess::create(host::EventLoop& lo
     std::unique_ptr<BackupProcess> process(
         new BackupProcess(loop, factory, environment, std::move(ended), std::move(started)));
     process->stranger_ = std::move(stranger);
-    process->link_ =
-        TRY(PairLink::create(loop, host::make_channel(loop, std::move(connection), link_options())));
-    BackupProcess* raw = process.get();
-    raw->link_->set_handlers(
-        {.message = [raw](ByteSpan frame) { raw->introduced(frame); },
-         .datagram = {},
-         .closed = [raw](host::CloseCause,
-                         const Error& why) { raw->end(Ending::Kind::kDismissed, why.message()); },
-         .drained = {}});
-    raw->timeout_ = loop.call_after(kIntroductionTimeoutNs, [raw] {
+    process->timeout_ = loop.call_after(kIntroductionTimeoutNs, [raw = process.get()] {
         raw->end(Ending::Kind::kDismissed, "whoever connected didn't introduce itself");
     });
+    TRY(process->open(std::move(connection)));
     return process;
+}
+
+Result<void> BackupProcess::open(host::FileDescriptor connection) {
+    if (environment_.security.kind == Security::kInsecure)
+        return wait_for_introduction(host::make_channel(loop_, std::move(connection), link_options()),
+                                     std::nullopt);
+    uint8_t first = 0;
+    bool in_clear = ::recv(connection.get(), &first, 1, MSG_PEEK) == 1 && first != kTlsHandshakeRecord;
+    if (!in_clear) return shake_hands(std::move(connection));
+    link_ = TRY(PairLink::create(loop_, host::make_channel(loop_, std::move(connection), link_options()),
+                                 std::nullopt));
+    tell_daemon("i");
+    refuse(
+        fmt::format("the host {} takes links by TLS alone; join its cluster, and start without `--insecure`",
+                    environment_.this_host));
+    return {};
+}
+
+Result<void> BackupProcess::shake_hands(host::FileDescriptor connection) {
+    host::Identity identity = TRY(host::load_identity(environment_.security.folder));
+    host::Tls tls = TRY(host::tls_server(identity));
+    std::string peer = host::peer_address(connection.get()).text();
+    handshake_ = std::make_unique<host::TlsHandshake>(
+        loop_, host::make_tcp_stream(std::move(connection), link_options()), std::move(tls),
+        [this, peer](Result<host::SecuredStream> stream) {
+            if (stream) return secured(stream.take(), peer);
+            tell_daemon("i");
+            tell_daemon(foreign_text(stream.error().message()));
+            end(Ending::Kind::kDismissed, stream.error().message());
+        });
+    return {};
+}
+
+void BackupProcess::secured(host::SecuredStream stream, const std::string& peer) {
+    auto channel = std::make_unique<host::Channel>(loop_, std::move(stream.stream), peer, link_options());
+    if (stream.purpose == host::TlsPurpose::kCluster)
+        return wait_for_cluster_request(std::move(channel), stream.peer_name);
+    if (Result<void> waits = wait_for_introduction(std::move(channel), stream.datagram_keys); !waits)
+        end(Ending::Kind::kDismissed, waits.error().message());
+}
+
+Result<void> BackupProcess::wait_for_introduction(std::unique_ptr<host::Channel> channel,
+                                                  const std::optional<host::DatagramKeys>& keys) {
+    link_ = TRY(PairLink::create(loop_, std::move(channel), keys));
+    link_->set_handlers({.message = [this](ByteSpan frame) { introduced(frame); },
+                         .datagram = {},
+                         .closed = [this](host::CloseCause,
+                                          const Error& why) { end(Ending::Kind::kDismissed, why.message()); },
+                         .drained = {}});
+    return {};
+}
+
+/// `member`: the name of the host that asks; empty: it is none yet.
+void BackupProcess::wait_for_cluster_request(std::unique_ptr<host::Channel> channel,
+                                             const std::string& member) {
+    cluster_channel_ = std::move(channel);
+    auto answer = [this, member](ByteSpan frame) {
+        ClusterAnswer content =
+            answer_cluster_request(environment_.security.folder, member, frame, host::date_s());
+        tell_daemon("i");
+        if (!content.accepted) tell_daemon(foreign_text(content.sentence));
+        cluster_channel_->send(encode_cluster_answer(content));
+        cluster_channel_->close_after_sending(
+            [this] { end(Ending::Kind::kDismissed, "the cluster's question is answered"); });
+    };
+    cluster_channel_->set_handlers(
+        {.frame = answer,
+         .closed = [this](host::CloseCause,
+                          const Error& why) { end(Ending::Kind::kDismissed, why.message()); },
+         .drained = {}});
 }
 
 void BackupProcess::introduced(ByteSpan frame) {

@@ -3,11 +3,12 @@
 //
 // It does next to nothing itself: for each connection it starts a process, which gets the connection and does
 // all the talking. That process becomes the backup of one VM, and lives on when the daemon ends. Who hasn't
-// said yet what he wants is a stranger, of whom few get a process at a time; some more wait.
+// said yet what he wants is a stranger, of whom few get a process at a time; some more wait. Unless it serves a laboratory,
+// that process first shakes hands by TLS: it ends before a stranger's words are looked at.
 #pragma once
 
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "host/event_loop.h"
 #include "host/process_handle.h"
 #include "host/signals.h"
+#include "vmm/cluster_exchange.h"
 #include "vmm/complaints.h"
 #include "vmm/vm_process.h"
 
@@ -26,6 +28,7 @@ namespace lockstep::vmm {
 struct DaemonOptions {
     std::string listen;  ///< "address:port", as in protection.hosts
     std::string runtime_base;
+    LinkSecurity security;
 };
 
 class HostDaemon {
@@ -51,11 +54,17 @@ class HostDaemon {
         std::optional<host::ProcessHandle> process;
         host::Timer timeout;  ///< for one that hangs, and would stay a stranger
     };
+    /// Who is connected and has no process. He gets none before he has said anything, as an owner does at once.
     struct Waiting {
         std::string peer;
         host::FileDescriptor connection;
+        bool speaks = false;
+        host::Watch watch;
+        host::Timer timeout;
     };
+    using WaitingList = std::list<Waiting>;
     void accept(host::FileDescriptor connection);
+    bool make_room_for(const std::string& peer);
     void admit_waiting();
     bool admits(const std::string& peer) const;
     void start_process(const std::string& peer, const host::FileDescriptor& connection);
@@ -67,12 +76,14 @@ class HostDaemon {
     DaemonOptions options_;
     std::unique_ptr<host::Acceptor> acceptor_;
     std::map<uint64_t, Stranger> strangers_;
-    std::deque<Waiting> waiting_;
+    WaitingList waiting_;  ///< in the order of their coming
+    std::unique_ptr<IdentityKeeper> identity_keeper_;
     Complaints complaints_;
     uint64_t next_stranger_ = 0;
 };
 
-/// The process that the daemon starts: answers the owner at the other end of `connection`, and serves as its
+/// The process that the daemon starts: answers the owner, or the host that asks for its cluster's authority, at the other end
+/// of `connection`, and serves as the owner's
 /// backup if that is wanted. `stranger`: as HostDaemon::Stranger has it, closed once a VM is served. `ended` comes once.
 class BackupProcess {
   public:
@@ -86,6 +97,12 @@ class BackupProcess {
   private:
     BackupProcess(host::EventLoop& loop, MachineFactory& factory, const Environment& environment,
                   VmProcess::Ended ended, std::function<void(VmProcess&)> started);
+    Result<void> open(host::FileDescriptor connection);
+    Result<void> shake_hands(host::FileDescriptor connection);
+    void secured(host::SecuredStream stream, const std::string& peer);
+    Result<void> wait_for_introduction(std::unique_ptr<host::Channel> channel,
+                                       const std::optional<host::DatagramKeys>& keys);
+    void wait_for_cluster_request(std::unique_ptr<host::Channel> channel, const std::string& member);
     void introduced(ByteSpan frame);
     void tell_daemon(std::string_view text);
     void answer(Answer content);
@@ -101,6 +118,8 @@ class BackupProcess {
     VmProcess::Ended ended_;
     std::function<void(VmProcess&)> started_;
     host::FileDescriptor stranger_;
+    std::unique_ptr<host::TlsHandshake> handshake_;
+    std::unique_ptr<host::Channel> cluster_channel_;
     std::unique_ptr<PairLink> link_;
     std::unique_ptr<VmProcess> vm_;
     host::Timer timeout_;

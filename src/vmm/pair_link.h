@@ -5,10 +5,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "host/channel.h"
 #include "host/datagram.h"
+#include "host/sealed_datagrams.h"
 
 namespace lockstep::vmm {
 
@@ -21,9 +23,11 @@ class PairLink {
         std::function<void()> drained;
     };
 
-    /// A link over a connected channel. Datagrams go to the same host as the channel does.
+    /// A link over a connected channel. Datagrams go to the same host as the channel does, sealed by the keys of the
+    /// channel's session; none: whoever sends one is believed.
     static Result<std::unique_ptr<PairLink>> create(host::EventLoop& loop,
-                                                    std::unique_ptr<host::Channel> channel);
+                                                    std::unique_ptr<host::Channel> channel,
+                                                    const std::optional<host::DatagramKeys>& keys);
 
     /// Receiving starts with this call; it may come again. A handler may destroy the link.
     void set_handlers(Handlers handlers);
@@ -42,6 +46,12 @@ class PairLink {
     /// The same, in parts.
     void send(std::span<const ByteSpan> parts) { channel_->send(parts); }
     void send_datagram(ByteSpan datagram);
+    /// A datagram that lies ready to be sent by somebody else, at whatever time (host/last_words.h).
+    Bytes seal_last_words(ByteSpan words);
+    /// For whoever sends host::Words::kOrphans in this side's place; none: they aren't sealed.
+    std::optional<host::DatagramKey> sending_key() const;
+    /// Of the datagrams that came.
+    host::DatagramOpener::Ignored ignored_datagrams() const;
     /// Where they go; null where that isn't known yet.
     const host::SocketAddress* datagrams_to() const { return peer_known_ ? &peer_ : nullptr; }
     /// Sends what is queued, closes, then calls `done`.
@@ -59,10 +69,17 @@ class PairLink {
     uint64_t bytes_sent() const { return channel_->counters().bytes_out + datagram_bytes_; }
 
   private:
+    struct Seal {
+        host::DatagramKey sending_key;
+        host::DatagramSealer sealer;
+        host::DatagramOpener opener;
+    };
     explicit PairLink(std::unique_ptr<host::Channel> channel) : channel_(std::move(channel)) {}
+    void received(ByteSpan datagram);
 
     std::unique_ptr<host::Channel> channel_;
     std::unique_ptr<host::DatagramSocket> datagrams_;
+    std::unique_ptr<Seal> seal_;  ///< null: none
     std::shared_ptr<Handlers> handlers_;
     host::SocketAddress peer_;
     bool peer_known_ = false;

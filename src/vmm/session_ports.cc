@@ -141,6 +141,7 @@ void LinkPort::close_channel() {
 std::shared_ptr<PairLink> LinkPort::close_link() {
     if (!link_) return nullptr;
     earlier_bytes_ += link_->bytes_sent();
+    earlier_ignored_ = ignored_datagrams();
     death_watch_.guard(-1);
     std::shared_ptr<PairLink> link = std::move(link_);
     ++*leaving_;
@@ -148,11 +149,19 @@ std::shared_ptr<PairLink> LinkPort::close_link() {
     return link;
 }
 
+host::DatagramOpener::Ignored LinkPort::ignored_datagrams() const {
+    host::DatagramOpener::Ignored ignored = earlier_ignored_;
+    if (!link_) return ignored;
+    ignored.forged += link_->ignored_datagrams().forged;
+    ignored.repeated += link_->ignored_datagrams().repeated;
+    return ignored;
+}
+
 void LinkPort::keep_last_words(const std::optional<Bytes>& words) {
     const host::SocketAddress* to = link_ ? link_->datagrams_to() : nullptr;
     if (to && words) {
-        last_words_.prepare(*to, *words);
-        orphans_.set_heir(*to, *words);
+        last_words_.prepare(*to, link_->seal_last_words(*words));
+        orphans_.set_heir(*to, *words, link_->sending_key());
     } else {
         last_words_.forget();
         orphans_.forget_heir();

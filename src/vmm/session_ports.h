@@ -78,6 +78,9 @@ class LinkPort : public pair::Link {
     /// Sent on this link and all before.
     uint64_t bytes_sent() const { return earlier_bytes_ + (link_ ? link_->bytes_sent() : 0); }
 
+    /// Of the datagrams that came on this link and all before.
+    host::DatagramOpener::Ignored ignored_datagrams() const;
+
     bool is_open() const override { return link_ != nullptr; }
     void send(const Pieces& message) override;
     void send_datagram(ByteSpan datagram) override;
@@ -100,6 +103,7 @@ class LinkPort : public pair::Link {
     host::LastWords last_words_;
     host::DeathWatch death_watch_;  ///< of the thread that makes this, which is to be the I/O thread
     uint64_t earlier_bytes_ = 0;
+    host::DatagramOpener::Ignored earlier_ignored_;
 };
 
 class ArbiterPort : public pair::Arbiter {

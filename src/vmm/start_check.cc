@@ -11,6 +11,7 @@
 #include "host/disk_format.h"
 #include "host/disk_image.h"
 #include "host/files.h"
+#include "host/identity.h"
 #include "host/limits.h"
 #include "host/tap_device.h"
 #include "vmm/backends.h"
@@ -33,7 +34,8 @@ Result<void> check_disk(const DiskSettings& disk) {
 
 }  // namespace
 
-StartCheck check_start(const VmSettings& given, const std::string& this_host, MachineFactory& factory) {
+StartCheck check_start(const VmSettings& given, const std::string& this_host, const LinkSecurity& security,
+                       MachineFactory& factory) {
     StartCheck found{.settings = given, .obstacles = {}, .others = {}, .configuration = {}};
     VmSettings& settings = found.settings;
     auto note = [&found](const auto& result) {
@@ -54,6 +56,8 @@ StartCheck check_start(const VmSettings& given, const std::string& this_host, Ma
     note(check_resources(settings));
     for (const NetworkSettings& network : settings.networks)
         note(host::check_tap({network.tap, network.bridge}));
+    if (security.kind == Security::kTls && !settings.protection.hosts.empty())
+        note(host::load_identity(security.folder));
     return found;
 }
 

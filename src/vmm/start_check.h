@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "vmm/link_security.h"
 #include "vmm/machine_factory.h"
 
 namespace lockstep::vmm {
@@ -21,7 +22,8 @@ struct StartCheck {
 };
 
 /// `this_host`: as Environment::this_host.
-StartCheck check_start(const VmSettings& settings, const std::string& this_host, MachineFactory& factory);
+StartCheck check_start(const VmSettings& settings, const std::string& this_host, const LinkSecurity& security,
+                       MachineFactory& factory);
 
 /// What the VM's process needs of its host.
 Result<void> check_resources(const VmSettings& settings);

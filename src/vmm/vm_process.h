@@ -35,6 +35,7 @@
 #include "vmm/backup_seeker.h"
 #include "vmm/console_watch.h"
 #include "vmm/file_recording.h"
+#include "vmm/link_security.h"
 #include "vmm/log_meter.h"
 #include "vmm/machine_factory.h"
 #include "vmm/session_ports.h"
@@ -47,6 +48,7 @@ namespace lockstep::vmm {
 /// Where and how a VM process runs on this host.
 struct Environment {
     std::string runtime_base;  ///< of the runtime folders
+    LinkSecurity security;     ///< of the links to other hosts
     std::string this_host;     ///< this host's entry in protection.hosts; empty: found by its address
     replica::Caution caution = replica::Caution::kWatch;  ///< of an owner's start
     bool terminal = false;                                ///< there is a terminal for a console of that kind

@@ -106,7 +106,7 @@ Result<void> VmProcess::open(const Backends::Places& places, pair::Config config
                     .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
     }
     arbiter_ = std::make_unique<ArbiterPort>(settings_.name, std::move(arbiter), leaving_);
-    seeker_ = std::make_unique<BackupSeeker>(loop_, candidates_);
+    seeker_ = std::make_unique<BackupSeeker>(loop_, environment_.security, candidates_);
     Backends::Hooks hooks{
         .input = [this](drive::Input input) { add_input(std::move(input)); },
         .escape = [this] { switch_off("the terminal was left with Ctrl-]"); },
@@ -132,7 +132,7 @@ Result<void> VmProcess::open(const Backends::Places& places, pair::Config config
 Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop, MachineFactory& factory,
                                                           const VmSettings& settings,
                                                           const Environment& environment, Ended ended) {
-    StartCheck check = check_start(settings, environment.this_host, factory);
+    StartCheck check = check_start(settings, environment.this_host, environment.security, factory);
     if (!check.obstacles.empty()) return Error(check.obstacles.front());
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name));
     std::unique_ptr<VmProcess> vm(new VmProcess(loop, factory, check.settings, environment, std::move(folder),
@@ -162,7 +162,7 @@ void VmProcess::look_elsewhere(size_t candidate) {
     Introduction question = introduction();
     question.purpose = Purpose::kQuery;
     greeting_ = std::make_unique<Greeting>(
-        loop_, candidates_[candidate], question, kQueryTimeoutNs,
+        loop_, candidates_[candidate], environment_.security, question, kQueryTimeoutNs,
         [this, candidate](Result<std::unique_ptr<PairLink>> link, const Answer& answer) {
             greeting_.reset();
             if (link.ok())

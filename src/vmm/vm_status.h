@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "host/sealed_datagrams.h"
 #include "pair/output_gate.h"
 #include "replica/replica.h"
 #include "translate/engine_report.h"
 #include "vmm/backends.h"
+#include "vmm/link_security.h"
 #include "vmm/log_meter.h"
 #include "vmm/settings.h"
 
@@ -18,9 +20,12 @@ namespace lockstep::vmm {
 
 struct VmStatus {
     std::string name;
-    bool started = false;       ///< the machine exists and the replica decides
-    replica::Status replica;    ///< state, term, lag, ...
-    std::string peer;           ///< address of the other side; empty: none
+    bool started = false;                ///< the machine exists and the replica decides
+    replica::Status replica;             ///< state, term, lag, ...
+    std::string peer;                    ///< address of the other side; empty: none
+    Security security = Security::kTls;  ///< of the links to other hosts
+    host::DatagramOpener::Ignored
+        ignored_datagrams;      ///< heartbeats that weren't the other side's, or came again
     std::string no_backup_why;  ///< why the search for a backup brings none; empty: none is sought
     /// What an operator wants to know first.
     struct Guest {

@@ -197,6 +197,21 @@ TEST(Actions, StatusBeginsWithWhatAnOperatorNeeds) {
               "the backup is gone; the guest can't be reached here: lan0 of the bridge br0 has no carrier");
 }
 
+TEST(Actions, StatusSaysThatLinksAreInsecureAndOfForgeries) {
+    vmm::VmSettings settings;
+    vmm::VmStatus status = status_in(replica::State::kProtected, true);
+    status.settings = &settings;
+    status.security = vmm::Security::kInsecure;
+    EXPECT_EQ(status_text(status_json(status)).find("INSECURE"), std::string::npos) << "it has no links";
+    settings.protection.hosts = {"10.1.0.1:7700", "10.1.0.2:7700"};
+    status.ignored_datagrams.forged = 3;
+    std::string text = status_text(status_json(status));
+    EXPECT_NE(text.find("INSECURE"), std::string::npos) << text;
+    EXPECT_NE(text.find("3 forged heartbeats"), std::string::npos) << text;
+    status.security = vmm::Security::kTls;
+    EXPECT_EQ(status_json(status)["insecure"], false);
+}
+
 TEST(Actions, StatusShowsWhatTheEngineDid) {
     RunningVm vm;
     vm.start();

@@ -10,8 +10,10 @@
 #include "../record/sample_log.h"
 #include "base/check.h"
 #include "bus/output.h"
+#include "host/certificates.h"
 #include "machine/machine.h"
 #include "replica/message.h"
+#include "vmm/cluster_messages.h"
 #include "vmm/introduction.h"
 
 namespace lockstep {
@@ -49,6 +51,30 @@ void introductions(const Folder& folder) {
     introduction.settings = {1, 2, 3};
     folder.write("introduction", "introduction", vmm::encode_introduction(introduction));
     folder.write("introduction", "answer", vmm::encode_answer({false, "no room", 7700}));
+}
+
+void identities(const Folder& folder) {
+    constexpr uint64_t kFrom = 1'700'000'000;
+    auto text = [](const Bytes& bytes) { return std::string(bytes.begin(), bytes.end()); };
+    host::Authority authority = host::make_authority("seed", kFrom).take();
+    host::Key key = host::make_key().take();
+    Bytes request = host::make_request(*key).take();
+    Bytes certificate = host::pem_of(*host::sign_host(authority, *key, "host-b", {kFrom, 2 * kFrom}).take());
+    Bytes removals = host::pem_of(*host::sign_removals(authority, {"1234"}, kFrom).take());
+    host::JoinToken token{.name = "host-b", .addresses = {"10.1.0.1:7700"}, .until_s = kFrom};
+    folder.write("token", "token", record::encode_fields(token));
+    folder.write("token", "key", request);
+    folder.write("token", "certificate", certificate);
+    folder.write("token", "request",
+                 vmm::encode_cluster_request({.wish = vmm::ClusterWish::kJoin, .key_request = request}));
+    folder.write("token", "answer",
+                 vmm::encode_cluster_answer({.accepted = true,
+                                             .certificate = text(certificate),
+                                             .authority = text(certificate),
+                                             .removals = text(removals),
+                                             .addresses = token.addresses}));
+    folder.write("sealed_datagram", "datagram", Bytes(60, 7));
+    folder.write("tls", "changes", Bytes{0, 5, 1, 0, 40, 255});
 }
 
 void logs(const Folder& folder) {
@@ -104,6 +130,7 @@ int main(int count, char** arguments) {
     Folder folder(arguments[1]);
     messages(folder, std::make_index_sequence<std::variant_size_v<replica::Message>>());
     introductions(folder);
+    identities(folder);
     logs(folder);
     machine_states(folder);
     disk_requests(folder);

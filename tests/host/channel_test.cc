@@ -39,8 +39,8 @@ class ChannelTest : public testing::Test {
         connector_ = std::make_unique<ChannelConnector>(
             *loop_, near_end_, options_,
             ChannelConnector::Times{.attempt_ns = kNsPerSecond, .pause_ns = 5 * kNsPerMs},
-            [this](std::unique_ptr<Channel> c) {
-                connected_ = std::move(c);
+            [this](FileDescriptor socket) {
+                connected_ = make_channel(*loop_, std::move(socket), options_);
                 connector_.reset();  // allowed from within its callback
             },
             [this](const Error& reason) {

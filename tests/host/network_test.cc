@@ -391,8 +391,9 @@ TEST_F(NetworkTest, AChannelWhoseLinkDiesIsBroken) {
     Acceptor listener(
         *loop_, listen_at(SocketAddress::parse("127.0.0.1:0").take()).take(),
         [&](FileDescriptor connection) { accepted = make_channel(*loop_, std::move(connection), options); });
-    ChannelConnector connector(*loop_, local_address(listener.descriptor()), options, {},
-                               [&](std::unique_ptr<Channel> c) { connected = std::move(c); }, {});
+    ChannelConnector connector(
+        *loop_, local_address(listener.descriptor()), options, {},
+        [&](FileDescriptor socket) { connected = make_channel(*loop_, std::move(socket), options); }, {});
     ASSERT_TRUE(run_until(*loop_, [&] { return accepted && connected; }));
     std::optional<CloseCause> cause;
     connected->set_handlers(

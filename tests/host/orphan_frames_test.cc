@@ -157,8 +157,8 @@ class OrphanFramesTest : public testing::Test {
         if (!WIFSTOPPED(status)) child_ = 0;
     }
     void set_heir(OrphanFrames& orphans) {
-        orphans.set_heir(at_, Bytes(3, 'x'));
-        orphans.set_heir(at_, kWords);
+        orphans.set_heir(at_, Bytes(3, 'x'), std::nullopt);
+        orphans.set_heir(at_, kWords, kSealKey);
     }
     void bring(const Bytes& packet) {
         ASSERT_EQ(::send(network_.get(), packet.data(), packet.size(), 0),
@@ -170,10 +170,14 @@ class OrphanFramesTest : public testing::Test {
         if (::poll(&polled, 1, timeout_ms) != 1) return "";
         char bytes[2000];
         ssize_t size = ::recv(heir_.get(), bytes, sizeof bytes, 0);
-        return {bytes, static_cast<size_t>(size)};
+        auto opened = opener_.open({reinterpret_cast<const uint8_t*>(bytes), static_cast<size_t>(size)});
+        EXPECT_TRUE(opened) << "it isn't sealed as the heir expects";
+        return opened ? std::string(opened->begin(), opened->end()) : "";
     }
 
     static constexpr int kLongMs = 10'000, kShortMs = 100;
+    static constexpr DatagramKey kSealKey = {7};
+    DatagramOpener opener_{kSealKey};
     SocketAddress at_;
     FileDescriptor heir_, tap_, network_;
     pid_t child_ = 0;

@@ -19,6 +19,8 @@
 #include <iostream>
 #include <sstream>
 
+#include "host/authority_folder.h"
+#include "host/clock.h"
 #include "host/control_socket.h"
 #include "host/runtime_folder.h"
 
@@ -167,7 +169,7 @@ std::string read_console(const std::string& path) {
 
 // --- The pair ---
 
-Pair::Pair(bool through_proxy, Storage storage) {
+Pair::Pair(bool through_proxy, Storage storage, Security security) : security_(security) {
     char name[] = "/tmp/lockstep-pair-XXXXXX";
     folder = ::mkdtemp(name);
     shared = folder + "/shared";
@@ -175,6 +177,7 @@ Pair::Pair(bool through_proxy, Storage storage) {
     ports_ = {{"a", free_port()}, {"b", free_port()}};
     if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"]);
     configure("toy");
+    if (security_ == Security::kTls) make_cluster();
     for (const char* host : {"a", "b"}) {
         std::filesystem::create_directories(runtime(host));
         allow(host, fmt::format("folders = [\"{}\", \"/dev/null\"]\n", folder));
@@ -216,11 +219,32 @@ void Pair::kill_host(const std::string& host) {
     caches_.erase(host);
 }
 
+/// Host A is where the cluster was begun; B joins without its daemon.
+void Pair::make_cluster() const {
+    uint64_t now_s = host::date_s();
+    std::string authority = security_of("a").folder;
+    EXPECT_TRUE(host::begin_cluster(authority, "host-a", {address("a")}, now_s).ok());
+    host::Identity joined = host::load_identity(authority).take();
+    joined.key = host::make_key().take();
+    joined.own = host::issue_certificate(authority, *joined.key, "host-b", now_s).take();
+    EXPECT_TRUE(host::write_identity(security_of("b").folder, joined).ok());
+    EXPECT_TRUE(host::write_authority_addresses(security_of("b").folder, {address("a")}).ok());
+}
+
+/// The beginning of a command on a host.
+std::vector<std::string> Pair::program_of(const std::string& host, const std::string& program) const {
+    std::vector<std::string> words = {"/usr/bin/env", "LOCKSTEP_CONFIG=" + runtime(host)};
+    if (security_ == Security::kInsecure) words.emplace_back("LOCKSTEP_INSECURE=1");
+    words.push_back(program);
+    return words;
+}
+
 void Pair::start_daemon(const std::string& host, const std::string& program) {
-    daemons_[host] = std::make_unique<Process>(
-        on_host(host, {"/usr/bin/env", "LOCKSTEP_CONFIG=" + runtime(host), program, "serve", "--listen",
-                       "127.0.0.1:" + std::to_string(ports_[host]), "--runtime", runtime(host)}),
-        folder + "/log." + host);
+    std::vector<std::string> command = program_of(host, program);
+    for (const char* word : {"serve", "--listen"}) command.emplace_back(word);
+    command.push_back("127.0.0.1:" + std::to_string(ports_[host]));
+    command.insert(command.end(), {"--runtime", runtime(host)});
+    daemons_[host] = std::make_unique<Process>(on_host(host, command), folder + "/log." + host);
 }
 
 void Pair::allow(const std::string& host, const std::string& lines) const {
@@ -258,9 +282,9 @@ std::string Pair::address(const std::string& host) const {
 
 std::unique_ptr<Process> Pair::start_vm(const std::string& host, const std::string& vm,
                                         const std::vector<std::string>& options) {
-    std::vector<std::string> command = {LOCKSTEP_TOY, "run",         folder + "/" + vm + ".toml",
-                                        "--host",     address(host), "--runtime",
-                                        runtime(host)};
+    std::vector<std::string> command = program_of(host, LOCKSTEP_TOY);
+    command.insert(command.end(),
+                   {"run", folder + "/" + vm + ".toml", "--host", address(host), "--runtime", runtime(host)});
     command.insert(command.end(), options.begin(), options.end());
     return std::make_unique<Process>(on_host(host, command), folder + "/log." + host);
 }

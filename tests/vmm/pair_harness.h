@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "host/file_descriptor.h"
+#include "vmm/link_security.h"
 
 namespace lockstep::vmm::testing {
 
@@ -30,6 +31,7 @@ class Process {
     Process& operator=(const Process&) = delete;
     /// Waits for its end and gives the exit status; -1 where it doesn't end in time or died of a signal.
     int wait(unsigned timeout_ms = 20'000);
+    pid_t number() const { return process_; }
 
   private:
     pid_t process_ = 0;
@@ -71,7 +73,8 @@ enum class Storage : uint8_t {
 class Pair {
   public:
     /// `through_proxy`: host A reaches B through a proxy.
-    explicit Pair(bool through_proxy = false, Storage storage = Storage::kOneCache);
+    explicit Pair(bool through_proxy = false, Storage storage = Storage::kOneCache,
+                  Security security = Security::kTls);
     static bool can_have_caches();
     ~Pair();
 
@@ -105,6 +108,7 @@ class Pair {
     int checked_lines(const std::string& host, const std::string& vm = "toy");
     /// After the end of the VM: every sector of the disk holds what the guest wrote last.
     void check_disk();
+    pid_t daemon(const std::string& host) const { return daemons_.at(host)->number(); }
     void kill_daemon(const std::string& host) { daemons_.erase(host); }
     /// The power is cut: its processes die, and the cache of its own with what is in it.
     void kill_host(const std::string& host);
@@ -115,6 +119,10 @@ class Pair {
 
     std::string folder, shared;
     std::string runtime(const std::string& host) const { return folder + "/" + host; }
+    /// Of a host's links; its identity lies beside what it runs.
+    LinkSecurity security_of(const std::string& host) const {
+        return {security_, runtime(host) + "/cluster"};
+    }
     /// The address of a host's daemon.
     std::string address(const std::string& host) const;
     Proxy* proxy() { return proxy_.get(); }
@@ -123,8 +131,11 @@ class Pair {
   private:
     void show_logs() const;
     void give_cache(const std::string& host);
+    void make_cluster() const;
+    std::vector<std::string> program_of(const std::string& host, const std::string& program) const;
     std::string view_of(const std::string& host) const { return folder + "/view-" + host; }
     std::vector<std::string> on_host(const std::string& host, std::vector<std::string> command) const;
+    Security security_;
     std::map<std::string, uint16_t> ports_;
     std::map<std::string, std::unique_ptr<Process>> caches_, daemons_;
     std::unique_ptr<Proxy> proxy_;

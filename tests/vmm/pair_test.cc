@@ -285,7 +285,7 @@ std::string toy_build() {
 std::string answer_to(Pair& pair, const Introduction& introduction) {
     auto loop = host::EventLoop::create().take();
     std::string sentence;
-    Greeting greeting(*loop, pair.address("b"), introduction, 5'000'000'000,
+    Greeting greeting(*loop, pair.address("b"), pair.security_of("a"), introduction, 5'000'000'000,
                       [&](Result<std::unique_ptr<PairLink>> link, const Answer&) {
                           sentence = link ? "accepted" : link.error().message();
                           loop->stop();

@@ -47,7 +47,7 @@ class ToyLabTest(unittest.TestCase):
 
     def start(self, host, job, *arguments):
         folder = self.shared / host
-        self.lab.start(host, job, "env", f"LOCKSTEP_CONFIG={folder}", PROGRAM, *arguments, "--runtime", folder)
+        self.lab.start(host, job, "env", f"LOCKSTEP_CONFIG={folder}", "LOCKSTEP_INSECURE=1", PROGRAM, *arguments, "--runtime", folder)
 
     def status(self, host):
         done = self.lab.run(host, PROGRAM, "status", "toy", "--json", "--runtime", self.shared / host)

@@ -55,10 +55,13 @@ class Pair:
     """One VM and its two hosts. Several may share a laboratory; its daemons are started once, by any of them."""
 
     vm = Vm()
+    insecure = False
 
-    def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None, protection=""):
-        """`initrd`: in place of the image's own. `protection`: further lines of that section of the configuration."""
+    def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None, protection="", insecure=False):
+        """`initrd`: in place of the image's own. `protection`: further lines of that section of the configuration.
+        `insecure`: links in the clear."""
         self.lab = lab
+        self.insecure = insecure
         self.vm = vm
         self.shared = pathlib.Path(lab.folder) / "shared"
         self.config = pathlib.Path(lab.folder) / f"{vm.name}.toml"
@@ -67,8 +70,8 @@ class Pair:
         disk = self.shared / vm.disk
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image / "disk.raw", disk], check=True)
         (self.shared / "arbiter").mkdir(exist_ok=True)
-        self._allow()
         self.config.write_text(self._configuration(memory) + protection)
+        self._prepare_hosts()
 
     def _configuration(self, memory):
         hosts = ", ".join(f'"{address}:{DAEMON_PORT}"' for address in LOGGING_ADDRESS.values())
@@ -95,6 +98,11 @@ hosts = [{hosts}]
 arbiter = "{self.shared}/arbiter"
 """
 
+    def _prepare_hosts(self):
+        self._allow()
+        if not self.insecure and not (self.config_folder("a") / "cluster").exists():
+            self._make_cluster()
+
     def _allow(self):
         """What the hosts let each other's VMs name: all that is of the laboratory."""
         for host in LOGGING_ADDRESS:
@@ -103,6 +111,14 @@ arbiter = "{self.shared}/arbiter"
             (folder / "host.toml").write_text(
                 f'[allow]\nfolders = ["{self.shared}", "{self.image}", "{self.initrd.parent}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
             )
+
+    def _make_cluster(self):
+        """Makes the hosts members of one cluster, as an operator does."""
+        self.lockstep("a", "cluster", "init", "--name", "host-a", "--address", f"{LOGGING_ADDRESS['a']}:{DAEMON_PORT}")
+        self.start_daemon("a")
+        token = self.lockstep("a", "cluster", "token", "host-b").strip()
+        self.lockstep("b", "cluster", "join", token)
+        self.lab.kill("daemon-a")
 
     # The command lines -------------------------------------------------------------------------------------
 
@@ -115,7 +131,10 @@ arbiter = "{self.shared}/arbiter"
 
     def program(self, host):
         """The beginning of each command line: the program, with what tells the "hosts" of one machine apart."""
-        return ["env", f"LOCKSTEP_RUNTIME={self.runtime(host)}", f"LOCKSTEP_CONFIG={self.config_folder(host)}", LOCKSTEP]
+        environment = [f"LOCKSTEP_RUNTIME={self.runtime(host)}", f"LOCKSTEP_CONFIG={self.config_folder(host)}"]
+        if self.insecure:
+            environment.append("LOCKSTEP_INSECURE=1")
+        return ["env", *environment, LOCKSTEP]
 
     def lockstep(self, host, *arguments, timeout=60):
         """Runs `lockstep ...` on a host and returns what it printed; raises with its sentence if it failed."""

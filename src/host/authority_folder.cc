@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/authority_folder.h"
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <sstream>
+
+#include "host/files.h"
+#include "host/random.h"
+
+namespace lockstep::host {
+
+namespace {
+
+std::string key_path(const std::string& folder) { return folder + "/authority.key"; }
+std::string issued_path(const std::string& folder) { return folder + "/issued"; }
+std::string token_path(const std::string& folder, const TokenId& id) {
+    return folder + "/tokens/" + hex_text(id);
+}
+
+ByteSpan bytes_of(const std::string& text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+std::string hash_of(const TokenSecret& secret) {
+    std::array<uint8_t, 32> hash{};
+    unsigned size = 0;
+    EVP_Digest(secret.data(), secret.size(), hash.data(), &size, EVP_sha256(), nullptr);
+    return hex_text(hash);
+}
+
+Result<Authority> load_authority(const std::string& folder) {
+    if (!is_authority(folder)) {
+        auto addresses = authority_addresses(folder);
+        return error(
+            "this host isn't the one where the cluster was begun; do it there{}",
+            addresses.ok() && !addresses.value().empty() ? " (" + addresses.value().front() + ")" : "");
+    }
+    Authority authority;
+    Bytes pem = TRY(read_file(key_path(folder)));
+    authority.key = TRY(read_private_key(pem, key_path(folder)));
+    authority.certificate = TRY(load_identity(folder)).authority;
+    return authority;
+}
+
+Result<void> note_issued(const std::string& folder, const X509& certificate) {
+    std::string line = fmt::format("{} {} {}\n", serial_of(certificate), name_of(certificate),
+                                   date_text(validity_of(certificate).until_s));
+    FileDescriptor file(
+        ::open(issued_path(folder).c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file) return file_error("write", issued_path(folder), errno);
+    return append_to_file(issued_path(folder), bytes_of(line));
+}
+
+}  // namespace
+
+bool is_authority(const std::string& folder) { return ::access(key_path(folder).c_str(), F_OK) == 0; }
+
+Result<std::vector<std::string>> authority_addresses(const std::string& folder) {
+    std::istringstream lines(TRY(read_text(folder + "/addresses")));
+    std::vector<std::string> addresses;
+    for (std::string line; std::getline(lines, line);)
+        if (!line.empty()) addresses.push_back(line);
+    return addresses;
+}
+
+Result<void> write_authority_addresses(const std::string& folder, const std::vector<std::string>& addresses) {
+    std::string text;
+    for (const std::string& address : addresses) text += address + "\n";
+    return write_file_atomically(folder + "/addresses", bytes_of(text));
+}
+
+Result<void> begin_cluster(const std::string& folder, const std::string& host_name,
+                           const std::vector<std::string>& addresses, uint64_t now_s) {
+    TRY(check_host_name(host_name));
+    if (::access((folder + "/host.crt").c_str(), F_OK) == 0)
+        return error("this host is in a cluster already ({}); remove that folder to leave it", folder);
+    Authority authority = TRY(make_authority("Lockstep cluster " + random_name(), now_s));
+    Identity identity;
+    identity.key = TRY(make_key());
+    identity.own = TRY(
+        sign_host(authority, *identity.key, host_name, {now_s - 300, now_s + kHostDays * kSecondsPerDay}));
+    X509_up_ref(authority.certificate.get());
+    identity.authority.reset(authority.certificate.get());
+    TRY(make_folders(folder + "/tokens"));
+    TRY(write_secret_file(key_path(folder), pem_of(*authority.key)));
+    TRY(write_authority_addresses(folder, addresses));
+    TRY(write_identity(folder, identity));
+    return note_issued(folder, *identity.own);
+}
+
+Result<JoinToken> issue_token(const std::string& folder, const std::string& host_name, uint64_t until_s) {
+    TRY(check_host_name(host_name));
+    Authority authority = TRY(load_authority(folder));
+    JoinToken token;
+    token.name = host_name;
+    token.addresses = TRY(authority_addresses(folder));
+    token.authority = fingerprint_of(*authority.certificate);
+    token.until_s = until_s;
+    fill_random(token.id);
+    fill_random(token.secret);
+    TRY(make_folders(folder + "/tokens"));
+    std::string text = fmt::format("{} {} {}\n", hash_of(token.secret), host_name, until_s);
+    TRY(write_secret_file(token_path(folder, token.id), bytes_of(text)));
+    return token;
+}
+
+Result<std::string> use_token(const std::string& folder, const TokenId& id, const TokenSecret& secret,
+                              uint64_t now_s) {
+    TRY(load_authority(folder));
+    std::string path = token_path(folder, id);
+    auto used_already = [] {
+        return error("the token was used already; make another by `lockstep cluster token`");
+    };
+    Result<std::string> text = read_text(path);
+    if (!text && ::access((path + ".used").c_str(), F_OK) == 0) return used_already();
+    std::istringstream fields(text ? text.value() : "");
+    std::string hash, name;
+    uint64_t until_s = 0;
+    fields >> hash >> name >> until_s;
+    std::string given = hash_of(secret);
+    if (hash.size() != given.size() || CRYPTO_memcmp(hash.data(), given.data(), hash.size()) != 0)
+        return error("the token is none of this cluster; make one by `lockstep cluster token`");
+    if (now_s > until_s)
+        return error("the token was good until {} UTC only; make another by `lockstep cluster token`",
+                     date_text(until_s));
+    // Of several that use it at once one can rename it.
+    if (::rename(path.c_str(), (path + ".used").c_str()) != 0) return used_already();
+    return name;
+}
+
+Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
+                                      uint64_t now_s) {
+    Authority authority = TRY(load_authority(folder));
+    Certificate certificate =
+        TRY(sign_host(authority, host_key, name, {now_s - 300, now_s + kHostDays * kSecondsPerDay}));
+    TRY(note_issued(folder, *certificate));
+    return certificate;
+}
+
+Result<std::vector<IssuedCertificate>> issued_certificates(const std::string& folder) {
+    std::istringstream lines(TRY(read_text(issued_path(folder))));
+    std::vector<IssuedCertificate> issued;
+    for (IssuedCertificate one; lines >> one.serial >> one.name >> one.until;) issued.push_back(one);
+    return issued;
+}
+
+Result<void> remove_host(const std::string& folder, const std::string& name, uint64_t now_s) {
+    Authority authority = TRY(load_authority(folder));
+    Identity identity = TRY(load_identity(folder));
+    if (name == identity.name())
+        return error("{} is the host where the cluster was begun; it can't be removed", name);
+    std::vector<std::string> removed;
+    for (const IssuedCertificate& one : TRY(issued_certificates(folder)))
+        if (one.name == name) removed.push_back(one.serial);
+    if (removed.empty())
+        return error("no host {} has joined this cluster; see `lockstep cluster show`", name);
+    STACK_OF(X509_REVOKED)* before =
+        identity.removals ? X509_CRL_get_REVOKED(identity.removals.get()) : nullptr;
+    for (int i = 0; before && i < sk_X509_REVOKED_num(before); ++i) {
+        std::unique_ptr<BIGNUM, OpenSslFree<BN_free>> number(
+            ASN1_INTEGER_to_BN(X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(before, i)), nullptr));
+        char* digits = BN_bn2hex(number.get());
+        if (std::ranges::find(removed, digits) == removed.end()) removed.emplace_back(digits);
+        OPENSSL_free(digits);
+    }
+    RevocationList removals = TRY(sign_removals(authority, removed, now_s));
+    return renew_removals(folder, pem_of(*removals));
+}
+
+}  // namespace lockstep::host

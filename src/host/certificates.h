@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys and certificates of a cluster: its authority signs one for each host, and lists those that are taken back.
+//
+// Keys are of the curve P-256; what is written is PEM. Dates are seconds since 1970.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/openssl.h"
+
+namespace lockstep::host {
+
+inline constexpr uint64_t kSecondsPerDay = 86'400;
+inline constexpr uint64_t kHostDays = 90;
+inline constexpr uint64_t kAuthorityDays = 20 * 365;
+
+using Fingerprint = std::array<uint8_t, 32>;  ///< SHA-256 of a certificate
+
+struct Validity {
+    uint64_t from_s, until_s;
+};
+
+Result<Key> make_key();
+/// A key, and the certificate that it has signed for itself.
+struct Authority {
+    Key key;
+    Certificate certificate;
+};
+Result<Authority> make_authority(const std::string& cluster, uint64_t now_s);
+
+/// A wish for a certificate: a public key, and the proof that its owner has the private one.
+Result<Bytes> make_request(EVP_PKEY& key);
+/// The public key of a request that another host has made. Fails with a sentence where the proof is none.
+Result<Key> key_of_request(ByteSpan request);
+
+Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, const std::string& name,
+                              Validity validity);
+/// A list of serial numbers, in hexadecimal digits, whose certificates count no more.
+Result<RevocationList> sign_removals(const Authority& authority, const std::vector<std::string>& serials,
+                                     uint64_t now_s);
+
+std::string name_of(const X509& certificate);
+std::string serial_of(const X509& certificate);
+Validity validity_of(const X509& certificate);
+Fingerprint fingerprint_of(const X509& certificate);
+/// Whether a certificate is to be replaced: a third of its time is left, or less.
+bool is_to_be_renewed(Validity validity, uint64_t now_s);
+
+Bytes pem_of(const X509& certificate);
+Bytes pem_of(const EVP_PKEY& private_key);
+Bytes pem_of(const X509_CRL& list);
+/// Fail with a sentence that begins with `what`, as in "the certificate /etc/lockstep/cluster/host.crt".
+Result<Certificate> read_certificate(ByteSpan pem, const std::string& what);
+Result<Key> read_private_key(ByteSpan pem, const std::string& what);
+Result<RevocationList> read_removals(ByteSpan pem, const std::string& what);
+
+/// "2026-02-28".
+std::string date_text(uint64_t seconds);
+
+}  // namespace lockstep::host
