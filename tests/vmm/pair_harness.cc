@@ -32,8 +32,6 @@ namespace {
 
 constexpr unsigned kPollMs = 10;
 
-void sleep_ms(unsigned ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
-
 sockaddr_in loopback(uint16_t port) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -52,6 +50,8 @@ host::FileDescriptor connect_unix(const std::string& path) {
 }
 
 }  // namespace
+
+void sleep_ms(unsigned ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 // --- Processes ---
 
@@ -391,6 +391,10 @@ void Pair::show_logs() const {
     for (const char* host : {"a", "b"})
         std::cerr << "--- log of host " << host << "\n"
                   << std::ifstream(folder + "/log." + host).rdbuf() << "\n";
+}
+
+void expect_goes_on(Pair& pair, const std::string& host, int line) {
+    pair.wait_for("host " + host + " prints on", [&] { return pair.checked_lines(host) > line + 5; });
 }
 
 }  // namespace lockstep::vmm::testing

@@ -61,6 +61,8 @@ class Proxy {
 
 uint16_t free_port();
 
+void sleep_ms(unsigned ms);
+
 /// The text of a socket console from its first byte on, read to the end of what has been printed by now.
 std::string read_console(const std::string& path);
 
@@ -141,5 +143,8 @@ class Pair {
     std::unique_ptr<Proxy> proxy_;
     std::unique_ptr<Process> vm_;
 };
+
+/// The guest prints on: `host` shows lines beyond `line`.
+void expect_goes_on(Pair& pair, const std::string& host, int line);
 
 }  // namespace lockstep::vmm::testing

@@ -21,8 +21,7 @@ namespace lockstep::vmm {
 namespace {
 
 using testing::Pair;
-
-void sleep_ms(unsigned ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+using testing::sleep_ms;
 
 // The process that takes a backup has root's rights: without this whoever is let in reads and writes every file.
 TEST(Strangers, WhatAHostDoesNotAllowIsRefusedOnBothSides) {
