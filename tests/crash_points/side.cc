@@ -62,6 +62,10 @@ void Side::packet(ByteSpan packet) {
                       record::encode_packets(std::span(&packet, 1))});
 }
 
+void Side::let_in(uint16_t device, Bytes packets) {
+    if (lets_inputs_in()) guest_.add_input({record::EntryKind::kNetworkReceive, device, std::move(packets)});
+}
+
 void Side::link_closed() {
     if (!link_open_) return;
     link_open_ = false;

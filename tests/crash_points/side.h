@@ -121,6 +121,8 @@ class Side : private pair::Clock,
     size_t in_flight() const override;
     uint64_t completions() const override { return completions_; }
     void drain() override {}
+    void acknowledged(LogPos) override {}  // no watcher outlives an owner here: what it had is lost
+    void let_in(uint16_t device, Bytes packets) override;
     void let_inputs_in() override { live_ = true; }
     void go_live() override { live_ = true; }
     void stop() override { live_ = false; }
