@@ -102,6 +102,7 @@ class Side : private pair::Clock,
     void send_datagram(ByteSpan datagram) override;
     size_t queued_bytes() const override { return 0; }
     void close() override;
+    void close_channel() override { close(); }
     void keep_last_words(const std::optional<Bytes>&) override {}
     // pair::Arbiter
     void look(Term) override {}
