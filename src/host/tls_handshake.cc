@@ -6,8 +6,7 @@
 namespace lockstep::host {
 
 TlsHandshake::TlsHandshake(EventLoop& loop, std::unique_ptr<ByteStream> below, Tls tls, Done done)
-    : loop_(loop),
-      stream_(std::make_unique<TlsStream>(std::move(below), std::move(tls))),
+    : stream_(std::make_unique<TlsStream>(std::move(below), std::move(tls))),
       done_(std::move(done)),
       watch_(loop.watch(stream_->descriptor(), Interest::kReadWrite, [this](Ready) { advance(); })),
       timeout_(loop.call_after(kTimeoutNs,

@@ -34,7 +34,6 @@ class TlsHandshake {
     void fail();
     void finish(Result<SecuredStream> secured);
 
-    EventLoop& loop_;
     std::unique_ptr<TlsStream> stream_;
     Done done_;
     Watch watch_;
