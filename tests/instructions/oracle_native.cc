@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oracle_native.h"
 
+#include <cpuid.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -152,6 +153,12 @@ Result<void> install_handlers() {
     return {};
 }
 
+/// Clang's __builtin_cpu_supports() doesn't know F16C.
+bool cpuid_f16c() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
 }  // namespace
 
 Result<Image*> prepare_native_sandbox() {
@@ -176,7 +183,7 @@ Result<Image*> prepare_native_sandbox() {
 }
 
 bool host_has_avx() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpuid_f16c();
 }
 
 uint64_t settable_base(uint64_t wanted) { return host_sets_any_base() ? wanted : wanted << 18 >> 18; }
