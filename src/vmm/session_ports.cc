@@ -2,7 +2,7 @@
 #include "vmm/session_ports.h"
 
 #include "base/check.h"
-#include "memory/page_records.h"
+#include "vmm/clone_pages.h"
 
 namespace lockstep::vmm {
 
@@ -48,18 +48,7 @@ void VcpuGuest::start_clone(uint64_t number) {
 
 pair::Taken VcpuGuest::take_pages(Bytes& out, size_t bytes) {
     CHECK(clone_, "pages of a copy that isn't made");
-    out.reserve(bytes + memory::kLongestPageRecord);
-    switch (clone_->take(out, bytes)) {
-        case memory::Clone::Taken::kMore:
-            return pair::Taken::kMore;
-        case memory::Clone::Taken::kRound:
-            return clone_->another_round_pays() ? pair::Taken::kNextRound : pair::Taken::kCut;
-        case memory::Clone::Taken::kComplete:
-            return pair::Taken::kComplete;
-        case memory::Clone::Taken::kVoid:
-            return pair::Taken::kVoid;
-    }
-    return pair::Taken::kVoid;
+    return vmm::take_pages(*clone_, out, bytes);
 }
 
 void VcpuGuest::next_round(uint64_t number) {

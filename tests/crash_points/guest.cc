@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "side.h"
+#include "vmm/clone_pages.h"
 
 namespace lockstep::crash_points {
 
@@ -153,19 +154,7 @@ void Guest::start_clone(uint64_t number) {
     });
 }
 
-pair::Taken Guest::take_pages(Bytes& out, size_t bytes) {
-    switch (clone_->take(out, bytes)) {
-        case memory::Clone::Taken::kMore:
-            return pair::Taken::kMore;
-        case memory::Clone::Taken::kRound:
-            return clone_->another_round_pays() ? pair::Taken::kNextRound : pair::Taken::kCut;
-        case memory::Clone::Taken::kComplete:
-            return pair::Taken::kComplete;
-        case memory::Clone::Taken::kVoid:
-            return pair::Taken::kVoid;
-    }
-    return pair::Taken::kVoid;
-}
+pair::Taken Guest::take_pages(Bytes& out, size_t bytes) { return vmm::take_pages(*clone_, out, bytes); }
 
 void Guest::next_round(uint64_t number) {
     ask([this, number] {

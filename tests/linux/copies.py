@@ -76,9 +76,7 @@ def main():
     with Lab(arguments.lab) as lab:
         pair, load = Pair(lab), None
         try:
-            for host in "ab":
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm("a")
             pair.wait_for_guest(BOOT_TIMEOUT)
             pair.wait_protected("a", PROTECT_TIMEOUT)

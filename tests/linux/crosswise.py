@@ -11,12 +11,12 @@ The logs of the processes are kept in build/crosswise.
 
 import argparse
 import pathlib
-import shutil
 import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
@@ -68,9 +68,7 @@ class Crosswise:
         print(f"[{time.monotonic() - self.started:6.1f} s] {sentence}", flush=True)
 
     def boot(self):
-        for host in "ab":
-            self.one.start_daemon(host)
-        time.sleep(0.5)
+        self.one.start_daemons()
         self.one.start_vm("a")
         self.two.start_vm("b")
         for pair, host in ((self.one, "a"), (self.two, "b")):
@@ -151,9 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lab", default="cross", help="name of the network laboratory")
     arguments = parser.parse_args()
-    logs = TOP / "build/crosswise"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("crosswise")
     good = False
     with Lab(arguments.lab) as lab, open(logs / "load_client.log", "w") as errors:
         crosswise = Crosswise(lab, errors)

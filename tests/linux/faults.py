@@ -11,13 +11,13 @@ The logs of the processes are kept in build/faults.
 import argparse
 import os
 import pathlib
-import shutil
 import signal
 import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
@@ -227,16 +227,12 @@ def main():
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=FAULTS)
     parser.add_argument("--lab", default="faults", help="name of the network laboratory")
     arguments = parser.parse_args()
-    logs = TOP / "build/faults"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("faults")
     good = False
     with Lab(arguments.lab) as lab, open(logs / "load_client.log", "w") as errors:
         pair = Pair(lab)
         try:
-            for host in "ab":
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm("a")
             pair.wait_for_guest(BOOT_TIMEOUT)
             pair.wait_protected("a", PROTECT_TIMEOUT)

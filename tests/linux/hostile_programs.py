@@ -13,14 +13,13 @@ import argparse
 import base64
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.pair import Pair, other  # noqa: E402
@@ -214,16 +213,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="how often each program is run (3)")
     parser.add_argument("--lab", default="hostile", help="name of the network laboratory")
     arguments = parser.parse_args()
-    logs = TOP / "build/hostile_programs"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("hostile_programs")
     good = True
     with Lab(arguments.lab) as lab:
         pair = Pair(lab)
         try:
-            for host in "ab":
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm(HOST)
             pair.wait_for_guest(BOOT_TIMEOUT)
             pair.wait_protected(HOST, PROTECT_TIMEOUT)

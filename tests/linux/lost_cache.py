@@ -13,13 +13,13 @@ import argparse
 import os
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.pair import Pair  # noqa: E402
@@ -98,17 +98,14 @@ def main():
         print("skipped: hosts with caches of their own need /dev/fuse")
         return SKIPPED
     print(f"repeat it with: tests/linux/lost_cache.py --seed {arguments.seed}")
-    logs = TOP / "build/lost_cache"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("lost_cache")
     good = False
     with Lab(arguments.lab) as lab:
         pair = Pair(lab)
         try:
             for host in "ab":
                 lab.cache(host, pair.vm.disk)
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm("a")
             lose_host(pair, random.Random(arguments.seed).uniform(0.02, 0.4))
             checked = subprocess.run(["e2fsck", "-fn", pair.shared / pair.vm.disk], stdout=subprocess.PIPE, text=True)

@@ -48,13 +48,6 @@ class NarrowRecording(BareRecording):
             config.write(f'[[disk]]\npath = "{disk}"\n')
 
 
-def run(guest, command):
-    output, status = guest.console.run(command, TIMEOUT)
-    if status != 0:
-        raise RuntimeError(f"in the guest, {command!r} ended with {status}: {output}")
-    return output
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lockstep", default=TOP / "build/release/apps/lockstep/lockstep")
@@ -63,10 +56,10 @@ def main():
     with WorkFolder(arguments.keep) as folder:
         disk, expected = build(folder)
         with NarrowRecording(arguments.lockstep, folder, disk) as guest:
-            run(guest, "mount -t devtmpfs none /dev; mount -t proc none /proc; mount -o remount,rw /; "
+            guest.must("mount -t devtmpfs none /dev; mount -t proc none /proc; mount -o remount,rw /; "
                        "echo 1 >/proc/sys/kernel/printk; tar -C /root -xf /dev/vdb")  # fmt: skip
             for form in ("static", "shared"):
-                output = run(guest, f"/root/{form}")
+                output = guest.must(f"/root/{form}", TIMEOUT)
                 if output.split() != expected.split():
                     raise RuntimeError(f"the {form} program prints, in the guest:\n{output}\non this host:\n{expected}")
                 print(f"the {form} program prints what it prints on this host", flush=True)

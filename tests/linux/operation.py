@@ -9,9 +9,7 @@ The logs of the processes are kept in build/operation.
 """
 
 import argparse
-import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import LOGGING_ADDRESS, Lab  # noqa: E402
 from labkit.pair import DAEMON_PORT, Pair, other  # noqa: E402
@@ -231,9 +230,7 @@ class Operation:
             time.sleep(1)
             require(self.is_owner(self.live) and not self.is_owner(other(self.live)), "not one owner, a second later")
             self.switch_off()
-        for host in "ab":
-            self.pair.start_daemon(host)
-        time.sleep(0.5)
+        self.pair.start_daemons()
 
     def start_by_force(self):
         """`--force` says what it risks, in its help and when it is used."""
@@ -283,16 +280,12 @@ def main():
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=CHECKS)
     parser.add_argument("--lab", default="operate", help="name of the network laboratory")
     arguments = parser.parse_args()
-    logs = TOP / "build/operation"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("operation")
     good = False
     with Lab(arguments.lab) as lab:
         pair = Pair(lab)
         try:
-            for host in "ab":
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm("a")
             pair.wait_for_guest(BOOT_TIMEOUT)
             pair.wait_protected("a", PROTECT_TIMEOUT)

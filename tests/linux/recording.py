@@ -94,6 +94,13 @@ path = "{self.disk}"
         self.console.wait_for(LOGIN_PROMPT.pattern, BOOT_TIMEOUT)
         self.console.login(120)
 
+    def must(self, command, timeout=120):
+        """What a command in the guest prints, which must end well."""
+        output, status = self.console.run(command, timeout)
+        if status != 0:
+            raise RuntimeError(f"in the guest, {command!r} ended with {status}: {output}")
+        return output
+
     def _power_off(self):
         self.console.send(self.power_off_command + "\r")
         status = self.processes[0].wait(timeout=POWER_OFF_TIMEOUT)

@@ -38,12 +38,6 @@ class UefiRecording(Recording):
         self.console.wait_for(LOGIN_PROMPT.pattern, BOOT_TIMEOUT)
         self.console.login(300)
 
-    def must(self, command, timeout=120):
-        output, status = self.console.run(command, timeout)
-        if status != 0:
-            raise RuntimeError(f"in the guest, {command!r} ended with {status}: {output}")
-        return output
-
     def reboot(self):
         self.console.send("systemctl reboot\r")
         self._log_in()

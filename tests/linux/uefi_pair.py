@@ -11,13 +11,13 @@ The logs of the processes are kept in build/uefi_pair.
 import argparse
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
+from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.pair import Pair, other  # noqa: E402
@@ -78,16 +78,12 @@ def main():
     arguments = parser.parse_args()
     print(f"repeat it with: tests/linux/uefi_pair.py --fail-overs {arguments.fail_overs} --seed {arguments.seed}", flush=True)
     draw = random.Random(arguments.seed)
-    logs = TOP / "build/uefi_pair"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    logs = fresh_logs("uefi_pair")
     good = False
     with Lab(arguments.lab) as lab:
         pair = UefiPair(lab)
         try:
-            for host in "ab":
-                pair.start_daemon(host)
-            time.sleep(0.5)
+            pair.start_daemons()
             pair.start_vm("a")
             live = "a"
             for number in range(arguments.fail_overs):  # the first ones in the firmware

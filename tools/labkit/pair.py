@@ -148,6 +148,11 @@ arbiter = "{self.shared}/arbiter"
         listen = f"{LOGGING_ADDRESS[host]}:{DAEMON_PORT}"
         self.lab.start(host, f"daemon-{host}", *self.program(host), "serve", "--listen", listen)
 
+    def start_daemons(self):
+        for host in LOGGING_ADDRESS:
+            self.start_daemon(host)
+        time.sleep(0.5)
+
     def start_vm(self, host):
         self.lockstep(host, "run", "--background", self.config, timeout=120)
 
