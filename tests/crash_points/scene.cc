@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/check.h"
 #include "machine/machine.h"
 
 namespace lockstep::crash_points {
@@ -15,13 +16,19 @@ constexpr uint64_t kStartTimeNs = 1'700'000'000'000'000'000;
 constexpr const char* kGuestAddress = "10.77.0.10";
 constexpr uint64_t kVm = 7;
 
+template <typename T>
+T needed(Result<T> file) {
+    CHECK(file.ok(), "{}", file.error().message());
+    return file.take();
+}
+
 }  // namespace
 
 Scene::Scene(const SceneFiles& files, uint64_t seed)
-    : image_(host::MappedFile::open(files.image + "/disk.raw").take()),
-      program_(host::MappedFile::open(files.load_client).take()),
-      kernel_(host::read_file(files.image + "/vmlinuz").take()),
-      initrd_(host::read_file(files.initrd).take()),
+    : image_(needed(host::MappedFile::open(files.image + "/disk.raw"))),
+      program_(needed(host::MappedFile::open(files.load_client))),
+      kernel_(needed(host::read_file(files.image + "/vmlinuz"))),
+      initrd_(needed(host::read_file(files.initrd))),
       world_(seed),
       disk_(image_.bytes()),
       client_disk_(image_.bytes()),
