@@ -24,6 +24,7 @@ void VcpuThread::start_clone(std::function<void(memory::Clone&)> begun) {
     post([this, begun] {
         if (mode_ != Mode::kLive) return;
         pauses_.cut_ns = pauses_.longest_other_ns = pauses_.waited_ns = 0;
+        sent_at_stall_.reset();
         uint64_t since_ns = host::monotonic_ns();
         clone_ = std::make_unique<memory::Clone>(machine_->memory(), [this] { wait_for_room(); });
         note_pause(since_ns);

@@ -240,8 +240,9 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     std::unique_ptr<drive::Replayer> replayer_;
     std::deque<ReplayChunk> chunks_;
     bool paused_ = false;
-    std::unique_ptr<memory::Clone> clone_;  ///< of the live guest
-    uint64_t sent_at_stall_ = 0, stalled_since_ns_ = 0;
+    std::unique_ptr<memory::Clone> clone_;   ///< of the live guest
+    std::optional<uint64_t> sent_at_stall_;  ///< pages, when it last began to wait for room in its queue
+    uint64_t stalled_since_ns_ = 0;
     std::unique_ptr<memory::PageLoader> loader_;  ///< from create() for a copy to load_state()
     std::function<void()> careful_over_;  ///< of be_careful(); empty: the engine has its optimisations
     uint64_t careful_until_ns_ = ~uint64_t{0};
