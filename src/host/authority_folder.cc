@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <sstream>
 
 #include "host/files.h"
@@ -59,6 +60,48 @@ Result<void> note_issued(const std::string& folder, const X509& certificate) {
     return append_to_file(issued_path(folder), bytes_of(line));
 }
 
+/// For what looks at the folder and then changes it by what it saw: nobody else does until the descriptor is closed.
+Result<FileDescriptor> lock_folder(const std::string& folder) {
+    FileDescriptor lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock || ::flock(lock.get(), LOCK_EX) != 0) return file_error("lock", folder, errno);
+    return lock;
+}
+
+Validity validity_from(uint64_t now_s) {
+    return {now_s - kClockSkewSeconds, now_s + kHostDays * kSecondsPerDay};
+}
+
+/// What lies in tokens/ID.
+struct TokenNote {
+    std::string hash, name;
+    uint64_t until_s = 0;
+};
+
+TokenNote parse_note(const std::string& text) {
+    std::istringstream fields(text);
+    TokenNote note;
+    fields >> note.hash >> note.name >> note.until_s;
+    return note;
+}
+
+/// A host that was removed shall not come back by a token that it hasn't used yet.
+void forget_tokens(const std::string& folder, const std::string& name) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder + "/tokens", ignored)) {
+        Result<std::string> text = read_text(entry.path());
+        if (text.ok() && parse_note(text.value()).name == name)
+            std::filesystem::remove(entry.path(), ignored);
+    }
+}
+
+/// The serial numbers of a host's certificates.
+Result<std::vector<std::string>> serials_of(const std::string& folder, const std::string& name) {
+    std::vector<std::string> serials;
+    for (const IssuedCertificate& one : TRY(issued_certificates(folder)))
+        if (one.name == name) serials.push_back(one.serial);
+    return serials;
+}
+
 }  // namespace
 
 bool is_authority(const std::string& folder) { return ::access(key_path(folder).c_str(), F_OK) == 0; }
@@ -85,8 +128,7 @@ Result<void> begin_cluster(const std::string& folder, const std::string& host_na
     Authority authority = TRY(make_authority("Lockstep cluster " + random_name(), now_s));
     Identity identity;
     identity.key = TRY(make_key());
-    identity.own = TRY(
-        sign_host(authority, *identity.key, host_name, {now_s - 300, now_s + kHostDays * kSecondsPerDay}));
+    identity.own = TRY(sign_host(authority, *identity.key, host_name, validity_from(now_s)));
     X509_up_ref(authority.certificate.get());
     identity.authority.reset(authority.certificate.get());
     TRY(make_folders(folder + "/tokens"));
@@ -99,6 +141,9 @@ Result<void> begin_cluster(const std::string& folder, const std::string& host_na
 Result<JoinToken> issue_token(const std::string& folder, const std::string& host_name, uint64_t until_s) {
     TRY(check_host_name(host_name));
     Authority authority = TRY(load_authority(folder));
+    if (host_name == name_of(*TRY(load_identity(folder)).own))
+        return error("{} is this host, which can't be removed; give another host a name of its own",
+                     host_name);
     JoinToken token;
     token.name = host_name;
     token.addresses = TRY(authority_addresses(folder));
@@ -121,57 +166,68 @@ Result<std::string> use_token(const std::string& folder, const TokenId& id, cons
     };
     Result<std::string> text = read_text(path);
     if (!text && ::access((path + ".used").c_str(), F_OK) == 0) return used_already();
-    std::istringstream fields(text ? text.value() : "");
-    std::string hash, name;
-    uint64_t until_s = 0;
-    fields >> hash >> name >> until_s;
+    TokenNote note = parse_note(text ? text.value() : "");
     std::string given = hash_of(secret);
-    if (hash.size() != given.size() || CRYPTO_memcmp(hash.data(), given.data(), hash.size()) != 0)
+    if (note.hash.size() != given.size() || CRYPTO_memcmp(note.hash.data(), given.data(), given.size()) != 0)
         return error("the token is none of this cluster; make one by `lockstep cluster token`");
-    if (now_s > until_s)
+    if (now_s > note.until_s)
         return error("the token was good until {} UTC only; make another by `lockstep cluster token`",
-                     date_text(until_s));
+                     date_text(note.until_s));
     // Of several that use it at once one can rename it.
     if (::rename(path.c_str(), (path + ".used").c_str()) != 0) return used_already();
-    return name;
+    return note.name;
 }
 
 Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
                                       uint64_t now_s) {
     Authority authority = TRY(load_authority(folder));
-    Certificate certificate =
-        TRY(sign_host(authority, host_key, name, {now_s - 300, now_s + kHostDays * kSecondsPerDay}));
+    Certificate certificate = TRY(sign_host(authority, host_key, name, validity_from(now_s)));
     TRY(note_issued(folder, *certificate));
     return certificate;
 }
 
+Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
+                                    uint64_t now_s) {
+    TRY(load_authority(folder));
+    FileDescriptor lock = TRY(lock_folder(folder));
+    Identity identity = TRY(load_identity(folder));
+    std::vector<std::string> removed;
+    if (identity.removals) removed = serials_in(*identity.removals);
+    std::vector<std::string> issued = TRY(serials_of(folder, name));
+    bool has_none_left = std::ranges::all_of(issued, [&](const std::string& serial) {
+        return std::ranges::find(removed, serial) != removed.end();
+    });
+    if (!issued.empty() && has_none_left) return error("{} was removed from the cluster", name);
+    return issue_certificate(folder, host_key, name, now_s);
+}
+
 Result<std::vector<IssuedCertificate>> issued_certificates(const std::string& folder) {
-    std::istringstream lines(TRY(read_text(issued_path(folder))));
     std::vector<IssuedCertificate> issued;
+    // Of an authority of which the key alone was saved.
+    if (::access(issued_path(folder).c_str(), F_OK) != 0) return issued;
+    std::istringstream lines(TRY(read_text(issued_path(folder))));
     for (IssuedCertificate one; lines >> one.serial >> one.name >> one.until;) issued.push_back(one);
     return issued;
 }
 
 Result<void> remove_host(const std::string& folder, const std::string& name, uint64_t now_s) {
     Authority authority = TRY(load_authority(folder));
+    FileDescriptor lock = TRY(lock_folder(folder));
     Identity identity = TRY(load_identity(folder));
     if (name == identity.name())
         return error("{} is the host where the cluster was begun; it can't be removed", name);
-    std::vector<std::string> removed;
-    for (const IssuedCertificate& one : TRY(issued_certificates(folder)))
-        if (one.name == name) removed.push_back(one.serial);
+    std::vector<std::string> removed = TRY(serials_of(folder, name));
     if (removed.empty())
         return error("no host {} has joined this cluster; see `lockstep cluster show`", name);
-    STACK_OF(X509_REVOKED)* before =
-        identity.removals ? X509_CRL_get_REVOKED(identity.removals.get()) : nullptr;
-    for (int i = 0; before && i < sk_X509_REVOKED_num(before); ++i) {
-        std::unique_ptr<BIGNUM, OpenSslFree<BN_free>> number(
-            ASN1_INTEGER_to_BN(X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(before, i)), nullptr));
-        char* digits = BN_bn2hex(number.get());
-        if (std::ranges::find(removed, digits) == removed.end()) removed.emplace_back(digits);
-        OPENSSL_free(digits);
+    uint64_t from_s = now_s - kClockSkewSeconds;
+    if (identity.removals) {
+        // Later than the list before, even in the same second or by a clock that was put back: else it would count as old.
+        from_s = std::max(from_s, start_of(*identity.removals) + 1);
+        for (const std::string& serial : serials_in(*identity.removals))
+            if (std::ranges::find(removed, serial) == removed.end()) removed.push_back(serial);
     }
-    RevocationList removals = TRY(sign_removals(authority, removed, now_s));
+    RevocationList removals = TRY(sign_removals(authority, removed, from_s));
+    forget_tokens(folder, name);
     return renew_removals(folder, pem_of(*removals));
 }
 

@@ -35,7 +35,10 @@ Result<std::string> use_token(const std::string& folder, const TokenId& id, cons
 /// A certificate for 90 days.
 Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
                                       uint64_t now_s);
-/// All certificates of a host count no more, wherever the list of removals has come to.
+/// The same for a host that has one. Fails with a sentence where it was removed, perhaps since its connection was made.
+Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
+                                    uint64_t now_s);
+/// All certificates and tokens of a host count no more, wherever the list of removals has come to.
 Result<void> remove_host(const std::string& folder, const std::string& name, uint64_t now_s);
 
 struct IssuedCertificate {

@@ -15,7 +15,6 @@ namespace lockstep::host {
 
 namespace {
 
-constexpr uint64_t kClockSkewSeconds = 300;  // of two hosts
 constexpr size_t kSerialBytes = 16;
 
 Error failed(const char* what) { return error("cannot {}: {}", what, openssl_reason()); }
@@ -58,6 +57,14 @@ uint64_t seconds_of(const ASN1_TIME* time) {
     tm fields{};
     if (ASN1_TIME_to_tm(time, &fields) != 1) return 0;
     return static_cast<uint64_t>(std::max<time_t>(timegm(&fields), 0));
+}
+
+std::string digits_of(const ASN1_INTEGER* serial) {
+    std::unique_ptr<BIGNUM, OpenSslFree<BN_free>> number(ASN1_INTEGER_to_BN(serial, nullptr));
+    char* digits = BN_bn2hex(number.get());
+    std::string text = digits;
+    OPENSSL_free(digits);
+    return text;
 }
 
 template <typename Write>
@@ -130,16 +137,16 @@ Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, co
 }
 
 Result<RevocationList> sign_removals(const Authority& authority, const std::vector<std::string>& serials,
-                                     uint64_t now_s) {
+                                     uint64_t from_s) {
     RevocationList list(X509_CRL_new());
     X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
     X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority.certificate.get()));
-    std::unique_ptr<ASN1_TIME, OpenSslFree<ASN1_TIME_free>> now(
-        ASN1_TIME_set(nullptr, static_cast<time_t>(now_s)));
+    std::unique_ptr<ASN1_TIME, OpenSslFree<ASN1_TIME_free>> from(
+        ASN1_TIME_set(nullptr, static_cast<time_t>(from_s)));
     // What was taken back stays so: the list doesn't expire before the authority does.
     std::unique_ptr<ASN1_TIME, OpenSslFree<ASN1_TIME_free>> end(
-        ASN1_TIME_set(nullptr, static_cast<time_t>(now_s + kAuthorityDays * kSecondsPerDay)));
-    X509_CRL_set1_lastUpdate(list.get(), now.get());
+        ASN1_TIME_set(nullptr, static_cast<time_t>(from_s + kAuthorityDays * kSecondsPerDay)));
+    X509_CRL_set1_lastUpdate(list.get(), from.get());
     X509_CRL_set1_nextUpdate(list.get(), end.get());
     for (const std::string& serial : serials) {
         BIGNUM* number = nullptr;
@@ -149,7 +156,7 @@ Result<RevocationList> sign_removals(const Authority& authority, const std::vect
             BN_to_ASN1_INTEGER(number, nullptr));
         X509_REVOKED* removed = X509_REVOKED_new();
         X509_REVOKED_set_serialNumber(removed, integer.get());
-        X509_REVOKED_set_revocationDate(removed, now.get());
+        X509_REVOKED_set_revocationDate(removed, from.get());
         X509_CRL_add0_revoked(list.get(), removed);
     }
     X509_CRL_sort(list.get());
@@ -163,14 +170,17 @@ std::string name_of(const X509& certificate) {
     return text;
 }
 
-std::string serial_of(const X509& certificate) {
-    std::unique_ptr<BIGNUM, OpenSslFree<BN_free>> number(
-        ASN1_INTEGER_to_BN(X509_get0_serialNumber(&certificate), nullptr));
-    char* digits = BN_bn2hex(number.get());
-    std::string text = digits;
-    OPENSSL_free(digits);
-    return text;
+std::string serial_of(const X509& certificate) { return digits_of(X509_get0_serialNumber(&certificate)); }
+
+std::vector<std::string> serials_in(const X509_CRL& list) {
+    STACK_OF(X509_REVOKED)* entries = X509_CRL_get_REVOKED(const_cast<X509_CRL*>(&list));
+    std::vector<std::string> serials;
+    for (int i = 0; entries && i < sk_X509_REVOKED_num(entries); ++i)
+        serials.push_back(digits_of(X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(entries, i))));
+    return serials;
 }
+
+uint64_t start_of(const X509_CRL& list) { return seconds_of(X509_CRL_get0_lastUpdate(&list)); }
 
 Validity validity_of(const X509& certificate) {
     return {seconds_of(X509_get0_notBefore(&certificate)), seconds_of(X509_get0_notAfter(&certificate))};

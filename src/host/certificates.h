@@ -16,6 +16,8 @@ namespace lockstep::host {
 inline constexpr uint64_t kSecondsPerDay = 86'400;
 inline constexpr uint64_t kHostDays = 90;
 inline constexpr uint64_t kAuthorityDays = 20 * 365;
+/// Clocks of two hosts may differ by this: what is signed is good from so long ago.
+inline constexpr uint64_t kClockSkewSeconds = 300;
 
 using Fingerprint = std::array<uint8_t, 32>;  ///< SHA-256 of a certificate
 
@@ -38,13 +40,17 @@ Result<Key> key_of_request(ByteSpan request);
 
 Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, const std::string& name,
                               Validity validity);
-/// A list of serial numbers, in hexadecimal digits, whose certificates count no more.
+/// A list of serial numbers, in hexadecimal digits, whose certificates count no more. Of two lists the one with the later
+/// `from_s` is the newer.
 Result<RevocationList> sign_removals(const Authority& authority, const std::vector<std::string>& serials,
-                                     uint64_t now_s);
+                                     uint64_t from_s);
 
 std::string name_of(const X509& certificate);
 std::string serial_of(const X509& certificate);
 Validity validity_of(const X509& certificate);
+/// As they were given to sign_removals().
+std::vector<std::string> serials_in(const X509_CRL& list);
+uint64_t start_of(const X509_CRL& list);
 Fingerprint fingerprint_of(const X509& certificate);
 /// Whether a certificate is to be replaced: a third of its time is left, or less.
 bool is_to_be_renewed(Validity validity, uint64_t now_s);

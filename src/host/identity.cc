@@ -85,9 +85,7 @@ Result<void> renew_removals(const std::string& folder, ByteSpan pem) {
     RevocationList renewed = TRY(read_removals(pem, "the list of removed hosts"));
     TRY(check_removals(identity, *renewed, "the list of removed hosts"));
     // An older list would bring removed hosts back.
-    if (identity.removals && ASN1_TIME_compare(X509_CRL_get0_lastUpdate(renewed.get()),
-                                               X509_CRL_get0_lastUpdate(identity.removals.get())) <= 0)
-        return {};
+    if (identity.removals && start_of(*renewed) <= start_of(*identity.removals)) return {};
     return write_file_atomically(removals_path(folder), pem_of(*renewed));
 }
 

@@ -23,7 +23,8 @@ Result<ClusterAnswer> try_to_answer(const std::string& folder, const std::string
     if (joins) name = TRY(host::use_token(folder, request.token, request.secret, now_s));
     ClusterAnswer answer{.accepted = true};
     if (key) {
-        host::Certificate certificate = TRY(host::issue_certificate(folder, *key, name, now_s));
+        auto issue = joins ? host::issue_certificate : host::issue_to_member;
+        host::Certificate certificate = TRY(issue(folder, *key, name, now_s));
         answer.certificate = text_of(host::pem_of(*certificate));
     }
     host::Identity own = TRY(host::load_identity(folder));

@@ -122,6 +122,7 @@ TEST(Authority, ATokenIsGoodOnceAndInTime) {
     std::string folder = cluster.folder("authority");
     JoinToken token = issue_token(folder, "host-b", kToday).take();
     EXPECT_EQ(token.authority, fingerprint_of(*cluster.identity().authority));
+    expect_failure(issue_token(folder, "host-a", kToday), "host-a is this host");
     TokenSecret wrong = token.secret;
     wrong[3] ^= 1;
     expect_failure(use_token(folder, token.id, wrong, kToday), "none of this cluster");
@@ -167,23 +168,61 @@ TEST(Authority, RemovalsAddUpAndNeverGoBack) {
     std::string folder = cluster.folder("authority");
     cluster.join("host-b");
     cluster.join("host-c");
-    auto count = [&] {
-        Identity identity = cluster.identity();
-        return sk_X509_REVOKED_num(X509_CRL_get_REVOKED(identity.removals.get()));
-    };
-    EXPECT_TRUE(remove_host(folder, "host-b", date_now_s()).ok());
-    EXPECT_EQ(count(), 1);
+    cluster.join("host-e");
+    uint64_t now = date_now_s();
+    auto count = [&] { return serials_in(*cluster.identity().removals).size(); };
+    EXPECT_TRUE(remove_host(folder, "host-b", now).ok());
+    EXPECT_EQ(count(), 1u);
     Bytes first = pem_of(*cluster.identity().removals);
-    EXPECT_TRUE(remove_host(folder, "host-c", date_now_s() + 1).ok());
-    EXPECT_EQ(count(), 2);
+    EXPECT_TRUE(remove_host(folder, "host-c", now).ok());
+    EXPECT_EQ(count(), 2u) << "in the same second";
+    EXPECT_TRUE(remove_host(folder, "host-e", now - 1000).ok());
+    EXPECT_EQ(count(), 3u) << "by a clock that was put back";
     EXPECT_TRUE(renew_removals(folder, first).ok());
-    EXPECT_EQ(count(), 2) << "an old list brings nobody back";
+    EXPECT_EQ(count(), 3u) << "an old list brings nobody back";
     expect_failure(remove_host(folder, "host-d", kToday), "no host host-d has joined");
     expect_failure(remove_host(folder, "host-a", kToday), "can't be removed");
     TestCluster other;
     other.join("host-b");
     EXPECT_TRUE(remove_host(other.folder("authority"), "host-b", date_now_s() + 100).ok());
     expect_failure(renew_removals(folder, pem_of(*other.identity().removals)), "another cluster");
+}
+
+TEST(Authority, RemovalsAtTheSameTimeAllCount) {
+    TestCluster cluster;
+    std::string folder = cluster.folder("authority");
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) cluster.join(fmt::format("host-{}", i));
+    for (int i = 0; i < 8; ++i)
+        threads.emplace_back(
+            [&, i] { EXPECT_TRUE(remove_host(folder, fmt::format("host-{}", i), date_now_s()).ok()); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(serials_in(*cluster.identity().removals).size(), 8u);
+}
+
+TEST(Authority, AHostThatWasRemovedComesBackByANewTokenAlone) {
+    TestCluster cluster;
+    std::string folder = cluster.folder("authority");
+    Identity joined = cluster.join("host-b");
+    uint64_t now = date_now_s();
+    JoinToken unused = issue_token(folder, "host-b", now).take(),
+              other = issue_token(folder, "host-c", now).take();
+    EXPECT_TRUE(issue_to_member(folder, *joined.key, "host-b", now).ok());
+    EXPECT_TRUE(remove_host(folder, "host-b", now).ok());
+    expect_failure(issue_to_member(folder, *joined.key, "host-b", now), "host-b was removed");
+    expect_failure(use_token(folder, unused.id, unused.secret, now), "none of this cluster");
+    EXPECT_TRUE(use_token(folder, other.id, other.secret, now).ok()) << "another host's is good still";
+    JoinToken fresh = issue_token(folder, "host-b", now).take();
+    EXPECT_TRUE(use_token(folder, fresh.id, fresh.secret, now).ok());
+    EXPECT_TRUE(issue_certificate(folder, *joined.key, "host-b", now).ok());
+    EXPECT_TRUE(issue_to_member(folder, *joined.key, "host-b", now).ok());
+}
+
+TEST(Authority, OfWhichTheKeyAloneWasSavedRenews) {
+    TestCluster cluster;
+    Identity joined = cluster.join("host-b");
+    std::filesystem::remove(cluster.folder("authority") + "/issued");
+    EXPECT_TRUE(issue_to_member(cluster.folder("authority"), *joined.key, "host-b", date_now_s()).ok());
 }
 
 }  // namespace

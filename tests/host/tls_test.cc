@@ -118,6 +118,15 @@ TEST_F(TlsTest, ARemovedHostIsRefusedOnBothSides) {
     expect_contains(client_says(), "it was removed from the cluster");
 }
 
+TEST_F(TlsTest, AListOfRemovalsOfAClockThatIsAheadStopsNobodyElse) {
+    Identity good = cluster_.join("host-c");
+    cluster_.join("host-b");
+    EXPECT_TRUE(
+        remove_host(cluster_.folder("authority"), "host-b", date_now_s() + kClockSkewSeconds - 10).ok());
+    shake_hands(tls_client(good, TlsPurpose::kPair), tls_server(cluster_.identity()));
+    EXPECT_TRUE(client_->ok() && server_->ok()) << client_says() << server_says();
+}
+
 TEST_F(TlsTest, WithoutACertificateNoPair) {
     Result<Tls> tls = careless(cluster_.identity(), TlsPurpose::kPair);
     SSL_set_cert_cb(

@@ -16,6 +16,7 @@
 #include "host/files.h"
 #include "pair_harness.h"
 #include "vmm/backup_seeker.h"
+#include "vmm/cluster_messages.h"
 
 namespace lockstep::vmm {
 namespace {
@@ -211,7 +212,11 @@ TEST(Strangers, AHostThatWasRemovedIsLetInNoMore) {
     EXPECT_TRUE(host::write_identity(of_third.folder, third).ok());
     pair.start();
     EXPECT_EQ(answer_to(pair, of_third), "accepted");
+    Bytes request = encode_cluster_request({.key_request = host::make_request(*third.key).take()});
+    EXPECT_TRUE(answer_cluster_request(authority, "host-c", request, host::date_s()).accepted);
     EXPECT_TRUE(host::remove_host(authority, "host-c", host::date_s()).ok());
+    EXPECT_FALSE(answer_cluster_request(authority, "host-c", request, host::date_s()).accepted)
+        << "on a connection that was open before";
     // Its daemon asks every minute, and as it starts.
     pair.kill_daemon("b");
     pair.start_daemon("b", LOCKSTEP_TOY);
