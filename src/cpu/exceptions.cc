@@ -14,8 +14,6 @@ using namespace x86;
 
 namespace {
 
-constexpr uint32_t kErrorExternal = 1, kErrorIdt = 2;
-
 /// Exceptions whose saved flags have RF set: the faults. The others are traps and aborts.
 bool is_fault(uint8_t vector) { return vector != kDb && vector != kBp && vector != kOf && vector != kDf; }
 
@@ -38,25 +36,6 @@ bool read_gate(Cpu& cpu, const Event& event, uint32_t external, Gate& gate, Exce
     if (event.source == EventSource::kSoftware && gate.dpl() < state.cpl())
         return general_protection(exception, error);
     if (!gate.present()) return raise(exception, kNp, error);
-    return true;
-}
-
-/// Loads the handler's code segment.
-bool read_handler_segment(Cpu& cpu, const Gate& gate, uint32_t external, CodeTarget& out,
-                          Exception& exception) {
-    uint16_t selector = gate.selector();
-    if (is_null_selector(selector)) return general_protection(exception, external);
-    DescriptorSlot slot;
-    if (!read_descriptor(cpu, selector, kGp, slot, exception, external)) return false;
-    uint32_t error = (selector & 0xfffc) | external;
-    const Descriptor& descriptor = slot.descriptor;
-    if (!descriptor.is_code() || descriptor.dpl() > cpu.state.cpl() || !descriptor.is_long() ||
-        descriptor.is_big())
-        return general_protection(exception, error);
-    if (!descriptor.present()) return raise(exception, kNp, error);
-    if (!mark_accessed(cpu, slot, exception)) return false;
-    out.cpl = slot.descriptor.is_conforming() ? cpu.state.cpl() : slot.descriptor.dpl();
-    out.segment = make_segment(static_cast<uint16_t>((selector & ~3) | out.cpl), slot.descriptor);
     return true;
 }
 
@@ -108,17 +87,14 @@ bool push_frame(Cpu& cpu, const Event& event, const CodeTarget& target, uint32_t
     return false;
 }
 
-}  // namespace
-
-bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
+bool enter_long_handler(Cpu& cpu, const Event& event, Exception& exception) {
     CpuState& state = cpu.state;
-    if (!state.long_mode()) return enter_narrow_handler(cpu, event, exception);
     uint32_t external = event.source == EventSource::kSoftware ? 0 : kErrorExternal;
     Gate gate;
     CodeTarget target;
     uint64_t rsp = 0;
     if (!read_gate(cpu, event, external, gate, exception) ||
-        !read_handler_segment(cpu, gate, external, target, exception) ||
+        !check_handler_target(cpu, gate.selector(), external, target, exception) ||
         !find_stack(cpu, gate, target.cpl, external, rsp, exception))
         return false;
     if (!is_canonical(gate.offset())) return general_protection(exception, external);
@@ -131,6 +107,16 @@ bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
     state.rip = gate.offset();
     state.rflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm);
     if (gate.type() == kTypeInterruptGate) state.rflags &= ~kFlagIf;
+    return true;
+}
+
+}  // namespace
+
+bool enter_handler(Cpu& cpu, const Event& event, Exception& exception) {
+    CpuState& state = cpu.state;
+    bool entered = state.long_mode() ? enter_long_handler(cpu, event, exception)
+                                     : enter_narrow_handler(cpu, event, exception);
+    if (!entered) return false;
     state.interrupt_shadow = 0;
     state.halted = 0;
     ++cpu.handlers_entered;

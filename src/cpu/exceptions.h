@@ -21,10 +21,13 @@ struct Event {
     uint64_t saved_flags = 0;
 };
 
+/// Bits of an error code that names a selector or a gate (Intel SDM vol. 3, 6.13).
+inline constexpr uint32_t kErrorExternal = 1, kErrorIdt = 2;
+
 /// Pushes the frame and goes to the handler. False: `exception` was raised on the way, nothing was changed.
 [[nodiscard]] bool enter_handler(Cpu& cpu, const Event& event, Exception& exception);
 
-/// The same outside long mode: through the vectors of real mode, or through the gates of protected mode.
+/// Its part outside long mode: through the vectors of real mode, or through the gates of protected mode.
 [[nodiscard]] bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception);
 
 /// The debug exception of breakpoints and of TF; its causes are the bits for DR6.

@@ -10,15 +10,7 @@ using namespace x86;
 
 namespace {
 
-constexpr uint32_t kErrorExternal = 1, kErrorIdt = 2;
 constexpr unsigned kTypeInterruptGate16 = 6, kTypeTrapGate16 = 7;
-
-/// What every handler finds.
-void begin_handler(Cpu& cpu) {
-    cpu.state.interrupt_shadow = 0;
-    cpu.state.halted = 0;
-    ++cpu.handlers_entered;
-}
 
 bool enter_real_handler(Cpu& cpu, const Event& event, Exception& exception) {
     CpuState& state = cpu.state;
@@ -35,7 +27,6 @@ bool enter_real_handler(Cpu& cpu, const Event& event, Exception& exception) {
     set_stack_pointer(state, rsp);
     state.rflags &= ~(kFlagIf | kFlagTf | kFlagRf | kFlagAc);
     enter_code(state, real_mode_segment(state.segments[kCs], vector.selector), vector.offset);
-    begin_handler(cpu);
     return true;
 }
 
@@ -64,22 +55,6 @@ bool read_gate(Cpu& cpu, const Event& event, uint32_t external, NarrowGate& gate
     return gate.present() || raise(exception, kNp, error);
 }
 
-bool read_handler_segment(Cpu& cpu, uint16_t selector, uint32_t external, CodeTarget& out,
-                          Exception& exception) {
-    if (is_null_selector(selector)) return general_protection(exception, external);
-    DescriptorSlot slot;
-    if (!read_descriptor(cpu, selector, kGp, slot, exception, external)) return false;
-    uint32_t error = (selector & 0xfffc) | external;
-    const Descriptor& descriptor = slot.descriptor;
-    if (!descriptor.is_code() || descriptor.dpl() > cpu.state.cpl())
-        return general_protection(exception, error);
-    if (!descriptor.present()) return raise(exception, kNp, error);
-    if (!mark_accessed(cpu, slot, exception)) return false;
-    out.cpl = descriptor.is_conforming() ? cpu.state.cpl() : descriptor.dpl();
-    out.segment = make_segment(static_cast<uint16_t>((selector & ~3) | out.cpl), slot.descriptor);
-    return true;
-}
-
 /// The stack of a handler with more privilege, from the TSS.
 bool find_inner_stack(Cpu& cpu, const CodeTarget& target, uint32_t external, SegmentRegister& stack,
                       uint64_t& rsp, Exception& exception) {
@@ -104,7 +79,7 @@ bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception) {
     NarrowGate gate;
     CodeTarget target;
     if (!read_gate(cpu, event, external, gate, exception) ||
-        !read_handler_segment(cpu, gate.selector(), external, target, exception))
+        !check_handler_target(cpu, gate.selector(), external, target, exception))
         return false;
     if (gate.offset() > target.segment.limit) return general_protection(exception, external);
 
@@ -128,7 +103,6 @@ bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception) {
     state.rflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm);
     if (gate.closes()) state.rflags &= ~kFlagIf;
     enter_code(state, target.segment, gate.offset());
-    begin_handler(cpu);
     return true;
 }
 

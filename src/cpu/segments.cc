@@ -116,10 +116,11 @@ namespace {
 
 /// The checks that all transfers share, once the descriptor's privilege is settled; fills `out`.
 bool finish_code_target(Cpu& cpu, uint16_t selector, unsigned cpl, DescriptorSlot& slot, CodeTarget& out,
-                        Exception& exception) {
-    if (!slot.descriptor.present()) return raise(exception, kNp, selector_error(selector));
+                        Exception& exception, uint32_t external = 0) {
+    uint32_t error = selector_error(selector) | external;
+    if (!slot.descriptor.present()) return raise(exception, kNp, error);
     if (cpu.state.long_mode() && slot.descriptor.is_long() && slot.descriptor.is_big())
-        return general_protection(exception, selector_error(selector));
+        return general_protection(exception, error);
     if (!mark_accessed(cpu, slot, exception)) return false;
     out.cpl = cpl;
     out.segment = make_segment(static_cast<uint16_t>((selector & ~3) | cpl), slot.descriptor);
@@ -155,6 +156,20 @@ bool check_return_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception
     if (!slot.descriptor.is_code() || !allowed)
         return general_protection(exception, selector_error(selector));
     return finish_code_target(cpu, selector, wanted, slot, out, exception);
+}
+
+bool check_handler_target(Cpu& cpu, uint16_t selector, uint32_t external, CodeTarget& out,
+                          Exception& exception) {
+    if (is_null_selector(selector)) return general_protection(exception, external);
+    DescriptorSlot slot;
+    if (!read_descriptor(cpu, selector, kGp, slot, exception, external)) return false;
+    const Descriptor& descriptor = slot.descriptor;
+    unsigned cpl = cpu.state.cpl(), dpl = descriptor.dpl();
+    bool wrong_width = cpu.state.long_mode() && (!descriptor.is_long() || descriptor.is_big());
+    if (!descriptor.is_code() || dpl > cpl || wrong_width)
+        return general_protection(exception, selector_error(selector) | external);
+    return finish_code_target(cpu, selector, descriptor.is_conforming() ? cpl : dpl, slot, out, exception,
+                              external);
 }
 
 bool check_return_stack(Cpu& cpu, uint16_t selector, const CodeTarget& target, SegmentRegister& out,

@@ -47,6 +47,10 @@ struct CodeTarget {
 [[nodiscard]] bool check_far_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception& exception);
 /// Checks a code segment for RET far and IRET, to the privilege level that the selector asks for.
 [[nodiscard]] bool check_return_target(Cpu& cpu, uint16_t selector, CodeTarget& out, Exception& exception);
+/// Checks the code segment of a gate in the IDT; `external` is 0 or kErrorExternal, for the error code. In long mode it
+/// must be one of 64-bit code.
+[[nodiscard]] bool check_handler_target(Cpu& cpu, uint16_t selector, uint32_t external, CodeTarget& out,
+                                        Exception& exception);
 /// Checks the stack segment that belongs to `target`.
 [[nodiscard]] bool check_return_stack(Cpu& cpu, uint16_t selector, const CodeTarget& target,
                                       SegmentRegister& out, Exception& exception);
