@@ -163,9 +163,8 @@ Outcome xrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& 
     std::array<uint8_t, kFxEnd> image;
     unsigned size = bytes_to_read(wanted, present);
     if (size && !area.read(0, image.data(), size, exception)) return Outcome::kFault;
-    UpperHalves upper_halves;
-    if ((present & kXcr0Avx) &&
-        !area.read(kXsaveLegacyBytes, upper_halves.bytes.data(), kXsaveAvxBytes, exception))
+    std::array<uint8_t, kXsaveAvxBytes> upper_halves;
+    if ((present & kXcr0Avx) && !area.read(kXsaveLegacyBytes, upper_halves.data(), kXsaveAvxBytes, exception))
         return Outcome::kFault;
     uint32_t mxcsr = 0;
     if (wanted & kXcr0Mxcsr) std::memcpy(&mxcsr, &image[kFxMxcsr], sizeof mxcsr);
@@ -175,7 +174,8 @@ Outcome xrstor_instruction(Cpu& cpu, const Instruction& instruction, Exception& 
     copy_parts(state.fx, image.data(), present);
     if (wanted & kXcr0Mxcsr) std::memcpy(&state.fx.bytes[kFxMxcsr], &mxcsr, sizeof mxcsr);
     normalise_software_fx(state.fx);
-    if (wanted & kXcr0Avx) state.upper_halves = upper_halves;
+    if (present & kXcr0Avx) state.upper_halves.bytes = upper_halves;
+    if (wanted & ~present & kXcr0Avx) state.upper_halves = {};
     return Outcome::kNext;
 }
 
