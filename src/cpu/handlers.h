@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The handlers of the interpreter's instructions, by topic. Each executes one kind of instruction; its rules are those of the instruction's page in the Intel SDM vol. 2. The table in interpret.cc
-// names them all.
+// The handlers of the interpreter's instructions, by topic. Each executes one kind of instruction; its rules
+// are those of the instruction's page in the Intel SDM vol. 2. The table in interpret.cc names them all.
 #pragma once
 
 #include "cpu/virtual_memory.h"

@@ -227,6 +227,13 @@ Outcome masked_store(Cpu& cpu, const Instruction& instruction, const uint8_t* da
     return Outcome::kNext;
 }
 
+/// Of XMM registers.
+Outcome masked_store_of_xmm(Cpu& cpu, const Instruction& instruction, Exception& exception) {
+    const uint8_t* registers = &cpu.state.fx.bytes[kFxXmm];
+    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
+                        registers + instruction.operands[1].number * 16, 16, exception);
+}
+
 /// What every MMX instruction does to the x87 state: the top of the stack is 0, so that ST(n) of the image is
 /// MMX register n, and all registers are in use.
 void enter_mmx(FxState& fx) {
@@ -248,16 +255,12 @@ Outcome maskmovq_instruction(Cpu& cpu, const Instruction& instruction, Exception
 
 Outcome maskmovdqu_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     if (!sse_available(cpu, exception)) return Outcome::kFault;
-    const uint8_t* registers = &cpu.state.fx.bytes[kFxXmm];
-    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
-                        registers + instruction.operands[1].number * 16, 16, exception);
+    return masked_store_of_xmm(cpu, instruction, exception);
 }
 
 Outcome vmaskmovdqu_instruction(Cpu& cpu, const Instruction& instruction, Exception& exception) {
     if (!avx_available(cpu, exception)) return Outcome::kFault;
-    const uint8_t* registers = &cpu.state.fx.bytes[kFxXmm];
-    return masked_store(cpu, instruction, registers + instruction.operands[0].number * 16,
-                        registers + instruction.operands[1].number * 16, 16, exception);
+    return masked_store_of_xmm(cpu, instruction, exception);
 }
 
 }  // namespace lockstep::cpu

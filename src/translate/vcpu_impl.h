@@ -152,6 +152,12 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     std::optional<Next> host_fault_exit();
     Next slow_step();
     Next aligned_step();
+    std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
+                                    const MemoryAccess& access);
+    const GuestInstruction& slow_instruction(const BlockSource& source);
+    uint64_t call_target(const GuestInstruction& instruction, const uint8_t* operand) const;
+    std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
+    std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
 
     // vcpu_segments.cc
     /// One instruction of 16- or 32-bit code, with the checks of its segments.
@@ -161,14 +167,6 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     /// What the segment of an access says to it.
     std::optional<cpu::Exception> refused_by_segment(const GuestInstruction& instruction,
                                                      const MemoryAccess& access) const;
-
-    // vcpu_exits.cc
-    std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
-                                    const MemoryAccess& access);
-    const GuestInstruction& slow_instruction(const BlockSource& source);
-    uint64_t call_target(const GuestInstruction& instruction, const uint8_t* operand) const;
-    std::optional<cpu::Exception> prepare_slow_access(const MemoryAccess& access, uint8_t* place);
-    std::optional<cpu::Exception> guest_exception(const GuestInstruction& instruction, bool in_window_block);
 
     // vcpu_breakpoints.cc
     void guard_breakpoints();
