@@ -95,6 +95,26 @@ TEST_F(ExceptionsTest, ABenignFirstExceptionMakesNone) {
     EXPECT_EQ(get64(state.gpr[kRsp]), kKernelSs | 1) << "the selector, raised by an event of the processor";
 }
 
+TEST_F(ExceptionsTest, TheGatesCodeSegmentIsOf64BitCodeAndPresent) {
+    constexpr uint16_t kOther = 0x70;
+    struct {
+        uint16_t selector, attributes;
+        uint8_t vector;
+    } cases[] = {{kOther, kFlatCode32, kGp},
+                 {kOther, kFlatCode64 | kAttributeBig, kGp},
+                 {kOther, with_dpl(kFlatCode64, 3), kGp},
+                 {kOther, kFlatCode64 & ~kAttributePresent, kNp},
+                 {0, kFlatCode64, kGp}};
+    for (const auto& each : cases) {
+        enter_kernel();
+        set_descriptor(kOther, make_descriptor(0, ~0u, each.attributes));
+        set_gate(0x41, make_gate(handler(0x41), each.selector, 0, kTypeInterruptGate, 0));
+        ASSERT_TRUE(deliver_interrupt(cpu, 0x41));
+        EXPECT_EQ(state.rip, handler(each.vector)) << each.attributes;
+        EXPECT_EQ(get64(state.gpr[kRsp]), each.selector | 1u) << each.attributes;
+    }
+}
+
 TEST_F(ExceptionsTest, APageFaultOnTheStackOfAPageFaultIsADoubleFaultOnItsIst) {
     set_gate(kDf, make_gate(handler(kDf), kKernelCs, 1, kTypeInterruptGate, 0));
     state.gpr[kRsp] = 0x900000;  // not mapped
