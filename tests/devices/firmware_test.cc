@@ -105,6 +105,13 @@ TEST_F(FirmwareConfigTest, RequestsInMemory) {
     EXPECT_EQ(memory->read_number<uint64_t>(GuestPhys(0x2000)), 0x05040302u);
     EXPECT_EQ(request(0x21u << 16 | 8 | 2, 2, 0x2000), 0u);
     EXPECT_EQ(memory->read_number<uint16_t>(GuestPhys(0x2000)), 0x0809u);
+    memory->write(GuestPhys(0x3000), Bytes(0x3000, 0xee));
+    EXPECT_EQ(request(0x20u << 16 | 8 | 2, 0x2801, 0x3000), 0u);
+    EXPECT_EQ(memory->read_number<uint64_t>(GuestPhys(0x3000)), 0x0504030201u);
+    Bytes behind(0x3000 - 5), expected(0x2801 - 5);
+    expected.resize(behind.size(), 0xee);
+    EXPECT_TRUE(memory->read(GuestPhys(0x3005), behind));
+    EXPECT_EQ(behind, expected) << "zeroes behind the end, over some pages, and nothing more";
     EXPECT_EQ(request(2, 8, uint64_t{1} << 40), 1u) << "no memory there";
     EXPECT_EQ(request(16, 1, 0x2000), 1u) << "nothing can be written";
 }

@@ -2,6 +2,7 @@
 #include "devices/firmware/fw_cfg.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 
@@ -22,6 +23,13 @@ T big_endian(T value) {
     if constexpr (sizeof(T) == 2) return __builtin_bswap16(value);
     if constexpr (sizeof(T) == 4) return __builtin_bswap32(value);
     if constexpr (sizeof(T) == 8) return __builtin_bswap64(value);
+}
+
+/// A page at a time: the guest says how many, up to all that it has.
+void write_zeroes(memory::GuestMemory& memory, GuestPhys to, uint64_t size) {
+    static constexpr std::array<uint8_t, kPageSize> kZeroes{};
+    for (uint64_t done = 0; done < size; done += kZeroes.size())
+        memory.write(to + done, ByteSpan(kZeroes).first(std::min<uint64_t>(kZeroes.size(), size - done)));
 }
 
 }  // namespace
@@ -104,7 +112,7 @@ void FirmwareConfig::carry_out(uint64_t address) {
     if ((control & kRead) && !failed) {
         failed = !memory_.is_ram(GuestPhys(to), length);
         if (!failed) memory_.write(GuestPhys(to), item.subspan(at, there));
-        if (!failed) memory_.write(GuestPhys(to) + there, Bytes(length - there));
+        if (!failed) write_zeroes(memory_, GuestPhys(to) + there, length - there);
     }
     if (control & (kRead | kSkip)) state_.offset = at + there;
     memory_.write_number<uint32_t>(GuestPhys(address), big_endian(failed ? kError : uint32_t{0}));
