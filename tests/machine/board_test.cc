@@ -30,6 +30,12 @@ class BoardTest : public testing::Test {
         config.start_time_ns = 1'700'000'000'000'000'000;
         return config;
     }
+    static MachineConfig with_firmware() {
+        MachineConfig with = config();
+        with.firmware = Bytes(2 * 4096, 0x11);
+        with.variables = Bytes(4096, 0x22);
+        return with;
+    }
     uint32_t pci(unsigned device, unsigned offset) {
         board_->write_port(0xcf8, 4, 1u << 31 | device << 11 | offset);
         return board_->read_port(0xcfc, 4);
@@ -256,6 +262,36 @@ TEST_F(BoardTest, ImpossibleConfigurationsAreNamed) {
     MachineConfig serial = config();
     serial.disks[0].serial = std::string(21, 'x');
     EXPECT_FALSE(Board::check(serial).ok());
+    for (auto [code, variables] : {std::pair{4097, 4096}, {4096, 4097}, {4096, 0}, {16 << 20, 4096}}) {
+        MachineConfig odd_firmware = with_firmware();
+        odd_firmware.firmware = Bytes(static_cast<size_t>(code));
+        odd_firmware.variables = Bytes(static_cast<size_t>(variables));
+        EXPECT_FALSE(Board::check(odd_firmware).ok()) << code << " " << variables;
+    }
+}
+
+TEST_F(BoardTest, FirmwareFindsItsFlashItsChipsetAndTheDescription) {
+    constexpr uint64_t kFlash = memory::kHighRamStart - 3 * 4096;
+    ASSERT_TRUE(Board::check(with_firmware()).ok());
+    ASSERT_TRUE(memory_->add_rom(with_firmware().firmware).ok());
+    board_ = std::make_unique<Board>(with_firmware(), *memory_, counter_, sink_);
+    EXPECT_EQ(pci(0, 0), 0x12378086u);
+    EXPECT_EQ(pci(1, 0), 0x10441af4u);
+    EXPECT_EQ(pci(1, 3 << 8), 0x71138086u) << "power management";
+    EXPECT_EQ(pci(1, 3 << 8 | 0x40), devices::kPowerPort | 1u);
+    EXPECT_EQ(pci(31, 0), 0x70008086u);
+    board_->write_port(0x510, 2, 0);
+    EXPECT_EQ(board_->read_port(0x511, 4), 0x554d4551u) << "QEMU";
+    EXPECT_EQ(board_->read_mmio(GuestPhys(kFlash), 4), 0x22222222u);
+    board_->write_mmio(GuestPhys(kFlash), 1, 0x10);
+    board_->write_mmio(GuestPhys(kFlash), 1, 0x02);
+    board_->write_mmio(GuestPhys(kFlash), 1, 0xff);
+
+    Bytes state = saved(*board_);
+    Board other(with_firmware(), *memory_, counter_, sink_);
+    ASSERT_TRUE(load(other, state).ok());
+    EXPECT_EQ(saved(other), state);
+    EXPECT_EQ(other.read_mmio(GuestPhys(kFlash), 4), 0x22222202u) << "what was programmed";
 }
 
 TEST_F(BoardTest, AFullBoardCanBeMade) {

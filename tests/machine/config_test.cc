@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "machine/machine.h"
 
 namespace lockstep::machine {
@@ -17,6 +19,14 @@ MachineConfig full_config() {
     config.initrd = Bytes{4, 5};
     config.command_line = "console=ttyS0";
     config.start_time_ns = 1'700'000'000'000'000'123;
+    return config;
+}
+
+MachineConfig with_firmware() {
+    MachineConfig config = full_config();
+    config.kernel = config.initrd = SharedBytes();
+    config.firmware = Bytes{6, 7, 8};
+    config.variables = Bytes{9};
     return config;
 }
 
@@ -42,13 +52,25 @@ TEST(MachineConfig, SavedAndLoadedIsTheSame) {
     EXPECT_EQ(config.value().command_line, "console=ttyS0");
 }
 
+TEST(MachineConfig, FirmwareAndItsVariablesBelongToIt) {
+    Bytes bytes = bytes_of(with_firmware());
+    Result<MachineConfig> config = MachineConfig::load(bytes);
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(bytes_of(config.value()), bytes);
+    EXPECT_TRUE(std::ranges::equal(config.value().firmware.span(), Bytes{6, 7, 8}));
+    EXPECT_TRUE(std::ranges::equal(config.value().variables.span(), Bytes{9}));
+    EXPECT_TRUE(config.value().kernel.empty());
+}
+
 TEST(MachineConfig, CutOrForeignBytesAreRefused) {
-    Bytes bytes = bytes_of(full_config());
-    for (size_t size = 0; size < bytes.size(); ++size) {
-        EXPECT_FALSE(MachineConfig::load(Bytes(bytes.begin(), bytes.begin() + size)).ok()) << size;
+    for (const MachineConfig& whole : {full_config(), with_firmware()}) {
+        Bytes bytes = bytes_of(whole);
+        for (size_t size = 0; size < bytes.size(); ++size) {
+            EXPECT_FALSE(MachineConfig::load(Bytes(bytes.begin(), bytes.begin() + size)).ok()) << size;
+        }
+        bytes[0] = 99;
+        EXPECT_FALSE(MachineConfig::load(bytes).ok());
     }
-    bytes[0] = 99;
-    EXPECT_FALSE(MachineConfig::load(bytes).ok());
 }
 
 }  // namespace
