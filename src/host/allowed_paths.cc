@@ -23,6 +23,8 @@ bool leads_into_one(const fs::path& real, const AllowedPaths& allowed) {
     return std::ranges::any_of(allowed, [&](const std::string& one) { return leads_into(real, one); });
 }
 
+Error leads_out(const std::string& path) { return error("{} isn't in the folders allowed", path); }
+
 }  // namespace
 
 Result<void> check_allowed(const std::string& path, const AllowedPaths& allowed) {
@@ -31,16 +33,14 @@ Result<void> check_allowed(const std::string& path, const AllowedPaths& allowed)
     if (std::find(named.begin(), named.end(), "..") != named.end()) return error("{} has \"..\" in it", path);
     std::error_code failed;
     fs::path real = fs::weakly_canonical(named, failed);
-    if (failed || !leads_into_one(real, allowed))
-        return error("{} is not in the folders that it allows", path);
+    if (failed || !leads_into_one(real, allowed)) return leads_out(path);
     return {};
 }
 
 Result<void> check_opened(int fd, const std::string& path, const AllowedPaths& allowed) {
     std::error_code failed;
     fs::path real = fs::read_symlink(fmt::format("/proc/self/fd/{}", fd), failed);
-    if (failed || !leads_into_one(real, allowed))
-        return error("{} is not in the folders that it allows", path);
+    if (failed || !leads_into_one(real, allowed)) return leads_out(path);
     return {};
 }
 

@@ -12,10 +12,12 @@ bool matches(const std::string& name, const std::string& pattern) {
     return name.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
+/// Where the remedy is comes first: the end of a long sentence isn't shown on the other side (base/foreign_text.h).
 Result<void> check_path(std::string_view key, const std::string& path, const Allowances& allowances) {
     if (path.empty()) return {};
     if (Result<void> allowed = host::check_allowed(path, allowances.folders); !allowed)
-        return error("{}: {}; see allow.folders in its {}", key, allowed.error().message(), allowances.file);
+        return error("allow.folders in its {} refuses {}: {}", allowances.file, key,
+                     allowed.error().message());
     return {};
 }
 
@@ -25,7 +27,7 @@ Result<void> check_name(std::string_view what, const std::string& name,
     if (name.empty() ||
         std::ranges::any_of(allowed, [&](const std::string& pattern) { return matches(name, pattern); }))
         return {};
-    return error("it doesn't allow the {} {}; see {} in its {}", what, name, key, allowances.file);
+    return error("{} in its {} doesn't list the {} {}", key, allowances.file, what, name);
 }
 
 }  // namespace

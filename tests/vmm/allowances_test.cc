@@ -10,6 +10,7 @@
 #include <fstream>
 #include <functional>
 
+#include "base/foreign_text.h"
 #include "control/host_config.h"
 #include "vmm/complaints.h"
 
@@ -82,6 +83,17 @@ TEST_F(AllowancesTest, WhatLeadsOutIsRefused) {
     }
     expect_refusal("disk.path: web.raw", [](VmSettings& s) { s.disks[0].path = "web.raw"; });
     expect_refusal("/etc/shadow", [](VmSettings& s) { s.disks.emplace_back().path = "/etc/shadow"; });
+}
+
+/// Of what a host says only the beginning is shown on the other one.
+TEST_F(AllowancesTest, TheRemedyIsNotCutOffByALongPath) {
+    VmSettings settings = good();
+    settings.disks[0].path = "/" + std::string(500, 'x');
+    std::string shown =
+        foreign_text("the host [2001:db8:aaaa:bbbb::1]:7700 can't take the backup of VM web: " +
+                     check_allowances(settings, allowances_).error().message());
+    EXPECT_NE(shown.find("allow.folders in its /etc/lockstep/host.toml"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("disk.path"), std::string::npos) << shown;
 }
 
 TEST_F(AllowancesTest, NamesThatAreNotListedAreRefused) {

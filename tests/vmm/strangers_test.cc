@@ -34,7 +34,7 @@ TEST(Strangers, WhatAHostDoesNotAllowIsRefusedOnBothSides) {
     std::string text = host::read_text(config).take();
     std::ofstream(config) << text.replace(text.find(pair.shared + "/toy"), pair.shared.size() + 4, secret);
     auto vm = pair.start_vm("a");
-    std::string refusal = fmt::format("{} is not in the folders that it allows", secret);
+    std::string refusal = fmt::format("{} isn't in the folders allowed", secret);
     pair.wait_for("a says what isn't allowed", [&] {
         return pair.status("a").value("no_backup_why", "").find(refusal) != std::string::npos;
     });
