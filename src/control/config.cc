@@ -289,13 +289,8 @@ std::span<const ConfigKey> config_keys() {
 }
 
 Result<VmSettings> parse_config(std::string_view text, const std::string& file) {
-    try {
-        toml::table root = toml::parse(text, file);
-        return Parser(root, file).parse();
-    } catch (const toml::parse_error& problem) {
-        return error("{}:{}: this isn't TOML: {}; see docs/operation.md for an example", file,
-                     problem.source().begin.line, problem.description());
-    }
+    toml::table root = TRY(parse_toml(text, file));
+    return Parser(root, file).parse();
 }
 
 std::string find_config(const std::string& name) {

@@ -37,6 +37,15 @@ std::string place_of(const std::string& file, const toml::node& node) {
     return fmt::format("{}:{}", file, node.source().begin.line);
 }
 
+Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
+    try {
+        return toml::parse(text, file);
+    } catch (const toml::parse_error& problem) {
+        return error("{}:{}: this isn't TOML: {}; see docs/operation.md for an example", file,
+                     problem.source().begin.line, problem.description());
+    }
+}
+
 Error ConfigValue::bad(std::string_view problem) const {
     return error("{}: {} {}", place_of(file_, node_), key_, problem);
 }

@@ -55,4 +55,7 @@ class ConfigValue {
 /// "file:line" of a node.
 std::string place_of(const std::string& file, const toml::node& node);
 
+/// Fails with a sentence where the text is no TOML. `file` is its path.
+Result<toml::table> parse_toml(std::string_view text, const std::string& file);
+
 }  // namespace lockstep::control

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/host_config.h"
 
-#include <toml++/toml.h>
-
 #include <filesystem>
 
 #include "control/config.h"
@@ -51,12 +49,7 @@ Result<vmm::Allowances> read_tables(const toml::table& root, const std::string& 
 }  // namespace
 
 Result<vmm::Allowances> parse_allowances(std::string_view text, const std::string& file) {
-    try {
-        return read_tables(toml::parse(text, file), file);
-    } catch (const toml::parse_error& problem) {
-        return error("{}:{}: this isn't TOML: {}; see docs/operation.md for an example", file,
-                     problem.source().begin.line, problem.description());
-    }
+    return read_tables(TRY(parse_toml(text, file)), file);
 }
 
 Result<vmm::Allowances> load_allowances() {

@@ -10,14 +10,6 @@
 
 namespace lockstep::vmm {
 
-namespace {
-
-ByteSpan bytes_of(const std::string& text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-}  // namespace
-
 ClusterExchange::ClusterExchange(host::EventLoop& loop, std::vector<std::string> addresses, MakeTls make_tls,
                                  const ClusterRequest& request, Done done)
     : loop_(loop),
@@ -108,14 +100,12 @@ Result<void> join_cluster(host::EventLoop& loop, const std::string& folder, cons
         });
     loop.run();
     if (!answer) return answer.take_error();
-    identity.authority =
-        TRY(host::read_certificate(bytes_of(answer.value().authority), "the cluster's certificate"));
-    identity.own =
-        TRY(host::read_certificate(bytes_of(answer.value().certificate), "this host's certificate"));
+    identity.authority = TRY(host::read_certificate(answer.value().authority, "the cluster's certificate"));
+    identity.own = TRY(host::read_certificate(answer.value().certificate, "this host's certificate"));
     TRY(host::write_identity(folder, identity));
     TRY(host::write_authority_addresses(folder, answer.value().addresses));
     if (answer.value().removals.empty()) return {};
-    return host::renew_removals(folder, bytes_of(answer.value().removals));
+    return host::renew_removals(folder, answer.value().removals);
 }
 
 // --- A member ---
@@ -155,18 +145,17 @@ Result<void> IdentityKeeper::keep_own(const host::Identity& identity) {
     if (!host::is_to_be_renewed(host::validity_of(*identity.own), host::date_s())) return {};
     host::Certificate renewed =
         TRY(host::issue_certificate(folder_, *identity.key, identity.name(), host::date_s()));
-    Bytes pem = host::pem_of(*renewed);
-    return take({.accepted = true, .certificate = std::string(pem.begin(), pem.end())});
+    return take({.accepted = true, .certificate = host::pem_of(*renewed)});
 }
 
 Result<void> IdentityKeeper::take(const ClusterAnswer& answer) {
     if (!answer.certificate.empty()) {
-        TRY(host::renew_certificate(folder_, bytes_of(answer.certificate)));
+        TRY(host::renew_certificate(folder_, answer.certificate));
         host::Identity renewed = TRY(host::load_identity(folder_));
         log_info("this host's certificate was renewed until {}",
                  host::date_text(host::validity_of(*renewed.own).until_s));
     }
-    if (!answer.removals.empty()) TRY(host::renew_removals(folder_, bytes_of(answer.removals)));
+    if (!answer.removals.empty()) TRY(host::renew_removals(folder_, answer.removals));
     if (answer.addresses.empty()) return {};
     Result<std::vector<std::string>> known = host::authority_addresses(folder_);
     if (known.ok() && known.value() == answer.addresses) return {};

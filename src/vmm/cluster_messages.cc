@@ -9,8 +9,6 @@ namespace lockstep::vmm {
 
 namespace {
 
-std::string text_of(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
-
 Result<ClusterAnswer> try_to_answer(const std::string& folder, const std::string& peer, ByteSpan frame,
                                     uint64_t now_s) {
     ClusterRequest request = TRY(decode_cluster_request(frame));
@@ -25,11 +23,11 @@ Result<ClusterAnswer> try_to_answer(const std::string& folder, const std::string
     if (key) {
         auto issue = joins ? host::issue_certificate : host::issue_to_member;
         host::Certificate certificate = TRY(issue(folder, *key, name, now_s));
-        answer.certificate = text_of(host::pem_of(*certificate));
+        answer.certificate = host::pem_of(*certificate);
     }
     host::Identity own = TRY(host::load_identity(folder));
-    answer.authority = text_of(host::pem_of(*own.authority));
-    if (own.removals) answer.removals = text_of(host::pem_of(*own.removals));
+    answer.authority = host::pem_of(*own.authority);
+    if (own.removals) answer.removals = host::pem_of(*own.removals);
     answer.addresses = TRY(host::authority_addresses(folder));
     return answer;
 }

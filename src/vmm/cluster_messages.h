@@ -34,9 +34,9 @@ struct ClusterRequest {
 
 struct ClusterAnswer {
     bool accepted = false;
-    std::string sentence = {};                                    ///< why not
-    std::string certificate = {}, authority = {}, removals = {};  ///< PEM; empty: none
-    std::vector<std::string> addresses = {};                      ///< of the authority's daemon
+    std::string sentence = {};                              ///< why not
+    Bytes certificate = {}, authority = {}, removals = {};  ///< PEM; empty: none
+    std::vector<std::string> addresses = {};                ///< of the authority's daemon
 
     template <typename Codec>
     void fields(Codec& codec) {

@@ -55,7 +55,6 @@ void introductions(const Folder& folder) {
 
 void identities(const Folder& folder) {
     constexpr uint64_t kFrom = 1'700'000'000;
-    auto text = [](const Bytes& bytes) { return std::string(bytes.begin(), bytes.end()); };
     host::Authority authority = host::make_authority("seed", kFrom).take();
     host::Key key = host::make_key().take();
     Bytes request = host::make_request(*key).take();
@@ -69,9 +68,9 @@ void identities(const Folder& folder) {
                  vmm::encode_cluster_request({.wish = vmm::ClusterWish::kJoin, .key_request = request}));
     folder.write("token", "answer",
                  vmm::encode_cluster_answer({.accepted = true,
-                                             .certificate = text(certificate),
-                                             .authority = text(certificate),
-                                             .removals = text(removals),
+                                             .certificate = certificate,
+                                             .authority = certificate,
+                                             .removals = removals,
                                              .addresses = token.addresses}));
     folder.write("sealed_datagram", "datagram", Bytes(60, 7));
     folder.write("tls", "changes", Bytes{0, 5, 1, 0, 40, 255});

@@ -19,12 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         CHECK(vmm::decode_cluster_request(again).ok(), "a request is refused once it is encoded again");
     }
     if (auto answer = vmm::decode_cluster_answer(input); answer.ok()) {
-        (void)host::read_certificate({reinterpret_cast<const uint8_t*>(answer.value().certificate.data()),
-                                      answer.value().certificate.size()},
-                                     "a certificate");
-        (void)host::read_removals({reinterpret_cast<const uint8_t*>(answer.value().removals.data()),
-                                   answer.value().removals.size()},
-                                  "removals");
+        (void)host::read_certificate(answer.value().certificate, "a certificate");
+        (void)host::read_removals(answer.value().removals, "removals");
         CHECK(vmm::decode_cluster_answer(vmm::encode_cluster_answer(answer.value())).ok(),
               "an answer is refused once it is encoded again");
     }
