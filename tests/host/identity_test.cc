@@ -54,7 +54,7 @@ TEST(JoinToken, ThatIsCutOrMistypedIsNone) {
     expect_failure(parse_token(std::string(1 << 20, 'a')), "copy the line");
 }
 
-TEST(JoinToken, NamesOfHostsAreBecomePartsOfCertificates) {
+TEST(JoinToken, NamesOfHostsBecomePartsOfCertificates) {
     for (const char* good : {"a", "host-b", "host-b.example.com", "7"})
         EXPECT_TRUE(check_host_name(good).ok()) << good;
     for (const char* bad : {"", "-a", "a.", "a b", "a/b", "a\n", "a,DNS:b", "ä"})
