@@ -44,8 +44,7 @@ Engine::Engine(const EngineConfiguration& configuration) : configuration_(config
                              vector == cpu::kBp ? 3 : 0);
     }
     long_mode_->set_kernel_stack(kPhysicalMap + kKernelStackTop);
-    cpu_ = std::make_unique<cpu::Cpu>(*memory_, platform_,
-                                      host_has_avx() ? x86::CpuModel::kV3 : x86::CpuModel::kV2);
+    cpu_ = std::make_unique<cpu::Cpu>(*memory_, platform_, host_model());
     vcpu_ = std::make_unique<translate::Vcpu>(*cpu_, configuration.options);
 }
 

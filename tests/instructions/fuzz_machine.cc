@@ -137,8 +137,6 @@ const World& world() {
     return made;
 }
 
-x86::CpuModel host_model() { return host_has_avx() ? x86::CpuModel::kV3 : x86::CpuModel::kV2; }
-
 void randomise_control(Random& random, CpuState& state) {
     auto flip = [&](uint64_t& target, uint64_t bit, unsigned percent) {
         if (random.chance(percent)) target ^= bit;

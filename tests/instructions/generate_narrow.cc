@@ -22,7 +22,8 @@ constexpr uint8_t kBreakpoint = 0xcc;
 constexpr size_t kCodeSize = 400;
 
 /// Opcode bytes, then how they go on: M a ModRM of any kind, m one with memory, digits the ModRM.reg to draw from; b an
-/// immediate byte, z one of the operand's size, w one of two bytes, o an address, j a short branch, J a near one.
+/// immediate byte, z one of the operand's size, w one of two bytes, o an address, j a short branch, J a near one. A row
+/// that stands twice is drawn twice as often.
 struct Row {
     std::string_view opcode;  ///< in hexadecimal; "+n": one of the n opcodes from there on
     std::string_view rest;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "oracle_native.h"
 
-#include <cpuid.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -12,6 +11,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+
+#include "host/limits.h"
 
 // oracle_enter.S
 extern "C" {
@@ -153,12 +154,6 @@ Result<void> install_handlers() {
     return {};
 }
 
-/// Clang's __builtin_cpu_supports() doesn't know F16C.
-bool cpuid_f16c() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
-
 }  // namespace
 
 Result<Image*> prepare_native_sandbox() {
@@ -182,8 +177,9 @@ Result<Image*> prepare_native_sandbox() {
     return static_cast<Image*>(image);
 }
 
-bool host_has_avx() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpuid_f16c();
+x86::CpuModel host_model() {
+    static const x86::CpuModel model = host::best_cpu_model();
+    return model;
 }
 
 uint64_t settable_base(uint64_t wanted) { return host_sets_any_base() ? wanted : wanted << 18 >> 18; }

@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "sandbox.h"
+#include "x86/features.h"
 
 namespace lockstep::instructions {
 
@@ -11,8 +12,9 @@ namespace lockstep::instructions {
 /// writable image. For a process that does nothing else.
 Result<Image*> prepare_native_sandbox();
 
-/// Whether the host has all that x86-64-v3 adds to the vectors.
-bool host_has_avx();
+/// The best CPU model that the host can be.
+x86::CpuModel host_model();
+inline bool host_has_avx() { return host_model() >= x86::CpuModel::kV3; }
 
 /// The base of FS or GS that a program can have here instead of `wanted`. Where the kernel doesn't know
 /// FSGSBASE, it lies in the lower half.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kit/guest_machine.h"
 
-#include <cpuid.h>
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "host/limits.h"
 
 extern "C" const uint8_t guest_handlers[], guest_handlers_end[];
 
@@ -14,12 +14,6 @@ namespace {
 
 constexpr uint64_t kHandlerStride = 16;
 constexpr size_t kMostEvents = 2000;
-
-/// Clang's __builtin_cpu_supports() doesn't know F16C.
-bool cpuid_f16c() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
 
 }  // namespace
 
@@ -33,8 +27,8 @@ GuestMachine::GuestMachine(const EngineConfiguration& the_configuration, x86::Cp
 }
 
 x86::CpuModel GuestMachine::best_model() {
-    bool all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpuid_f16c();
-    return all ? x86::CpuModel::kV3 : x86::CpuModel::kV2;
+    static const x86::CpuModel model = host::best_cpu_model();
+    return model;
 }
 
 void GuestMachine::load(const GuestCode& code) {
