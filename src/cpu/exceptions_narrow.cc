@@ -87,7 +87,7 @@ bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception) {
     SegmentRegister stack = state.segments[kSs];
     uint64_t rsp = state.gpr[kRsp];
     if (inward && !find_inner_stack(cpu, target, external, stack, rsp, exception)) return false;
-    uint64_t mask = stack.attributes & kAttributeBig ? 0xffffffff : 0xffff;
+    uint64_t mask = stack_mask(stack);
     uint64_t frame[] = {state.segments[kSs].selector, state.gpr[kRsp],  event.saved_flags,
                         state.segments[kCs].selector, event.return_rip, event.error_code};
     unsigned size = gate.is_wide() ? 4 : 2, first = inward ? 0 : 2, end = event.has_error_code ? 6 : 5;
@@ -99,7 +99,7 @@ bool enter_narrow_handler(Cpu& cpu, const Event& event, Exception& exception) {
             return false;
     }
     state.segments[kSs] = stack;
-    state.gpr[kRsp] = rsp | (mask == 0xffff ? state.gpr[kRsp] & 0xffff0000 : 0);
+    set_stack_pointer(state, rsp);
     state.rflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm);
     if (gate.closes()) state.rflags &= ~kFlagIf;
     enter_code(state, target.segment, gate.offset());

@@ -6,7 +6,6 @@
 #include <bit>
 
 #include "cpu/virtual_memory.h"
-#include "x86/descriptor.h"
 
 namespace lockstep::cpu {
 
@@ -77,10 +76,8 @@ class StringRegisters {
     /// Bytes from the present element to its segment's end.
     uint64_t room_in_segment(unsigned number, Gpr gpr) const {
         const SegmentRegister& segment = state_.segments[number];
-        bool expands_down =
-            !(segment.attributes & x86::kAttributeCode) && (segment.attributes & x86::kAttributeConforming);
+        if (expands_down(segment)) return size_;
         uint64_t offset = state_.gpr[gpr] & mask_;
-        if (expands_down) return size_;
         return offset <= segment.limit ? segment.limit - offset + 1 : 0;
     }
 

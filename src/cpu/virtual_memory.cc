@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "cpu/alignment.h"
-#include "x86/descriptor.h"
 #include "x86/paging.h"
 
 namespace lockstep::cpu {
@@ -151,8 +150,7 @@ bool permits(const SegmentRegister& segment, uint64_t offset, unsigned size, Acc
                         : access != Access::kWrite || writable_or_readable;
     if (!allowed) return false;
     uint64_t last = offset + size - 1;
-    bool expands_down = !code && (attributes & kAttributeConforming);
-    if (!expands_down) return last <= segment.limit;
+    if (!expands_down(segment)) return last <= segment.limit;
     return offset > segment.limit && last <= (attributes & kAttributeBig ? 0xffffffff : 0xffff);
 }
 

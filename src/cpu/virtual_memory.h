@@ -9,6 +9,7 @@
 #include "cpu/alignment.h"
 #include "cpu/cpu.h"
 #include "cpu/instruction.h"
+#include "x86/descriptor.h"
 
 namespace lockstep::cpu {
 
@@ -92,6 +93,10 @@ template <typename T>
                                      Exception& exception);
 [[nodiscard]] bool check_writable(Cpu& cpu, uint64_t at, unsigned size, Exception& exception);
 
+/// Whether a segment's offsets are those above its limit.
+inline bool expands_down(const SegmentRegister& segment) {
+    return !(segment.attributes & x86::kAttributeCode) && (segment.attributes & x86::kAttributeConforming);
+}
 /// Whether a segment lets code at [offset, offset + size) outside 64-bit code: its type and its limit (Intel SDM vol.
 /// 3, 5.3 and 5.5).
 bool permits(const SegmentRegister& segment, uint64_t offset, unsigned size, Access access);
@@ -100,10 +105,12 @@ bool permits(const SegmentRegister& segment, uint64_t offset, unsigned size, Acc
 [[nodiscard]] bool linear_address(const Cpu& cpu, unsigned segment, uint64_t offset, unsigned size,
                                   Access access, uint64_t& linear, Exception& exception);
 
-/// The bits of RSP that stack instructions use.
+/// The bits of RSP that stack instructions use: outside 64-bit code, and at all.
+inline uint64_t stack_mask(const SegmentRegister& stack) {
+    return stack.attributes & x86::kAttributeBig ? 0xffffffff : 0xffff;
+}
 inline uint64_t stack_mask(const CpuState& state) {
-    if (state.code64()) return ~uint64_t{0};
-    return state.segments[kSs].attributes >> 14 & 1 ? 0xffffffff : 0xffff;
+    return state.code64() ? ~uint64_t{0} : stack_mask(state.segments[kSs]);
 }
 inline void set_stack_pointer(CpuState& state, uint64_t value) {
     uint64_t mask = stack_mask(state);
