@@ -109,7 +109,7 @@ ReplayResult Replayer::compare_hash(const Entry& entry) {
     return ReplayResult::kDone;
 }
 
-// A mark is made in the midst of an instruction, which may make several outputs. So at the mark's icount the
+// A mark is made in the midst of an instruction, which may make several outputs, or by a delivery, which makes one at most. So at the mark's icount the
 // machine has made all outputs but those of this one instruction; once it is past, all of them.
 ReplayResult Replayer::compare_output(const Entry& entry) {
     auto mark = record::decode<record::OutputMark>(entry);

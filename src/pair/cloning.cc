@@ -28,12 +28,12 @@ void CloneOut::start(SharedBytes configuration) {
 
 void CloneOut::ready() {
     if (phase_ != Phase::kMaking) return;
-    phase_ = Phase::kTurning;
+    phase_ = Phase::kBeginning;
     guest_.start_clone(++number_);
 }
 
 void CloneOut::stop() {
-    if (phase_ >= Phase::kTurning && phase_ <= Phase::kRest) guest_.end_clone();
+    if (phase_ >= Phase::kBeginning && phase_ <= Phase::kRest) guest_.end_clone();
     phase_ = Phase::kNone;
     ++number_;
     configuration_ = {};
@@ -41,7 +41,8 @@ void CloneOut::stop() {
 }
 
 bool CloneOut::on_round(uint64_t number) {
-    if (phase_ != Phase::kTurning || number != number_) return false;
+    bool awaited = phase_ == Phase::kBeginning || phase_ == Phase::kTurning;
+    if (!awaited || number != number_) return false;
     phase_ = Phase::kRound;
     ++round_;
     return true;

@@ -2,10 +2,11 @@
 // The copy of a running guest, on its way to a new backup: the machine's configuration; pages in rounds, while
 // the guest goes on; at the cut the state of registers and devices; the rest of the pages.
 //
-//     kNone --start()--> kConfiguration --all given--> kMaking --ready()--> kTurning <---------+
-//                                                                              | on_round()    | another one
-//                                                                              v               | pays
-//     kSent <-- end given <-- kRest <--all given-- kState <--on_cut()-- kCutting <-- kRound ---+
+//     kNone --start()--> kConfiguration --all given--> kMaking --ready()--> kBeginning
+//                                                                              | on_round()
+//                                                                              v
+//     kSent <-- end given <-- kRest <--all given-- kState <--on_cut()-- kCutting <-- kRound --another pays--> kTurning
+//                                                                                   ^-------- on_round() ------+
 //
 //     stop(): to kNone, from everywhere. A reset of the guest makes the copy void: next() says so.
 //
@@ -44,6 +45,7 @@ struct ClonePace {
     LOCKSTEP_CLONE_PHASE(kNone,          "")                 \
     LOCKSTEP_CLONE_PHASE(kConfiguration, "configuration")    \
     LOCKSTEP_CLONE_PHASE(kMaking,        "making")           \
+    LOCKSTEP_CLONE_PHASE(kBeginning,     "making")           \
     LOCKSTEP_CLONE_PHASE(kTurning,       "round")            \
     LOCKSTEP_CLONE_PHASE(kRound,         "round")            \
     LOCKSTEP_CLONE_PHASE(kCutting,       "cut")              \

@@ -222,12 +222,14 @@ void ToyMachine::typed(const record::Entry& entry) {
 void ToyMachine::received(const record::Entry& entry) {
     constexpr size_t kType = kNetHeaderSize + 12, kNumber = kType + 2, kEnd = kNumber + 4;
     Result<std::vector<ByteSpan>> packets = record::packet_views(entry.payload);
+    std::string lines;
     for (ByteSpan packet : packets.value()) {
         if (packet.size() < kEnd || packet[kType] != 0x88 || packet[kType + 1] != 0xb5) continue;
         uint32_t number;
         std::memcpy(&number, packet.data() + kNumber, sizeof number);
-        print(fmt::format("packet {}\n", number));
+        lines += fmt::format("packet {}\n", number);
     }
+    if (!lines.empty()) print(lines);  // a delivery makes one output at most, as a real machine's
 }
 
 void ToyMachine::save_state(ByteWriter& out) {
