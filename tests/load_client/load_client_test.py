@@ -189,7 +189,7 @@ class LoadClientTest(unittest.TestCase):
         self.assertEqual(gaps["long_gaps"], [])
 
     def test_a_lost_value_is_noticed(self):
-        status, report = run_load("redis", lambda operation: "lose-value" if operation > 300 else None)
+        status, report = run_load("redis", lambda operation: "lose-value" if operation > 60 else None)
         self.assertEqual(status, 1)
         self.assertGreater(report["acknowledged_writes_lost"], 0)
 

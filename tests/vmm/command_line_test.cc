@@ -132,7 +132,8 @@ TEST_F(CommandLine, AContainerMayBeShownToTheGuestAsItIs) {
 }
 
 TEST_F(CommandLine, ABusyPort) {
-    std::string address = "127.0.0.1:" + std::to_string(testing::free_port());
+    testing::HeldPort port;
+    std::string address = "127.0.0.1:" + std::to_string(port.number());
     Process first({LOCKSTEP_TOY, "serve", "--listen", address, "--runtime", folder_}, folder_ + "/first");
     wait_for_text(folder_ + "/first", "takes backups");
     expect_sentence(run({"serve", "--listen", address, "--runtime", folder_}), {address});

@@ -89,20 +89,22 @@ int Process::wait(unsigned timeout_ms) {
 
 // --- The proxy ---
 
-uint16_t free_port() {
-    host::FileDescriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
+HeldPort::HeldPort() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address = loopback(0);
     socklen_t size = sizeof address;
-    ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size);
-    ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    return ntohs(address.sin_port);
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    number_ = ntohs(address.sin_port);
+    // Only now: with it the system could have chosen a port that somebody else holds in the same way.
+    int one = 1;
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 }
 
 Proxy::Proxy(uint16_t to_port)
-    : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port_(free_port()), to_port_(to_port) {
+    : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), to_port_(to_port) {
     int one = 1;
     ::setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    sockaddr_in address = loopback(port_);
+    sockaddr_in address = loopback(port());
     EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ::listen(listener_.get(), 8);
     thread_ = std::thread([this] { forward(); });
@@ -174,8 +176,8 @@ Pair::Pair(bool through_proxy, Storage storage, Security security) : security_(s
     folder = ::mkdtemp(name);
     shared = folder + "/shared";
     std::filesystem::create_directories(shared + "/arbiter");
-    ports_ = {{"a", free_port()}, {"b", free_port()}};
-    if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"]);
+    for (const char* host : {"a", "b"}) ports_.try_emplace(host);
+    if (through_proxy) proxy_ = std::make_unique<Proxy>(ports_["b"].number());
     configure("toy");
     if (security_ == Security::kTls) make_cluster();
     for (const char* host : {"a", "b"}) {
@@ -242,7 +244,7 @@ std::vector<std::string> Pair::program_of(const std::string& host, const std::st
 void Pair::start_daemon(const std::string& host, const std::string& program) {
     std::vector<std::string> command = program_of(host, program);
     for (const char* word : {"serve", "--listen"}) command.emplace_back(word);
-    command.push_back("127.0.0.1:" + std::to_string(ports_[host]));
+    command.push_back("127.0.0.1:" + std::to_string(ports_[host].number()));
     command.insert(command.end(), {"--runtime", runtime(host)});
     daemons_[host] = std::make_unique<Process>(on_host(host, command), folder + "/log." + host);
 }
@@ -276,7 +278,7 @@ Pair::~Pair() {
 }
 
 std::string Pair::address(const std::string& host) const {
-    uint16_t port = host == "b" && proxy_ ? proxy_->port() : ports_.at(host);
+    uint16_t port = host == "b" && proxy_ ? proxy_->port() : ports_.at(host).number();
     return "127.0.0.1:" + std::to_string(port);
 }
 

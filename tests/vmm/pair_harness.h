@@ -38,12 +38,24 @@ class Process {
     int status_ = -1;
 };
 
+/// A TCP port of 127.0.0.1 that is this test's for as long as the object lives: it is bound here, without listening,
+/// so the system gives it to nobody, and a program that is told of it (and sets SO_REUSEADDR) can listen there.
+class HeldPort {
+  public:
+    HeldPort();
+    uint16_t number() const { return number_; }
+
+  private:
+    host::FileDescriptor socket_;
+    uint16_t number_;
+};
+
 /// Forwards TCP connections from a port to another, and can cut or freeze them.
 class Proxy {
   public:
     explicit Proxy(uint16_t to_port);
     ~Proxy();
-    uint16_t port() const { return port_; }
+    uint16_t port() const { return port_.number(); }
     /// Closes all connections; later ones are refused until `resume`.
     void cut();
     /// Moves no more bytes, and closes nothing.
@@ -53,13 +65,11 @@ class Proxy {
   private:
     void forward();
     host::FileDescriptor listener_;
-    uint16_t port_ = 0;
+    HeldPort port_;
     uint16_t to_port_;
     std::atomic<bool> frozen_ = false, cut_ = false, stopping_ = false;
     std::thread thread_;
 };
-
-uint16_t free_port();
 
 void sleep_ms(unsigned ms);
 
@@ -138,7 +148,7 @@ class Pair {
     std::string view_of(const std::string& host) const { return folder + "/view-" + host; }
     std::vector<std::string> on_host(const std::string& host, std::vector<std::string> command) const;
     Security security_;
-    std::map<std::string, uint16_t> ports_;
+    std::map<std::string, HeldPort> ports_;
     std::map<std::string, std::unique_ptr<Process>> caches_, daemons_;
     std::unique_ptr<Proxy> proxy_;
     std::unique_ptr<Process> vm_;
