@@ -30,6 +30,9 @@ constexpr uint64_t kHalfPages = uint64_t{1} << 36;
 constexpr uint64_t kGigabyteRegions = 512;
 
 uint64_t page_number(GuestVirt at) { return at.value() >> 12 & (kHalfPages - 1); }
+GuestVirt address_of(uint64_t page, bool upper_half) {
+    return GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12);
+}
 bool is_upper(GuestVirt at) { return at.value() >> 63; }
 
 /// What a walk found, before anything is written.
@@ -234,7 +237,7 @@ void Mmu::Impl::enter_piece(GuestVirt at, unsigned space, TlbLeaf& leaf, unsigne
             fresh.accessed |= entry.accessed;
             fresh.large |= entry.large;
         } else if (mmu.listener_) {
-            mmu.listener_->page_dropped(space, GuestVirt(at.value() & ~kPageMask));
+            mmu.listener_->page_dropped(space, GuestVirt(at.value() & ~kPageMask), use_of(entry));
         }
     }
     entry = fresh;
@@ -264,9 +267,9 @@ Exception Mmu::Impl::page_fault(GuestVirt at, const Path& path, Access access, b
 void Mmu::Impl::drop_piece(Place from, uint64_t page, bool upper_half) {
     TlbLeaf* leaf = from.store.leaf(page / kLeafPages);
     if (!leaf || !leaf->entries[page % kLeafPages].present) return;
+    PageUse use = use_of(leaf->entries[page % kLeafPages]);
     leaf->drop(page % kLeafPages);
-    if (!mmu.listener_) return;
-    mmu.listener_->page_dropped(from.space, GuestVirt((upper_half ? ~(kHalfPages - 1) | page : page) << 12));
+    if (mmu.listener_) mmu.listener_->page_dropped(from.space, address_of(page, upper_half), use);
 }
 
 /// Drops every piece of large pages in a leaf.
@@ -293,12 +296,15 @@ void Mmu::Impl::drop_space(unsigned space) {
     Space& dropped = spaces[space];
     bool lower = !dropped.lower.empty(), upper = !dropped.upper.empty();
     if (!lower && !upper) return;
+    if (TlbListener* listener = mmu.listener_) {
+        if (lower) listener->space_dropped(space);
+        bool each = mmu.for_each_own_if_few(
+            space, [&](GuestVirt page, PageUse use) { listener->page_dropped(space, page, use); });
+        if (!each) listener->upper_half_dropped(space);
+    }
     dropped.lower.clear();
     dropped.upper.clear();
     mmu.clear_glances();
-    if (!mmu.listener_) return;
-    if (lower) mmu.listener_->space_dropped(space);
-    if (upper) mmu.listener_->upper_half_dropped(space);
 }
 
 void Mmu::Impl::drop_global() {
@@ -383,6 +389,16 @@ void Mmu::for_each_cached(const std::function<void(GuestVirt, const TlbEntry&)>&
 }
 
 bool Mmu::has_own_upper_half(unsigned space) const { return !impl_->spaces[space].upper.empty(); }
+
+bool Mmu::for_each_own_if_few(unsigned space, const std::function<void(GuestVirt, PageUse)>& visit) const {
+    const TlbStore& own = impl_->spaces[space].upper;
+    if (!own.holds_at_most(kFewPages)) return false;
+    for (TlbLeaf* leaf : own.leaves())
+        leaf->for_each([&](unsigned index, const TlbEntry& entry) {
+            visit(address_of(leaf->region * kLeafPages + index, true), use_of(entry));
+        });
+    return true;
+}
 
 std::optional<GuestPhys> Mmu::peek_fetch(GuestVirt at, bool user) const {
     if (!is_canonical(at.value())) return std::nullopt;

@@ -52,15 +52,23 @@ inline constexpr unsigned kSpaces = 8;
 /// Where a space is named: a global page of the upper half.
 inline constexpr unsigned kEverySpace = kSpaces;
 
+/// What a page of the TLB was used for: code, and perhaps data, or data alone.
+enum class PageUse : uint8_t { kData, kCode };
+inline PageUse use_of(const TlbEntry& entry) { return entry.fetched ? PageUse::kCode : PageUse::kData; }
+
+/// Up to so many pages of the upper half that a space has for itself are dropped one by one.
+inline constexpr size_t kFewPages = 64;
+
 /// Hears which cached translations are no longer valid.
 class TlbListener {
   public:
     virtual ~TlbListener() = default;
     /// One page of `space`, or of kEverySpace.
-    virtual void page_dropped(unsigned space, GuestVirt page) = 0;
+    virtual void page_dropped(unsigned space, GuestVirt page, PageUse use) = 0;
     /// All of the lower half of a space.
     virtual void space_dropped(unsigned space) = 0;
-    /// All that a space has of the upper half for itself; with kEverySpace all of the upper half everywhere.
+    /// All that a space has of the upper half for itself, which is more than kFewPages; with kEverySpace all of the
+    /// upper half everywhere.
     virtual void upper_half_dropped(unsigned space) = 0;
     /// The current space has changed to `space`.
     virtual void space_entered(unsigned space) = 0;
@@ -102,6 +110,8 @@ class Mmu {
     unsigned space() const { return space_; }
     /// Whether a space holds pages of the upper half for itself.
     bool has_own_upper_half(unsigned space) const;
+    /// Calls `visit` for each of these pages where they are kFewPages at most; false: they are more.
+    bool for_each_own_if_few(unsigned space, const std::function<void(GuestVirt, PageUse)>& visit) const;
 
     /// MOV to CR3: `value` without bit 63; `keep` (bit 63): entries of the PCID are kept.
     void load_cr3(uint64_t value, bool keep);

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu/tlb_store.h"
 
+#include <bit>
+
 namespace lockstep::cpu {
+
+size_t TlbLeaf::count() const {
+    size_t count = 0;
+    for (uint64_t word : used) count += static_cast<size_t>(std::popcount(word));
+    return count;
+}
 
 TlbLeaf* TlbLeafPool::take() {
     if (free_.empty()) {
@@ -44,6 +52,13 @@ TlbLeaf& TlbStore::leaf_for_insert(uint64_t region) {
     place(made);
     recent_[region % kRecent] = made;
     return *made;
+}
+
+bool TlbStore::holds_at_most(size_t pages) const {
+    size_t count = 0;
+    for (const TlbLeaf* leaf : leaves_)
+        if ((count += leaf->count()) > pages) return false;
+    return true;
 }
 
 void TlbStore::clear() {

@@ -22,6 +22,7 @@ struct TlbLeaf {
     std::array<uint64_t, kLeafPages / 64> used{};
     std::array<TlbEntry, kLeafPages> entries{};
 
+    size_t count() const;
     /// Calls `visit(index, entry)` for each page that is present.
     template <typename Visit>
     void for_each(Visit visit) {
@@ -72,6 +73,7 @@ class TlbStore {
     TlbLeaf& leaf_for_insert(uint64_t region);
     void clear();
     bool empty() const { return leaves_.empty(); }
+    bool holds_at_most(size_t pages) const;
     const std::vector<TlbLeaf*>& leaves() const { return leaves_; }
 
   private:

@@ -399,12 +399,16 @@ void Vcpu::Impl::code_written(GuestPhys page) {
     table.forget_page(page);
 }
 
-void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page) {
+// Ways lead to pages that have been fetched from, and to no others.
+void Vcpu::Impl::page_dropped(unsigned space, GuestVirt page, cpu::PageUse use) {
     ++drops;
+    uint64_t address = page.value() & ~kPageMask;
+    bool upper_half = address >> 63;
+    if (upper_half && !shows_upper_half(space)) return;
     shadow_map.drop_page(space, page);
     if (has_window && space == window_space) window.drop_page(page);
-    uint64_t address = page.value() & ~kPageMask;
-    if (address >> 63) {
+    if (use == cpu::PageUse::kData) return;
+    if (upper_half) {
         kernel_chains.drop_page(address);
         auto [first, last] = kernel_ways_to(space);
         for (unsigned ways = first; ways <= last; ++ways) drop_ways_to(ways, address);
@@ -450,6 +454,7 @@ void Vcpu::Impl::use_kernel_ways(unsigned ways) {
 
 void Vcpu::Impl::upper_half_dropped(unsigned space) {
     ++drops;
+    if (!shows_upper_half(space)) return;
     if (space != cpu::kEverySpace && !apart) ++own_halves_gone;
     drop_upper_half(space);
 }
@@ -479,12 +484,16 @@ void Vcpu::Impl::join_upper_halves() {
 }
 
 // Until upper halves are kept apart, what a space has for itself mustn't be seen in another.
+void Vcpu::Impl::hide_upper_half(unsigned space) {
+    auto drop = [&](GuestVirt page, cpu::PageUse use) { page_dropped(space, page, use); };
+    if (!cpu.mmu.has_own_upper_half(space) || cpu.mmu.for_each_own_if_few(space, drop)) return;
+    ++own_halves_gone;
+    drop_upper_half(space);
+}
+
 void Vcpu::Impl::space_entered(unsigned space) {
-    unsigned left = std::exchange(entered_space, space);
-    if (!apart && left != space && cpu.mmu.has_own_upper_half(left)) {
-        ++own_halves_gone;
-        drop_upper_half(left);
-    }
+    if (!apart && entered_space != space) hide_upper_half(entered_space);
+    entered_space = space;
     shadow_map.enter_space(space);
     use_ways(ways_of(space));
     use_kernel_ways(kernel_ways_of(space));

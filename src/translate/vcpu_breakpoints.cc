@@ -20,7 +20,7 @@ void Vcpu::Impl::guard_breakpoints() {
     for (const cpu::Breakpoints::Breakpoint& breakpoint : cpu.breakpoints.all()) {
         if (!x86::is_canonical(breakpoint.start)) continue;
         for (unsigned space = 0; space < cpu::kSpaces; ++space)
-            page_dropped(space, GuestVirt(breakpoint.start & ~kPageMask));
+            page_dropped(space, GuestVirt(breakpoint.start & ~kPageMask), cpu::PageUse::kCode);
     }
     arrival = {};
 }

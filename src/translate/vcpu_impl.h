@@ -46,7 +46,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     void clear_everything();
 
     // TlbListener
-    void page_dropped(unsigned space, GuestVirt page) override;
+    void page_dropped(unsigned space, GuestVirt page, cpu::PageUse use) override;
     void space_dropped(unsigned space) override;
     void upper_half_dropped(unsigned space) override;
     void space_entered(unsigned space) override;
@@ -107,6 +107,11 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     void part_upper_halves();
     void join_upper_halves();
     void drop_upper_half(unsigned space);
+    void hide_upper_half(unsigned space);
+    /// Whether the maps and ways may hold what a space has of the upper half for itself.
+    bool shows_upper_half(unsigned space) const {
+        return apart || space == cpu::kEverySpace || space == entered_space;
+    }
 
     // vcpu_blocks.cc
     /// The block at state.rip; null: `exception` is to be delivered.

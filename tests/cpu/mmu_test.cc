@@ -19,8 +19,10 @@ constexpr uint64_t kUpper = 0xffff888000000000;
 /// Writes what it hears as one line.
 struct Listener : TlbListener {
     std::string heard;
-    void page_dropped(unsigned space, GuestVirt page) override {
+    PageUse use{};
+    void page_dropped(unsigned space, GuestVirt page, PageUse its_use) override {
         heard += fmt::format("page {} {:x};", space, page.value());
+        use = its_use;
     }
     void space_dropped(unsigned space) override { heard += fmt::format("space {};", space); }
     void upper_half_dropped(unsigned space) override { heard += fmt::format("upper {};", space); }
@@ -216,7 +218,31 @@ TEST_F(MmuTest, LoadingCr3KeepsOnlyGlobalPagesOfTheUpperHalf) {
     EXPECT_FALSE(cached(kPage));
     EXPECT_TRUE(cached(kUpper));
     EXPECT_FALSE(cached(kUpper + 0x1000));
-    EXPECT_EQ(listener.heard, "space 0;upper 0;");
+    EXPECT_EQ(listener.heard, fmt::format("space 0;page 0 {:x};", kUpper + 0x1000));
+}
+
+TEST_F(MmuTest, OfManyPagesOfTheUpperHalfNoneIsHeardAlone) {
+    Listener listener;
+    cpu.mmu.set_listener(&listener);
+    for (uint64_t i = 0; i <= kFewPages; ++i) {
+        map(kUpper + i * kPageSize, kTarget, kKernelPage);
+        reach(kUpper + i * kPageSize);
+    }
+    cpu.mmu.load_cr3(state.cr3, false);
+    EXPECT_EQ(listener.heard, "upper 0;");
+}
+
+TEST_F(MmuTest, ADroppedPageSaysWhetherItWasFetched) {
+    Listener listener;
+    cpu.mmu.set_listener(&listener);
+    map(kPage, kTarget, kKernelPage);
+    reach(kPage);
+    cpu.mmu.drop_page(GuestVirt(kPage));
+    EXPECT_EQ(listener.use, PageUse::kData);
+    reach(kPage, Access::kExecute);
+    reach(kPage);
+    cpu.mmu.drop_page(GuestVirt(kPage));
+    EXPECT_EQ(listener.use, PageUse::kCode);
 }
 
 TEST_F(MmuTest, SpacesHaveUpperHalvesOfTheirOwn) {

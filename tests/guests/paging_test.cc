@@ -266,13 +266,21 @@ TEST_P(PagingTest, APageThatIsAnotherOneAfterAFlush) {
     }
 }
 
-// As with a kernel that hides itself from programs by tables of their own: each space sees its own, and going
-// from one to the other throws nothing away.
-TEST_P(PagingTest, SpacesWithUpperHalvesOfTheirOwn) {
-    constexpr uint64_t kVisits = 1000, kKeep = uint64_t{1} << 63, kOfA = 0x10000, kOfB = 0x2000000;
+class UpperHalvesTest : public PagingTest {
+  protected:
+    static constexpr uint64_t kVisits = 1000;
+    /// Two spaces, each with three pages of the upper half for itself, and the kernel's map of the RAM.
+    void run_with_map(uint64_t flags);
+    translate::VcpuCounters counters() { return machine.vcpu->report().counters; }
+};
+
+void UpperHalvesTest::run_with_map(uint64_t flags) {
+    constexpr uint64_t kKeep = uint64_t{1} << 63, kOfA = 0x10000, kOfB = 0x2000000;
     constexpr uint64_t kFrameC = kDataArea + 0x8000, kOfC = 0x3000000;
     const GuestCode code = LOCKSTEP_GUEST_CODE(upper_halves);
     load(code);
+    for (uint64_t at = 0; at < kRamBytes; at += 2 << 20)
+        machine.long_mode->map_large(kPhysicalMap + at, at, kPresent | kWritable | kSet | flags);
     uint64_t first = machine.long_mode->root(), second = machine.long_mode->add_address_space();
     uint64_t entry = machine.long_mode->map(kUpperLinear, kFrameB, kPresent | kWritable);
     machine.long_mode->map(kUpperLinear + kPageSize, kCodeArea + kPageSize, kPresent);
@@ -299,14 +307,29 @@ TEST_P(PagingTest, SpacesWithUpperHalvesOfTheirOwn) {
     EXPECT_EQ(machine.read(kFrameA + 8), kVisits);
     EXPECT_EQ(machine.read(kFrameB + 8), kVisits + 1);
     EXPECT_EQ(machine.read(kFrameC + 8), 1u);
+}
+
+// As with a kernel that hides itself from programs by tables of their own: each space sees its own, and going
+// from one to the other throws nothing away.
+TEST_P(UpperHalvesTest, ManyPagesOfASpaceAreKeptApart) {
+    run_with_map(0);
     if (GetParam().name != "default") return;
     // Loads of CR3 take a trip through the dispatcher each, and another for what follows.
-    translate::VcpuCounters counters = machine.vcpu->report().counters;
-    EXPECT_LT(counters.dispatches, 2 * 2 * kVisits + 2000);
-    EXPECT_LT(counters.memory_misses, 600u);
+    EXPECT_LT(counters().dispatches, 2 * 2 * kVisits + 2000);
+    EXPECT_LT(counters().memory_misses, 600u);
+    EXPECT_GT(counters().code_clears, 2u);
+}
+
+// As with any kernel: few of its pages aren't global. They go by themselves, and nothing else with them.
+TEST_P(UpperHalvesTest, FewPagesOfASpaceGoOneByOne) {
+    run_with_map(kGlobal);
+    if (GetParam().name != "default") return;
+    EXPECT_EQ(counters().code_clears, 2u) << "no code was translated anew";
+    EXPECT_LT(counters().memory_misses, 2 * 2 * kVisits + 100) << "of the spaces' own pages";
 }
 
 LOCKSTEP_IN_EVERY_CONFIGURATION(PagingTest);
+LOCKSTEP_IN_EVERY_CONFIGURATION(UpperHalvesTest);
 
 }  // namespace
 }  // namespace lockstep::guests
