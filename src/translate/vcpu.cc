@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "cpu/alignment.h"
 #include "cpu/exceptions.h"
 #include "cpu/float_state.h"
 #include "translate/code_pieces.h"
@@ -142,16 +141,15 @@ Vcpu::Impl::Next Vcpu::Impl::single_step() {
     return deliver_debug(x86::kDr6Bs | cpu.breakpoints.take_met());
 }
 
-// Runs the block at state.rip; `single`: one instruction. Blocks know nothing of alignment checks, so with
-// them it is one, too, which doesn't go by its block.
+// Runs the block at state.rip; `single`: one instruction.
 Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     ++counters.dispatches;
     set_mode();
     if (!cpu.state.code64()) return segmented_step();
     if (cpu.breakpoints.has_code_on_page(cpu.state.rip)) return guarded_step();
-    bool checks = cpu::checks_alignment(cpu.state);
+    bool alone = goes_alone();
     bool resumes = cpu.state.rflags & cpu::kFlagRf;
-    if (checks || resumes) single = 1;
+    if (alone || resumes) single = 1;
     bool direct = !single && arrival.way == Arrival::Way::kNothing && !retries();
     if (direct && enter_by_jump_cache()) return after_exit();
     cpu::Exception exception;
@@ -168,7 +166,7 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
     Head head = walked ? Head::kNoStop : Head::kStops;
     if (single) limit = cpu.state.icount + 1;  // nor may a block of one instruction go on by its chain
     uint64_t budget = limit - cpu.state.icount;
-    if (budget < block->count && !checks) {
+    if (budget < block->count && !alone) {
         block = transient_block(static_cast<unsigned>(budget), {}, exception, head);
         CHECK(block, "the block at {:#x} was there a moment ago", cpu.state.rip);
         head = Head::kStops;  // has been made like that
@@ -181,8 +179,8 @@ Vcpu::Impl::Next Vcpu::Impl::dispatch(uint64_t single) {
         head = Head::kNoStop;
     }
     Next next = Next::kContinue;
-    if (checks) {
-        next = aligned_step();
+    if (alone) {
+        next = lone_step();
     } else {
         enter(*block, head);
         next = after_exit();

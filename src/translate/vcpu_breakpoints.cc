@@ -9,7 +9,6 @@
 // What has been built before stays, for when the breakpoint has gone.
 #include <utility>
 
-#include "cpu/alignment.h"
 #include "translate/vcpu_impl.h"
 #include "x86/paging.h"
 
@@ -41,7 +40,7 @@ Vcpu::Impl::Next Vcpu::Impl::guarded_step() {
     state.rflags &= ~cpu::kFlagRf;
     if (block->interpret_only) return without_block(block->first_exit);
     state.interrupt_shadow = 0;
-    if (cpu::checks_alignment(state)) return aligned_step();
+    if (goes_alone()) return lone_step();
     enter(*block);
     return after_exit();
 }

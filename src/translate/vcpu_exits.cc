@@ -264,9 +264,9 @@ Vcpu::Impl::Next Vcpu::Impl::slow_step() {
     return next;
 }
 
-// One instruction while alignment is checked. What blocks do in their own way (PUSHFQ, strings) the
-// interpreter does, the rest goes the slow way whether it has accesses or not.
-Vcpu::Impl::Next Vcpu::Impl::aligned_step() {
+// One instruction that goes_alone(). What blocks do in their own way (CLI, PUSHFQ, strings) the interpreter does, the
+// rest goes the slow way whether it has accesses or not.
+Vcpu::Impl::Next Vcpu::Impl::lone_step() {
     cpu::Exception exception;
     BlockSource source;
     CHECK(fetch(source, exception));

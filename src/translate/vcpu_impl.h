@@ -17,6 +17,7 @@
 #include <array>
 #include <utility>
 
+#include "cpu/alignment.h"
 #include "cpu/cpu.h"
 #include "translate/accesses.h"
 #include "translate/arrival.h"
@@ -76,6 +77,11 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     void load_fpu();
     void save_fpu();
     bool user() const { return cpu.state.cpl() == 3; }
+    /// Blocks know nothing of alignment checks, and of privilege levels 0 and 3 alone. Where it is otherwise each
+    /// instruction goes by itself, and not by its block.
+    bool goes_alone() const {
+        return cpu::checks_alignment(cpu.state) || cpu.state.cpl() == 1 || cpu.state.cpl() == 2;
+    }
     void set_mode();
     /// Of what is translated now.
     Mode present_mode() const { return {.user = user(), .vectors = vectors, .window = in_window()}; }
@@ -156,7 +162,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     /// Empty: what the fault was for is done, the instruction can go on.
     std::optional<Next> host_fault_exit();
     Next slow_step();
-    Next aligned_step();
+    Next lone_step();
     std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
                                     const MemoryAccess& access);
     const GuestInstruction& slow_instruction(const BlockSource& source);

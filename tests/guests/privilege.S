@@ -98,3 +98,42 @@ guest user_limits
     pop r10
     int 0xff
 guest_end user_limits
+
+// Code of privilege level 1 or 2 that tries what level 0 may. rdi, rsi: its CS and SS; rbx: its RFLAGS. The handler
+// resumes behind each attempt.
+    .macro attempt name, instruction:vararg
+    resume_at 8f
+    mark \name
+    \instruction
+8:
+    .endm
+guest middle_levels
+    mov rax, cr4
+    or rax, 4                     // TSD
+    mov cr4, rax
+    mov rax, rsp
+    push rsi
+    push rax
+    push rbx
+    push rdi
+    lea rax, 1f[rip]
+    push rax
+    iretq
+1:  attempt middle_cli, cli
+    attempt middle_sti, sti
+    pushfq
+    pop r13
+    attempt middle_swapgs, swapgs
+    attempt middle_rdtsc, rdtsc
+    attempt middle_rdtscp, rdtscp
+    attempt middle_read, mov rax, cr3
+    attempt middle_write, mov cr3, rax
+    attempt middle_debug, mov rax, dr7
+    attempt middle_rdmsr, rdmsr
+    attempt middle_sysret, sysretq
+    attempt middle_invlpg, invlpg [rsp]
+    attempt middle_clts, clts
+    attempt middle_wbinvd, wbinvd
+    attempt middle_hlt, hlt
+    int 0xff
+guest_end middle_levels

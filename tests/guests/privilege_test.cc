@@ -16,6 +16,21 @@ LOCKSTEP_GUEST_LABEL(limit_kernel_write);
 LOCKSTEP_GUEST_LABEL(limit_interrupt_gate);
 LOCKSTEP_GUEST_LABEL(limit_cli);
 LOCKSTEP_GUEST_LABEL(limit_end);
+LOCKSTEP_GUEST(middle_levels);
+LOCKSTEP_GUEST_LABEL(middle_cli);
+LOCKSTEP_GUEST_LABEL(middle_sti);
+LOCKSTEP_GUEST_LABEL(middle_swapgs);
+LOCKSTEP_GUEST_LABEL(middle_rdtsc);
+LOCKSTEP_GUEST_LABEL(middle_rdtscp);
+LOCKSTEP_GUEST_LABEL(middle_read);
+LOCKSTEP_GUEST_LABEL(middle_write);
+LOCKSTEP_GUEST_LABEL(middle_debug);
+LOCKSTEP_GUEST_LABEL(middle_rdmsr);
+LOCKSTEP_GUEST_LABEL(middle_sysret);
+LOCKSTEP_GUEST_LABEL(middle_invlpg);
+LOCKSTEP_GUEST_LABEL(middle_clts);
+LOCKSTEP_GUEST_LABEL(middle_wbinvd);
+LOCKSTEP_GUEST_LABEL(middle_hlt);
 
 namespace lockstep::guests {
 namespace {
@@ -96,6 +111,38 @@ TEST_P(PrivilegeTest, LimitsOfUserCode) {
     }
     EXPECT_EQ(machine.reg(cpu::kR10) & cpu::kFlagIopl, 0u);
     EXPECT_EQ(events.back().vector, kEndVector);
+}
+
+// Levels 1 and 2 reach the supervisor's pages, and have nothing else of level 0. IOPL lets them change IF.
+TEST_P(PrivilegeTest, LevelsBetweenKernelAndUser) {
+    const uint8_t* const by_iopl[] = {middle_cli, middle_sti};
+    const uint8_t* const always[] = {middle_swapgs, middle_rdtsc, middle_rdtscp, middle_read,
+                                     middle_write,  middle_debug, middle_rdmsr,  middle_sysret,
+                                     middle_invlpg, middle_clts,  middle_wbinvd, middle_hlt};
+    constexpr uint64_t kCode = 0x50, kData = 0x58;
+    for (uint64_t level : {1, 2}) {
+        for (uint64_t iopl : {level - 1, level}) {
+            SCOPED_TRACE(testing::Message() << "level " << level << ", IOPL " << iopl);
+            load(LOCKSTEP_GUEST_CODE(middle_levels));
+            machine.write(kSystemArea + kCode, 0x00af9b000000ffff | level << 45);
+            machine.write(kSystemArea + kData, 0x00cf93000000ffff | level << 45);
+            machine.set_reg(cpu::kRdi, kCode | level);
+            machine.set_reg(cpu::kRsi, kData | level);
+            machine.set_reg(cpu::kRbx, 2 | iopl << 12);
+            ASSERT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
+            std::vector<const uint8_t*> refused;
+            if (iopl < level) refused.assign(std::begin(by_iopl), std::end(by_iopl));
+            refused.insert(refused.end(), std::begin(always), std::end(always));
+            std::vector<Event> events = machine.events();
+            ASSERT_EQ(events.size(), refused.size() + 1);
+            for (size_t i = 0; i < refused.size(); ++i) {
+                expect_event(events[i], cpu::kGp, 0, refused[i], "#GP");
+                EXPECT_EQ(events[i].cs, kCode | level);
+            }
+            EXPECT_EQ(events.back().vector, kEndVector);
+            EXPECT_EQ(machine.reg(cpu::kR13) & cpu::kFlagIf, iopl < level ? 0 : cpu::kFlagIf);
+        }
+    }
 }
 
 LOCKSTEP_IN_EVERY_CONFIGURATION(PrivilegeTest);
