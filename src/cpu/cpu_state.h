@@ -132,6 +132,8 @@ inline constexpr uint64_t kFlagCf = 1 << 0, kFlagPf = 1 << 2, kFlagAf = 1 << 4, 
                           kFlagOf = 1 << 11, kFlagIopl = 3 << 12, kFlagNt = 1 << 14, kFlagRf = 1 << 16,
                           kFlagVm = 1 << 17, kFlagAc = 1 << 18, kFlagVif = 1 << 19, kFlagVip = 1 << 20,
                           kFlagId = 1 << 21;
+/// What SYSRET takes from R11.
+inline constexpr uint64_t kSysretFlags = 0x3c7fd7;
 inline constexpr uint64_t kArithmeticFlags = kFlagCf | kFlagPf | kFlagAf | kFlagZf | kFlagSf | kFlagOf;
 
 /// CpuState::interrupt_shadow. That of MOV SS holds off debug traps, too (Intel SDM vol. 3, 6.8.3).

@@ -15,8 +15,6 @@ using namespace x86;
 
 namespace {
 
-constexpr uint64_t kSysretFlags = 0x3c7fd7;  ///< RFLAGS that SYSRET takes from R11
-
 bool check_rip(const Cpu& cpu, const CodeTarget& target, uint64_t rip, Exception& exception) {
     bool to64 = cpu.state.long_mode() && (target.segment.attributes & kAttributeLong);
     bool ok = to64 ? is_canonical(rip) : rip <= target.segment.limit;

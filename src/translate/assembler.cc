@@ -146,6 +146,7 @@ void Assembler::add_imm(HostReg to, int32_t value) {
     }
 }
 void Assembler::add32(HostReg to, HostReg from) { rex_reg(false, from, to), byte(0x01), modrm_reg(from, to); }
+void Assembler::and32(HostReg to, HostReg from) { rex_reg(false, from, to), byte(0x21), modrm_reg(from, to); }
 void Assembler::and32_imm(HostReg to, int32_t value) {
     rex_reg(false, 0, to), byte(0x81), modrm_reg(4, to), u32(static_cast<uint32_t>(value));
 }

@@ -110,6 +110,7 @@ class Assembler {
     void movsx16(HostReg to, HostReg from);
     void add_imm(HostReg to, int32_t value);
     void add32(HostReg to, HostReg from);
+    void and32(HostReg to, HostReg from);
     void and32_imm(HostReg to, int32_t value);
     void shl32_imm(HostReg to, uint8_t count);
     void shr32_imm(HostReg to, uint8_t count);

@@ -128,7 +128,7 @@ void BlockBuilder::emit_body() {
         if (index_ == 0) block_->first_mark = mark_;
         emit_instruction(instruction);
         if (uses_all_temporaries(instruction.kind)) group_in_r13_.reset();
-        left = instruction.ends_block() && instruction.kind != Kind::kInterpret;
+        left = instruction.ends_block() && (instruction.kind != Kind::kInterpret || is_transfer(instruction));
     }
     pay_stack();
     if (!left) emit_end();
@@ -227,14 +227,14 @@ void BlockBuilder::decode_run(const BlockSource& source) {
         ++decoded_;
         at += instruction.length;
         bool system = is_translated_system(instruction);
-        // A string instruction may leave the block in front of it, where what STI protects must not be left.
+        // What STI protects must not be left in front of it.
         if (block_->count && run_[block_->count - 1].decoded.mnemonic == ZYDIS_MNEMONIC_STI)
-            system = system && !is_plain_string(instruction);
+            system = system && !has_slow_way(instruction);
         bool unavailable = !instruction.is_available(source.mode.vectors);
         if (!system && (instruction.kind >= Kind::kInterpret || unavailable)) break;
         ++block_->count;
         side_exits += instruction.kind == Kind::kConditional;
-        bool ends = instruction.ends_block() && !system &&
+        bool ends = instruction.ends_block() && (!system || is_transfer(instruction)) &&
                     !(goes_on_behind(instruction) && side_exits <= kMostSideExits);
         goes_on = !ends && block_->count < source.limit && !source.second_page;
     }

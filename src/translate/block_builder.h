@@ -96,6 +96,10 @@ struct Exits {
     /// The same with the flags in place.
     const uint8_t* window_jump_miss = nullptr;
     const uint8_t* window_direct_miss = nullptr;
+    /// From one privilege level to the other: r14 = target, the flags in their slot.
+    const uint8_t* into_kernel = nullptr;
+    const uint8_t* into_user = nullptr;
+    const uint8_t* into_window = nullptr;
 };
 
 class BlockBuilder {
@@ -293,6 +297,8 @@ class BlockBuilder {
     // build_system.cc
     /// Whether an instruction of the interpreter's is translated here.
     bool is_translated_system(const GuestInstruction& instruction) const;
+    /// Whether a translated one may leave the block for the interpreter, in front of it.
+    static bool has_slow_way(const GuestInstruction& instruction);
     void emit_system(const GuestInstruction& instruction);
     void emit_clear_flag(uint64_t flag);
     void emit_set_flag(uint64_t flag);
@@ -300,6 +306,24 @@ class BlockBuilder {
     void emit_pushfq();
     void emit_swapgs();
     void emit_read_tsc(bool with_processor);
+    /// r12 = the guest's RFLAGS, whose arithmetic part is in its slot, without RF and VM. r13 is a temporary.
+    void emit_flags_image();
+
+    // build_register_move.cc
+    /// Whether a MOV of a control or segment register is translated.
+    bool is_translated_move(const GuestInstruction& instruction) const;
+    void emit_system_move(const GuestInstruction& instruction);
+    void emit_load_selector(uint8_t segment, uint8_t from);
+    void emit_base_move(const GuestInstruction& instruction);
+    /// A guest register from a temporary of the host's.
+    void store_guest(uint8_t number, HostReg from);
+
+    // build_transfer.cc
+    /// Whether a translated instruction ends its block: what follows runs at another privilege level.
+    static bool is_transfer(const GuestInstruction& instruction);
+    void emit_syscall(const GuestInstruction& instruction);
+    void emit_sysret();
+    void emit_flat_segment(cpu::Segment segment, const uint64_t& value);
 
     // build_string.cc
     void emit_string(const GuestInstruction& instruction);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // System instructions that are executed all the time, translated instead of interpreted: CLI, STI, PUSHFQ,
-// SWAPGS, CLD, STD, RDTSC, RDTSCP; plain string instructions count among them (build_string.cc). RFLAGS
-// beyond the arithmetic flags is in CpuState.
+// SWAPGS, CLD, STD, RDTSC, RDTSCP. Moves of control and segment registers (build_register_move.cc), SYSCALL and
+// SYSRET (build_transfer.cc) and plain string instructions (build_string.cc) count among them. RFLAGS beyond the
+// arithmetic flags is in CpuState.
 //
 // STI (Intel SDM vol. 2) lets no interrupt in before the end of the next instruction. It is translated only
 // where that one follows in the same block; there is nothing to do then unless an interrupt waits: the block
@@ -29,8 +30,35 @@ bool BlockBuilder::is_translated_system(const GuestInstruction& instruction) con
         case ZYDIS_MNEMONIC_STI:
         case ZYDIS_MNEMONIC_SWAPGS:
             return !source_.mode.user;
+        case ZYDIS_MNEMONIC_MOV:
+            return is_translated_move(instruction);
+        case ZYDIS_MNEMONIC_RDFSBASE:
+        case ZYDIS_MNEMONIC_RDGSBASE:
+            return true;
+        case ZYDIS_MNEMONIC_WRFSBASE:
+        case ZYDIS_MNEMONIC_WRGSBASE:
+            return !source_.mode.window;  // see build_register_move.cc
+        case ZYDIS_MNEMONIC_SYSCALL:
+            return source_.mode.user;
+        case ZYDIS_MNEMONIC_SYSRET:
+            return !source_.mode.user && instruction.decoded.operand_width == 64;
         default:
             return false;
+    }
+}
+
+bool BlockBuilder::has_slow_way(const GuestInstruction& instruction) {
+    switch (instruction.decoded.mnemonic) {
+        case ZYDIS_MNEMONIC_CLI:
+        case ZYDIS_MNEMONIC_CLD:
+        case ZYDIS_MNEMONIC_STD:
+        case ZYDIS_MNEMONIC_PUSHFQ:
+        case ZYDIS_MNEMONIC_SWAPGS:
+        case ZYDIS_MNEMONIC_RDTSC:  // of the kernel, where STI is translated
+        case ZYDIS_MNEMONIC_RDTSCP:
+            return false;
+        default:
+            return true;
     }
 }
 
@@ -52,6 +80,17 @@ void BlockBuilder::emit_system(const GuestInstruction& instruction) {
             return emit_read_tsc(true);
         case ZYDIS_MNEMONIC_SWAPGS:
             return emit_swapgs();
+        case ZYDIS_MNEMONIC_MOV:
+            return emit_system_move(instruction);
+        case ZYDIS_MNEMONIC_RDFSBASE:
+        case ZYDIS_MNEMONIC_RDGSBASE:
+        case ZYDIS_MNEMONIC_WRFSBASE:
+        case ZYDIS_MNEMONIC_WRGSBASE:
+            return emit_base_move(instruction);
+        case ZYDIS_MNEMONIC_SYSCALL:
+            return emit_syscall(instruction);
+        case ZYDIS_MNEMONIC_SYSRET:
+            return emit_sysret();
         default:
             return emit_string(instruction);
     }
@@ -116,15 +155,10 @@ void BlockBuilder::emit_read_tsc(bool with_processor) {
     if (with_processor) asm_.load(kHostRcx, state_field(offsetof(cpu::CpuState, tsc_aux)));
 }
 
-// The arithmetic flags come from the slot, where the access has put them: SF ZF AF PF CF in bits 8 to 15, OF
-// in bit 0.
-void BlockBuilder::emit_pushfq() {
+// The arithmetic flags come from the slot: SF ZF AF PF CF in bits 8 to 15, OF in bit 0.
+void BlockBuilder::emit_flags_image() {
     constexpr uint32_t kLow = 0xd5;                                    // of bits 0 to 7
     constexpr uint32_t kOthers = 0x00fcffff & ~cpu::kArithmeticFlags;  // without RF and VM
-    if (source_.mode.window) put_flags_in_slot();  // the access may fault when they have changed
-    HostMem place = emit_push_lookup();
-    if (!flags_in_slot_) free_flags();
-    asm_.lea(kHostR14, place);
     load_state(kHostR12, cache_.state().flags_slot);
     asm_.mov32(kHostR13, kHostR12);
     asm_.shr32_imm(kHostR12, 8);
@@ -135,6 +169,14 @@ void BlockBuilder::emit_pushfq() {
     asm_.load(kHostR13, kRflags);
     asm_.and32_imm(kHostR13, static_cast<int32_t>(kOthers));
     asm_.add32(kHostR12, kHostR13);
+}
+
+void BlockBuilder::emit_pushfq() {
+    if (source_.mode.window) put_flags_in_slot();  // the access may fault when they have changed
+    HostMem place = emit_push_lookup();
+    if (!flags_in_slot_) free_flags();
+    asm_.lea(kHostR14, place);
+    emit_flags_image();
     asm_.store({.base = kHostR14}, kHostR12);
     asm_.lea(kHostRsp, {.base = kHostRsp, .disp = -8});
 }

@@ -176,6 +176,16 @@ struct alignas(64) EngineState {
     uint64_t tsc_rate = 0;         ///< the same
     uint64_t tsc_distance = 0;     ///< an icount is this much plus the counter behind the line's start
     uint64_t interrupt_waits = 0;  ///< nonzero: an interrupt would be taken if RFLAGS.IF were set
+    /// What SYSCALL and SYSRET do in translated code (build_transfer.cc), as of the last entry.
+    struct Transfers {
+        uint64_t into_kernel = 0;  ///< whether SYSCALL may go on in kernel code; 0: the interpreter does it
+        uint64_t into_user = 0;    ///< the trampoline by which SYSRET goes on; 0: the same
+        uint64_t kernel_base = 0, user_base = 0;  ///< r10 there
+        /// The first eight bytes of CS and SS: all but the base, which is 0.
+        uint64_t kernel_code = 0, kernel_stack = 0, user_code = 0, user_stack = 0;
+        uint64_t kept_flags = 0;  ///< of RFLAGS by SYSCALL
+        uint64_t kept_slot = 0;   ///< the same in the form of `flags`
+    } transfers;
     struct Fault {
         int trap = 0;  ///< the exception's vector on the host
         uint64_t host_pc = 0;

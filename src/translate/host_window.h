@@ -90,8 +90,9 @@ class HostWindow {
     void drop_all() { drop_all_ = !pages_.empty(); }
     /// Before user code runs: what was dropped goes.
     void apply_drops() {
-        if (drop_all_ || !dropped_.empty()) unmap_dropped();
+        if (has_drops()) unmap_dropped();
     }
+    bool has_drops() const { return drop_all_ || !dropped_.empty(); }
     size_t page_count() const { return pages_.size(); }
 
   private:

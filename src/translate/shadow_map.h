@@ -109,8 +109,10 @@ class ShadowMap {
     /// Before user code runs: takes away the supervisor's pages of the current lower half (early boot, EFI),
     /// which the map of the two modes would share.
     void enter_user() {
-        if (!supervisor_[space_].is_empty()) drop_supervisor();
+        if (!may_enter_user()) drop_supervisor();
     }
+    /// Whether enter_user() has nothing to do.
+    bool may_enter_user() const { return supervisor_[space_].is_empty(); }
 
     /// `space`: for pages of the upper half also cpu::kEverySpace.
     void drop_page(unsigned space, GuestVirt page);

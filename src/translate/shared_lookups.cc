@@ -131,6 +131,13 @@ bool adds_constant(const GuestInstruction& instruction, uint8_t number, int64_t&
     }
 }
 
+/// Of those below: what reads or writes control registers, segment registers and their bases by a general register.
+bool is_register_move(ZydisMnemonic mnemonic) {
+    return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_RDFSBASE ||
+           mnemonic == ZYDIS_MNEMONIC_RDGSBASE || mnemonic == ZYDIS_MNEMONIC_WRFSBASE ||
+           mnemonic == ZYDIS_MNEMONIC_WRGSBASE;
+}
+
 /// Of the interpreter's instructions those that are in blocks (build_system.cc).
 void note_changes_by_system(Registers& registers, const GuestInstruction& instruction) {
     switch (instruction.decoded.mnemonic) {
@@ -155,6 +162,7 @@ void note_changes(Registers& registers, const GuestInstruction& instruction) {
         case Kind::kCallIndirect:
             return registers.add(cpu::kRsp, -8);
         case Kind::kInterpret:
+            if (is_register_move(instruction.decoded.mnemonic)) break;
             return note_changes_by_system(registers, instruction);
         case Kind::kPop:
             registers.add(cpu::kRsp, 8);

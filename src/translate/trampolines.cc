@@ -241,6 +241,21 @@ const uint8_t* write_direct_miss(Assembler& out, EngineState& state, const Direc
     return start;
 }
 
+// A transfer to another privilege level. r14 = target, the flags in their slot; `flags`: where the code there wants them.
+const uint8_t* write_transfer(Assembler& out, EngineState& state, const uint64_t& jumps, FlagsOnMiss flags) {
+    const uint8_t* start = out.here();
+    if (flags == FlagsOnMiss::kInPlace) {
+        out.store_near(&state.saved_rax, kHostRax);
+        restore_after_miss(out, state, flags);
+    }
+    out.load_near(kHostR12, &jumps);
+    out.rorx(kHostR13, kHostR14, JumpCache::kIndexShift);  // JumpCache::index_of()
+    out.lea(kHostR13, {.base = kHostR13, .index = kHostR14});
+    out.movzx16(kHostR13, kHostR13);
+    out.jmp_mem({.base = kHostR12, .index = kHostR13, .scale = 8});
+    return start;
+}
+
 }  // namespace
 
 Trampolines Trampolines::write(CodeCache& cache, Avx avx) {
@@ -266,6 +281,9 @@ Trampolines Trampolines::write(CodeCache& cache, Avx avx) {
         write_direct_miss(out, state, user, FlagsOnMiss::kInPlace, exits.flags_in_slot);
     exits.kernel_direct_miss =
         write_direct_miss(out, state, kernel, FlagsOnMiss::kInSlot, exits.flags_in_slot);
+    exits.into_kernel = write_transfer(out, state, state.kernel_jumps, FlagsOnMiss::kInSlot);
+    exits.into_user = write_transfer(out, state, state.user_jumps, FlagsOnMiss::kInSlot);
+    exits.into_window = write_transfer(out, state, state.user_jumps, FlagsOnMiss::kInPlace);
     made.jump_misses_end = out.here();
     made.fault = write_exit_with(out, kHostFaultRecord, made.exits.common);
     made.unpark = out.here();

@@ -11,6 +11,9 @@
 //     jump miss     the jump cache was wrong: looks into the jump index (jump_index.h), goes on in the block
 //                   that is there, or to indirect_miss. User code, code in the window and kernel code have
 //                   one each
+//     into_kernel, into_user, into_window
+//                   where a system call, or the way back, goes on: an indirect branch by the jump cache of the
+//                   other privilege level
 //     fault         where the signal handler sends a faulting instruction: exit with the record of kind
 //                   kHostFault
 //     unpark        loads the guest's RSP, where the host's kernel can't return to it (host_faults.h), and

@@ -2,12 +2,15 @@
 // Entering translated code, and the exits that concern memory and faults.
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "cpu/alignment.h"
+#include "cpu/segments.h"
 #include "cpu/virtual_memory.h"
 #include "translate/vcpu_impl.h"
+#include "x86/control.h"
 #include "x86/paging.h"
 
 namespace lockstep::translate {
@@ -18,6 +21,16 @@ namespace {
 uint64_t to_engine_flags(uint64_t rflags) { return (rflags & 0xd5) << 8 | (rflags >> 11 & 1); }
 uint64_t from_engine_flags(uint64_t rflags, uint64_t engine) {
     return (rflags & ~cpu::kArithmeticFlags) | (engine >> 8 & 0xd5) | (engine & 1) << 11;
+}
+
+/// As SYSCALL and its relatives load CS and SS, without the base.
+uint64_t flat_start(uint64_t selector, uint16_t attributes, unsigned level) {
+    auto number = static_cast<uint16_t>((selector & 0xfffc) | level);
+    cpu::SegmentRegister segment = cpu::flat_segment(number, attributes, level);
+    uint64_t start;
+    static_assert(offsetof(cpu::SegmentRegister, base) == sizeof start);
+    std::memcpy(&start, &segment, sizeof start);
+    return start;
 }
 
 /// The number of the general register that `reg` is the low part of.
@@ -63,6 +76,7 @@ void Vcpu::Impl::enter_host() {
     if (in_window()) window.apply_drops();
     engine.read_base = in_window() ? window.table_base() : shadow_map.read_base(user());
     engine.interrupt_waits = cpu.platform.interrupt_pending();
+    prepare_transfers();
     TimeLine tsc = cpu.platform.tsc_line();
     engine.tsc_base = tsc.base;
     engine.tsc_rate = tsc.rate;
@@ -77,6 +91,28 @@ void Vcpu::Impl::enter_host() {
     trampolines.enter(&cpu.state);
     asm volatile("" ::: "memory");
     cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags);
+}
+
+// User code is entered without the dispatcher only where that one would have nothing to do before.
+void Vcpu::Impl::prepare_transfers() {
+    EngineState::Transfers& transfers = cache.state().transfers;
+    const cpu::CpuState& state = cpu.state;
+    bool enabled = state.efer & x86::kEferSce;
+    bool windowed = has_window && cpu.mmu.space() == window_space;
+    bool idle = shadow_map.may_enter_user() && !watch.fruitless &&
+                !(windowed && (window_doubtful || window.has_drops()));
+    const uint8_t* into_user = windowed ? trampolines.exits.into_window : trampolines.exits.into_user;
+    transfers.into_kernel = enabled && x86::is_canonical(state.lstar);
+    transfers.into_user = enabled && idle ? reinterpret_cast<uint64_t>(into_user) : 0;
+    transfers.kernel_base = shadow_map.read_base(false);
+    transfers.user_base = windowed ? window.table_base() : shadow_map.read_base(true);
+    uint64_t kernel = state.star >> 32, user = state.star >> 48;
+    transfers.kernel_code = flat_start(kernel, x86::kFlatCode64, 0);
+    transfers.kernel_stack = flat_start(kernel + 8, x86::kFlatData, 0);
+    transfers.user_code = flat_start(user + 16, x86::kFlatCode64, 3);
+    transfers.user_stack = flat_start(user + 8, x86::kFlatData, 3);
+    transfers.kept_flags = ~(state.sfmask | cpu::kFlagRf) | 2;
+    transfers.kept_slot = to_engine_flags(transfers.kept_flags);
 }
 
 // Read once: the signal of a request that was heard otherwise may come here and add to it in memory.

@@ -154,6 +154,8 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     /// Goes on at the host instruction that has faulted, with everything as it was.
     void resume_host();
     void enter_host();
+    /// What translated code may do by itself when the privilege level changes.
+    void prepare_transfers();
     /// The counter as translated code has left it, without what a stop request has added.
     uint64_t counter_at_exit();
     /// The rest of the way of an instruction that has begun: it mustn't be stopped before its end.
