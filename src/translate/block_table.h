@@ -64,8 +64,13 @@ class BlockTable {
     void unchain(Block& block);
 
   private:
+    /// The blocks of a page are neighbours: who looks for one will look for others, and a line of the host's cache
+    /// holds eight buckets.
     size_t bucket_of(uint64_t physical, uint64_t pc) const {
-        return (physical ^ (pc >> 12) * 0xd6e8feb86659fd93) * 0x9e3779b97f4a7c15 >> (64 - bucket_bits_);
+        constexpr uint64_t kGuestBytes = 16;  // of a bucket
+        uint64_t page = physical / kPageSize ^ pc / kPageSize * 0xd6e8feb86659fd93;
+        uint64_t first = page * 0x9e3779b97f4a7c15 >> (64 - bucket_bits_);
+        return (first + physical % kPageSize / kGuestBytes) & ((size_t{1} << bucket_bits_) - 1);
     }
     size_t variant_bucket_of(uint64_t physical) const { return bucket_of(physical, 0); }
     void take_from_bucket(Block& block);
