@@ -214,12 +214,13 @@ class FolderArbiter final : public Arbiter {
             {.detail = timeout_sentence()}, std::move(answer));
     }
 
-    void renew(const std::string& vm, Term term, std::function<void(const RenewAnswer&)> answer) override {
-        write(vm, term, {false, ++count_, options_.claimant, options_.host}, std::move(answer));
+    void renew(const std::string& vm, Term term, const std::optional<std::string>& backup,
+               std::function<void(const RenewAnswer&)> answer) override {
+        write(vm, term, {false, ++count_, options_.claimant, options_.host, backup}, std::move(answer));
     }
 
     void set_free(const std::string& vm, Term term, std::function<void()> done) override {
-        write(vm, term, {true, ++count_, options_.claimant, options_.host},
+        write(vm, term, {true, ++count_, options_.claimant, options_.host, ""},
               [done = std::move(done)](const RenewAnswer&) { done(); });
     }
 

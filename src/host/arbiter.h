@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -45,8 +46,9 @@ class Arbiter {
     virtual void claim(const std::string& vm, Term term, std::function<void(const ClaimAnswer&)> answer) = 0;
     /// What there is to see of the latest term of `vm`, and of the lease of `term` (0: of the latest).
     virtual void look(const std::string& vm, Term term, std::function<void(const TermLook&)> answer) = 0;
-    /// Renews the lease of a term that this side owns.
-    virtual void renew(const std::string& vm, Term term, std::function<void(const RenewAnswer&)> answer) = 0;
+    /// Renews the lease of a term that this side owns. `backup` as in LeaseText.
+    virtual void renew(const std::string& vm, Term term, const std::optional<std::string>& backup,
+                       std::function<void(const RenewAnswer&)> answer) = 0;
     /// Says that this side is done with the VM: nobody need wait for the end of the lease. `done` comes in any case.
     virtual void set_free(const std::string& vm, Term term, std::function<void()> done) = 0;
 };
@@ -54,7 +56,7 @@ class Arbiter {
 struct FolderArbiterOptions {
     std::string folder;    ///< on storage that both hosts share
     std::string claimant;  ///< this side's name, unlike any other's; kept for the life of the process
-    std::string host{};    ///< for people, in the lease
+    std::string host{};    ///< where it is, in the lease
     uint64_t timeout_ns = kNsPerSecond;
 };
 

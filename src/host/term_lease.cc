@@ -20,7 +20,10 @@ namespace lockstep::host {
 
 namespace {
 
-constexpr size_t kLeaseBytes = 256;
+constexpr size_t kLeaseBytes = 768;
+constexpr size_t kLongestName = 200;
+/// Terms in a row that were claimed and whose owners haven't said on which hosts the VM is.
+constexpr uint64_t kMostSilentTerms = 256;
 
 std::string lease_path(const std::string& folder, const std::string& vm, Term term) {
     return fmt::format("{}/{}.lease-{}", folder, vm, term.value());
@@ -34,11 +37,19 @@ std::string date_text() {
     return {text, strftime(text, sizeof text, "%FT%TZ", &parts)};
 }
 
+std::string one_line(std::string name) {
+    std::erase_if(name, [](char c) { return c < ' ' || c > '~'; });
+    return name.substr(0, kLongestName);
+}
+
 /// Always of the same size, so that a renewal changes no more than the file's bytes.
 std::string file_text(const LeaseText& lease) {
+    std::string protection;
+    if (lease.backup)
+        protection = lease.backup->empty() ? "alone\n" : fmt::format("backup {}\n", one_line(*lease.backup));
     std::string text =
-        fmt::format("{}\ncount {}\nowner {}\nhost {}\ntime {}\n", lease.free ? "free" : "held", lease.count,
-                    lease.owner.substr(0, 64), lease.host.substr(0, 64), date_text());
+        fmt::format("{}\ncount {}\nowner {}\nhost {}\n{}time {}\n", lease.free ? "free" : "held", lease.count,
+                    lease.owner.substr(0, 64), one_line(lease.host), protection, date_text());
     text.resize(kLeaseBytes, '\n');
     return text;
 }
@@ -58,9 +69,7 @@ std::string field(const std::string& text, const std::string& name) {
     size_t start = text.find("\n" + name + " ");
     if (start == std::string::npos) return "";
     start += name.size() + 2;
-    std::string value = text.substr(start, text.find('\n', start) - start);
-    std::erase_if(value, [](char c) { return c < ' ' || c > '~'; });
-    return value;
+    return one_line(text.substr(start, text.find('\n', start) - start));
 }
 
 /// 0, or an errno; no file is an empty text.
@@ -75,6 +84,28 @@ int read_lease(const std::string& path, std::string& text) {
     if (size < 0) return errno;
     text.assign(content, static_cast<size_t>(size));
     return 0;
+}
+
+bool is_free(const std::string& lease) { return lease.starts_with("free\n"); }
+
+/// Of the newest lease, from that of `term` on, which says on which hosts the VM is.
+Result<ProtectedBy> find_pair(const std::string& folder, const std::string& vm, Term term) {
+    for (uint64_t number = term.value(), read = 0; number > 0; --number, ++read) {
+        std::string path = lease_path(folder, vm, Term(number));
+        if (read == kMostSilentTerms)
+            return error(
+                "none of the {} newest terms of VM {} at the arbiter says on which hosts it is; see who "
+                "claims "
+                "them, and remove their files {} and below while the VM is off",
+                kMostSilentTerms, vm, path);
+        std::string lease;
+        if (int failure = read_lease(path, lease))
+            return file_error("read the arbiter's file", path, failure);
+        if (is_free(lease) || lease.find("\nalone\n") != std::string::npos) return ProtectedBy{};
+        if (std::string backup = field(lease, "backup"); !backup.empty())
+            return ProtectedBy{field(lease, "host"), backup};
+    }
+    return ProtectedBy{};
 }
 
 }  // namespace
@@ -101,9 +132,12 @@ TermLook look_in_folder(const std::string& folder, const std::string& vm, Term t
     std::string path = lease_path(folder, vm, term == Term(0) ? latest.latest : term);
     if (int failure = read_lease(path, look.lease))
         return {.detail = file_error("read the arbiter's file", path, failure).message()};
-    look.free = look.lease.starts_with("free\n");
+    look.free = is_free(look.lease);
     std::string owner = field(look.lease, "owner"), host = field(look.lease, "host");
     if (!owner.empty()) look.owner = fmt::format("process {} on {}", owner, host);
+    Result<ProtectedBy> pair = find_pair(folder, vm, term == Term(0) ? latest.latest : term);
+    if (!pair) return {.detail = pair.error().message()};
+    look.pair = pair.take();
     return look;
 }
 

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lease of a term at the folder arbiter: a small file beside the term's, which the term's owner keeps changing.
 //
-//     <vm>.lease-<n>     256 bytes of text: "held" or "free", a count, and for people who, where and when
+//     <vm>.lease-<n>     768 bytes of text: "held" or "free", a count, who, where, with which backup, and when
 //
 // It is written in place. A reader compares it with what it saw before and needs no more than that it differs, so a
-// torn write does no harm, and neither does a clock. Only "free" at its head has a meaning of its own.
+// torn write does no harm, and neither does a clock. Of a meaning of their own are "free" at its head, and the line
+// that says on which host the VM is protected: "backup HOST", or "alone". Without one the lease before tells, since a
+// process that only starts knows nothing of that yet.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/strong.h"
@@ -20,6 +23,13 @@ struct LeaseText {
     uint64_t count = 0;  ///< another one at each renewal
     std::string owner;   ///< the claimant's name
     std::string host;    ///< where it is
+    std::optional<std::string>
+        backup{};  ///< the host that protects the VM; empty: none does; nothing: not known here
+};
+
+/// Two hosts that may go on with a VM without the arbiter.
+struct ProtectedBy {
+    std::string owner{}, backup{};  ///< empty: it isn't protected
 };
 
 /// Whether a renewal was written and no newer term was seen afterwards.
@@ -36,6 +46,7 @@ struct TermLook {
     std::string lease{};   ///< of the term that was asked for, as it was written; empty: there is none
     bool free = false;     ///< its owner is done
     std::string owner{};   ///< of that term: claimant and host, for people
+    ProtectedBy pair{};    ///< by that term's lease, or the newest before it that says so
     std::string detail{};  ///< out of reach: a sentence
 };
 

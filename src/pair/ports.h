@@ -19,6 +19,7 @@
 #include "base/strong.h"
 #include "bus/output.h"
 #include "record/entry.h"
+#include "replica/host_pair.h"
 
 namespace lockstep::pair {
 
@@ -153,8 +154,8 @@ class Arbiter {
     virtual void look(Term term) = 0;
     /// on_claimed().
     virtual void claim(Term term) = 0;
-    /// on_renewed().
-    virtual void renew(Term term) = 0;
+    /// on_renewed(). `hosts` as of replica::RenewTerm.
+    virtual void renew(Term term, const std::optional<replica::HostPair>& hosts) = 0;
     /// Whoever starts the VM next need not watch this term's lease: its owner is done.
     virtual void set_free(Term term) = 0;
 };

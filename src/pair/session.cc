@@ -37,7 +37,8 @@ void Session::prove() {
         say(LogLevel::kWarning,
             "it is started by force: if it still runs elsewhere, both guests write to its disks until the "
             "other finds that its term is over, and what they write then destroys the file systems");
-    starter_.emplace(config_.replica.vm_name, config_.replica.timing, config_.caution, hooks_);
+    starter_.emplace(config_.replica.vm_name, config_.replica.host, config_.replica.timing, config_.caution,
+                     hooks_);
     on_time();
 }
 
@@ -80,7 +81,9 @@ void Session::end(Ending::Kind kind, const std::string& sentence) {
     clone_out_.stop();
     ports_.outside.stop();
     bool failed_start = kind == Ending::Kind::kFailed && won_ != Term(0) && !live_since_ns_;
-    if (live_since_ns_ && kind == Ending::Kind::kPoweredOff) ports_.arbiter.set_free(replica_->term());
+    // An owner that has lost its term is done, too, as its backup is: whoever has the newer one may wait for that.
+    bool done = kind == Ending::Kind::kPoweredOff || kind == Ending::Kind::kLost;
+    if (live_since_ns_ && done) ports_.arbiter.set_free(replica_->term());
     if (failed_start) ports_.arbiter.set_free(won_);
     ports_.host.ended({kind, sentence});
 }

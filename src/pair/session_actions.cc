@@ -16,7 +16,9 @@ void Session::act_start() {
 
 void Session::carry_out_start(const replica::LookAtTerm& action) { ports_.arbiter.look(action.term); }
 void Session::carry_out_start(const replica::Claim& action) { ports_.arbiter.claim(action.term); }
-void Session::carry_out_start(const replica::RenewTerm& action) { ports_.arbiter.renew(action.term); }
+void Session::carry_out_start(const replica::RenewTerm& action) {
+    ports_.arbiter.renew(action.term, action.hosts);
+}
 void Session::carry_out_start(const replica::StartGuest& action) { own(action.term, action.leased_from_ms); }
 void Session::carry_out_start(const replica::GiveUp& action) { end(Ending::Kind::kFailed, action.sentence); }
 void Session::carry_out_start(const replica::Say& action) { say(action.level, "{}", action.sentence); }
@@ -49,7 +51,7 @@ void Session::carry_out(replica::SendChannel& action) { ports_.link.send(action.
 void Session::carry_out(replica::SendDatagram& action) { ports_.link.send_datagram(action.bytes); }
 void Session::carry_out(replica::CloseChannel&) { close_link(); }
 void Session::carry_out(replica::Claim& action) { ports_.arbiter.claim(action.term); }
-void Session::carry_out(replica::RenewTerm& action) { ports_.arbiter.renew(action.term); }
+void Session::carry_out(replica::RenewTerm& action) { ports_.arbiter.renew(action.term, action.hosts); }
 void Session::carry_out(replica::AskForBackup&) {
     close_link();
     ports_.host.ask_for_backup();

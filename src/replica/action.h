@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "base/pieces.h"
 #include "base/strong.h"
+#include "replica/host_pair.h"
 
 namespace lockstep::replica {
 
@@ -29,9 +31,11 @@ struct Claim {
     Term term;
 };
 /// Owner: renew the lease of this term at the arbiter, then look whether somebody has claimed a newer one;
-/// without blocking. Answer with on_renewed().
+/// without blocking. The lease says on which hosts the VM may go on without the arbiter; nothing: this side doesn't
+/// know, so what an earlier lease says holds. Answer with on_renewed().
 struct RenewTerm {
     Term term;
+    std::optional<HostPair> hosts;
 };
 /// Outputs whose kOutput entry lies before `up_to` may leave now, in order. Ask may_release() again, with a
 /// fresh clock, right before each: this process may have been stopped since. On false keep the output and all

@@ -51,7 +51,7 @@ void Replica::handle(Hello& message) {
     if (!sentence.empty()) return trigger(Trigger::kUnfit, sentence);
     config_.vm_name = message.vm_name;
     peer_.lease_ms = message.lease_ms;
-    send(Welcome{config_.buffer_bytes});
+    send(Welcome{config_.buffer_bytes, config_.host});
 }
 
 void Replica::handle(const CloneStart& message) {

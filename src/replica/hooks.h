@@ -47,6 +47,7 @@ enum class FaultPoint : uint8_t {
     LOCKSTEP_PLANTED_BUG(kStartUnwatched,  "start-without-watching", "a start by hand claims without having watched the lease") \
     LOCKSTEP_PLANTED_BUG(kNoTermLease,     "no-term-lease",    "an owner alone acts on though its term isn't renewed") \
     LOCKSTEP_PLANTED_BUG(kIgnoreNewerTerm, "ignore-newer-term", "an owner goes on though a newer term was claimed")   \
+    LOCKSTEP_PLANTED_BUG(kPairUntold,      "pair-untold",      "an owner relies on its backup before the arbiter knows of it") \
     LOCKSTEP_PLANTED_BUG(kLostPage,        "lost-page",        "a page of a copy that is written once it has gone out isn't sent again") \
     LOCKSTEP_PLANTED_BUG(kLatePage,        "late-page",        "a page written after the cut goes out as it is then") \
     LOCKSTEP_PLANTED_BUG(kLateState,       "late-state",       "the guest runs on between the cut and the saving of its state") \

@@ -38,7 +38,7 @@
 
 namespace lockstep::replica {
 
-inline constexpr uint16_t kProtocolVersion = 3;
+inline constexpr uint16_t kProtocolVersion = 4;
 inline constexpr size_t kHeaderBytes = 64;
 /// No message is larger: a size beyond it is damage, not a long message. A group of entries and the longest
 /// entry fit in; what may be longer goes in parts.
@@ -54,7 +54,7 @@ enum class Carrier : uint8_t { kChannel, kDatagram };
     LOCKSTEP_MESSAGE(Hello, 1, kToBackup, kChannel, "who the primary is and what a backup must match",          \
         FIELD(std::string, vm_name) FIELD(std::string, build) FIELD(std::string, cpu) FIELD(uint64_t, lease_ms)) \
     LOCKSTEP_MESSAGE(Welcome, 2, kToPrimary, kChannel, "the backup is fit and ready for the copy",              \
-        FIELD(uint64_t, buffer_bytes))                                                                          \
+        FIELD(uint64_t, buffer_bytes) FIELD(std::string, host))                                                 \
     LOCKSTEP_MESSAGE(Refuse, 3, kToPrimary, kChannel, "the backup can't serve, and why, in a sentence",         \
         FIELD(std::string, sentence))                                                                           \
     LOCKSTEP_MESSAGE(Loaded, 6, kToPrimary, kChannel, "the backup has loaded the copy of this position",        \

@@ -75,6 +75,7 @@ void Replica::handle(const Welcome& message) {
     if (state_ != State::kSynchronising || peer_.welcome) return;
     peer_.welcome = true;
     peer_.buffer_bytes = message.buffer_bytes;
+    peer_.host = message.host.empty() ? "a host without a name" : message.host;
     actions_.push_back(StartClone{});
 }
 
@@ -163,6 +164,7 @@ void Replica::handle(const Loaded& message) {
 void Replica::try_protect() {
     bool ready = primary_.loaded && state_ == State::kSynchronising;
     if (!ready || !lease_has_room() || !tenure_holds(now_ms_)) return;
+    if (!hosts_are_told()) return watch_tenure();
     // What has left until now is in the log that goes before Protect, so a backup that may take over holds
     // it.
     if (primary_.pending_count != 0) send_log();

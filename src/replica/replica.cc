@@ -10,7 +10,8 @@
 namespace lockstep::replica {
 
 Replica::Replica(Config config, Hooks* hooks) : config_(std::move(config)), hooks_(hooks) {
-    CHECK(config_.vm != 0 && config_.self != 0, "a replica needs the names of its VM and of itself");
+    bool named = config_.vm != 0 && config_.self != 0 && !config_.host.empty();
+    CHECK(named, "a replica needs the names of its VM, of itself and of its host");
     std::optional<Error> why = config_.timing.invalid();
     CHECK(!why, "{}", why->message());
 }
@@ -119,10 +120,18 @@ bool Replica::tenure_holds(uint64_t now_ms) const {
 void Replica::watch_tenure() {
     bool owner = is_owner(state_) && state_ != State::kPrimaryClaiming && !primary_.offered;
     if (config_.tenure == Tenure::kUnlimited || !(owner || state_ == State::kGoingLive)) return;
-    if (!renewing_ && (renewed_ms_ == 0 || now_ms_ >= renewed_ms_ + config_.timing.renew_ms)) {
+    HostPair hosts = hosts_to_tell();
+    // A backup that is complete waits to be told of.
+    bool news = !hosts.empty() && hosts != told_;
+    uint64_t pause_ms = news ? config_.timing.claim_retry_ms : config_.timing.renew_ms;
+    if (news && hosts != telling_) pause_ms = 0;
+    if (!renewing_ && (renewed_ms_ == 0 || now_ms_ >= renewed_ms_ + pause_ms)) {
         renewing_ = true;
         renewed_ms_ = now_ms_;
-        actions_.push_back(RenewTerm{term_});
+        // What it says may stand there at once, or late: whatever becomes of it.
+        if (hosts != told_) told_ = {};
+        telling_ = hosts;
+        actions_.push_back(RenewTerm{term_, std::move(hosts)});
     }
     bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
     if (!alone || leased_from_ms_ == 0 || tenure_holds(now_ms_) || std::exchange(tenure_over_, true)) return;
@@ -132,6 +141,18 @@ void Replica::watch_tenure() {
         term_.value(), now_ms_ - leased_from_ms_);
     say(LogLevel::kWarning, why_);
 }
+/// An unchanged lease of a pair that doesn't reach the arbiter proves nothing, so a start elsewhere must know of the
+/// pair before its owner relies on the backup.
+HostPair Replica::hosts_to_tell() const {
+    bool relied_upon = paired() || (state_ == State::kSynchronising && primary_.loaded);
+    if (!relied_upon || planted(PlantedBug::kPairUntold)) return {};
+    return {config_.host, peer_.host};
+}
+
+bool Replica::hosts_are_told() const {
+    return config_.tenure == Tenure::kUnlimited || told_ == hosts_to_tell();
+}
+
 
 void Replica::on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::string& detail) {
     advance(now_ms);
@@ -140,6 +161,7 @@ void Replica::on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::
     if (answer == Renewal::kSuperseded && !planted(PlantedBug::kIgnoreNewerTerm))
         return trigger(Trigger::kSuperseded, detail);
     if (answer == Renewal::kUnreachable) return;
+    told_ = telling_;
     leased_from_ms_ = std::max(leased_from_ms_, renewed_ms_);
     if (state_ != State::kSolo && state_ != State::kSynchronising) return;
     if (std::exchange(tenure_over_, false)) {
@@ -353,6 +375,7 @@ void Replica::on_arbiter(uint64_t now_ms, Term term, ArbiterAnswer answer) {
 
 /// The owner goes on without a backup: all that was held may leave, nothing slows the guest any more.
 void Replica::become_solo(Term term, const std::string& why) {
+    if (term != term_) told_ = telling_ = {};
     term_ = term;
     claim_at_ms_ = 0;
     enter(State::kSolo, why);

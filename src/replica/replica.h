@@ -95,6 +95,7 @@ struct Config {
     uint64_t vm = 0;    ///< names this run of this guest, on both sides and at the arbiter
     uint64_t self = 0;  ///< names this process, different for each process that ever serves the guest; not 0
     std::string vm_name;  ///< for sentences
+    std::string host;     ///< names this process's host, alike whichever process of it says so; not empty
     std::string build;    ///< must be equal on both sides
     std::string cpu;      ///< what the guest can notice of the host's processor; must be equal on both sides
     Policy policy = Policy::kProtect;
@@ -254,6 +255,7 @@ class Replica {
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
         uint8_t links_lost = kLinksUnknown;
     };
+        std::string host;           ///< primary: where the backup is
     /// An owner's side of a pair.
     struct Primary {
         LogPos appended;
@@ -335,6 +337,8 @@ class Replica {
 
     // primary.cc
     void primary_time();
+    HostPair hosts_to_tell() const;
+    bool hosts_are_told() const;
     void send_log();
     void begin_log();
     void hold(StopReason reason);
@@ -387,10 +391,12 @@ class Replica {
     State state_ = State::kSolo;
     Term term_;
     uint64_t now_ms_ = 0;
-    uint64_t awake_ms_ = 0;        ///< when this process last went on after it had been stopped
-    uint64_t claimed_ms_ = 0;      ///< when the arbiter was first asked for the next term
-    uint64_t renewed_ms_ = 0;      ///< when it was last asked for a renewal
-    bool renewing_ = false;        ///< that is under way
+    uint64_t awake_ms_ = 0;    ///< when this process last went on after it had been stopped
+    uint64_t claimed_ms_ = 0;  ///< when the arbiter was first asked for the next term
+    uint64_t renewed_ms_ = 0;  ///< when it was last asked for a renewal
+    bool renewing_ = false;    ///< that is under way
+    HostPair telling_;         ///< what it says of the VM's hosts
+    HostPair told_;  ///< what the newest one that succeeded says, unless one that says else is under way
     uint64_t leased_from_ms_ = 0;  ///< when the newest renewal (or claim) that succeeded was asked for
     bool tenure_over_ = false;     ///< it has been said that the lease of the term is over
     uint64_t writes_from_ms_ = 0;  ///< may_write(): a dead primary's have ended by then

@@ -5,8 +5,12 @@
 
 namespace lockstep::replica {
 
-Starter::Starter(std::string vm_name, const Timing& timing, Caution caution, Hooks* hooks)
-    : vm_name_(std::move(vm_name)), timing_(timing), caution_(caution), hooks_(hooks) {}
+Starter::Starter(std::string vm_name, std::string host, const Timing& timing, Caution caution, Hooks* hooks)
+    : vm_name_(std::move(vm_name)),
+      host_(std::move(host)),
+      timing_(timing),
+      caution_(caution),
+      hooks_(hooks) {}
 
 std::vector<StartAction> Starter::take_actions() { return std::exchange(actions_, {}); }
 
@@ -16,33 +20,44 @@ bool Starter::heedless() const {
 
 void Starter::on_time(uint64_t now_ms) {
     now_ms_ = now_ms;
-    if (step_ == Step::kWatching && !asked_ && (!seen_ || now_ms_ >= asked_ms_ + timing_.look_ms)) {
-        asked_ = true;
-        asked_ms_ = now_ms_;
-        actions_.push_back(LookAtTerm{});
-    }
-    if (step_ == Step::kWaiting && !renewing_ && now_ms_ >= renewed_ms_ + timing_.renew_ms) renew();
+    bool looks = step_ == Step::kWatching || step_ == Step::kYielding;
+    if (looks && !asked_ && (!seen_ || now_ms_ >= asked_ms_ + timing_.look_ms)) look();
+    bool renews = step_ == Step::kWaiting || step_ == Step::kYielding;
+    if (renews && !renewing_ && now_ms_ >= renewed_ms_ + timing_.renew_ms) renew();
+    if (step_ == Step::kYielding && now_ms_ >= wait_until_ms_)
+        give_up(fmt::format(
+            "VM {} is protected by hosts {} and {}, which still owned it when this start began and have not "
+            "reached the arbiter since; they end when they do: start it then, or see that it runs on "
+            "neither and start it there",
+            vm_name_, watched_.hosts.owner, watched_.hosts.backup));
+}
+
+/// At the newest lease while watching, at the old owner's from the claim on.
+void Starter::look() {
+    asked_ = true;
+    asked_ms_ = now_ms_;
+    actions_.push_back(LookAtTerm{step_ == Step::kWatching ? Term(0) : watched_.latest});
 }
 
 void Starter::on_look(uint64_t now_ms, const TermView& view) {
     now_ms_ = now_ms;
     asked_ = false;
-    if (step_ != Step::kWatching && step_ != Step::kLastLook) return;
+    bool looks = step_ == Step::kWatching || step_ == Step::kLastLook;
+    if (step_ == Step::kYielding && view.reachable) return look_at_pair(view);
+    if (!looks) return;
     if (!view.reachable)
         return give_up(fmt::format("the arbiter of VM {} is out of reach: {}", vm_name_, view.why));
-    if (step_ == Step::kWatching && !seen_) return first_look(view);
-    bool same = view.lease == watched_.lease && (step_ == Step::kLastLook || view.latest == watched_.latest);
-    if (step_ == Step::kLastLook) {
-        if (same || view.free) return start();
-        step_ = Step::kWaiting;
-        wait_until_ms_ = now_ms_ + timing_.watch_ms;
-        actions_.push_back(
-            Say{LogLevel::kWarning,
-                fmt::format("{} was still alive when its term was taken from it; its guest ends, and "
-                            "this start waits {} ms for that",
-                            view.owner, timing_.watch_ms)});
-        return;
-    }
+    if (step_ == Step::kLastLook) return last_look(view);
+    return seen_ ? watch(view) : first_look(view);
+}
+
+/// A pair that may go on without the arbiter, of which this host has no part.
+bool Starter::is_of_others(const TermView& view) const {
+    return !view.free && !view.hosts.empty() && !view.hosts.has(host_);
+}
+
+void Starter::watch(const TermView& view) {
+    bool same = view.lease == watched_.lease && view.latest == watched_.latest;
     if (!same && !view.free)
         return give_up(
             fmt::format("VM {} runs already, in term {}: {} keeps renewing it at the arbiter; stop it there, "
@@ -50,7 +65,36 @@ void Starter::on_look(uint64_t now_ms, const TermView& view) {
                         vm_name_, view.latest.value(), view.owner.empty() ? "its owner" : view.owner));
     watched_ = view;
     // What counts is the time between what was seen first and the question that found it unchanged.
-    if (view.free || asked_ms_ >= since_ms_ + timing_.watch_ms) claim();
+    bool over = asked_ms_ >= since_ms_ + timing_.watch_ms;
+    if (over && is_of_others(view))
+        return give_up(fmt::format(
+            "VM {} is protected by hosts {} and {}, which may go on with it though they don't reach the "
+            "arbiter: start it on one of these, or, once it is certain that it runs on neither, "
+            "with --force",
+            vm_name_, view.hosts.owner, view.hosts.backup));
+    if (view.free || over) claim();
+}
+
+void Starter::last_look(const TermView& view) {
+    if (view.lease == watched_.lease || view.free) return start();
+    watched_.hosts = view.hosts;
+    bool yields = is_of_others(view);
+    step_ = yields ? Step::kYielding : Step::kWaiting;
+    wait_until_ms_ = now_ms_ + timing_.watch_ms;
+    actions_.push_back(
+        Say{LogLevel::kWarning,
+            fmt::format("{} was still alive when its term was taken from it; its guest ends, and "
+                        "this start waits {} ms for {}",
+                        view.owner, timing_.watch_ms, yields ? "it to say so" : "that")});
+}
+
+/// The pair's owner has found the newer term, and its backup can go live in none. What it said counts if it is seen
+/// in this side's own time: its lease is renewed once more before the guest starts.
+void Starter::look_at_pair(const TermView& view) {
+    if (!view.free) return;
+    watched_.free = true;
+    step_ = Step::kRenewing;
+    if (!renewing_) renew();
 }
 
 void Starter::first_look(const TermView& view) {
@@ -89,13 +133,13 @@ void Starter::on_arbiter(uint64_t now_ms, ArbiterAnswer answer, const std::strin
 void Starter::renew() {
     renewing_ = true;
     renewed_ms_ = now_ms_;
-    actions_.push_back(RenewTerm{watched_.latest + 1});
+    actions_.push_back(RenewTerm{watched_.latest + 1, std::nullopt});
 }
 
 void Starter::on_renewed(uint64_t now_ms, Renewal answer, const std::string& detail) {
     now_ms_ = now_ms;
     renewing_ = false;
-    if (step_ != Step::kRenewing && step_ != Step::kWaiting) return;
+    if (step_ != Step::kRenewing && step_ != Step::kWaiting && step_ != Step::kYielding) return;
     if (answer == Renewal::kSuperseded)
         return give_up(fmt::format("VM {} was taken over while it started: {}", vm_name_, detail));
     if (answer == Renewal::kUnreachable)
@@ -104,9 +148,10 @@ void Starter::on_renewed(uint64_t now_ms, Renewal answer, const std::string& det
         if (renewed_ms_ >= wait_until_ms_) start();
         return;
     }
+    if (step_ == Step::kYielding) return;
     if (watched_.latest == Term(0) || watched_.free || heedless()) return start();
     step_ = Step::kLastLook;
-    actions_.push_back(LookAtTerm{watched_.latest});
+    look();
 }
 
 void Starter::start() {

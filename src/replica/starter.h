@@ -11,14 +11,20 @@
 //          |  +-- every look_ms, the same                      [claim the next term]--> lost: somebody was quicker
 //          +----> the same for watch_ms ------------------------------->|
 //          +----> changed: somebody owns it                             v won
-//                                                              [renew it, look at the old lease once more]
+//          +----> it is of two other hosts, a pair             [renew it, look at the old lease once more]
 //                                                                       |  +--> changed: the old owner lived then;
-//                                                                       |       it finds the newer term or loses its
-//                                                                       v       lease within watch_ms: wait
+//                                                                       |  |    it finds the newer term or loses its
+//                                                                       |  |    lease within watch_ms: wait
+//                                                                       |  +--> and it is of two other hosts now:
+//                                                                       v       yield until it says that it is done
 //                                                                   the guest starts
 //
 // The last look closes the gap between the last of the watching and the claim: an owner that renewed there would
 // act for up to term_lease_ms more. Either it sees the newer term when it has renewed, or this look sees the renewal.
+//
+// A protected pair acts without the arbiter for as long as it lives (host_pair.h). Its owner halts when it reaches the
+// arbiter the next time, and says so there; a start that has waited for that in vain gives up, and no later one takes
+// what it has claimed for a sign that the pair is over, since its lease doesn't say on which hosts the VM is.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +50,7 @@ struct TermView {
     std::string lease;  ///< what was last written for the term that was asked for; empty: nothing
     bool free = false;  ///< its owner is done: the guest is off
     std::string owner;  ///< of the lease, for people; empty: unknown
+    HostPair hosts;     ///< of the newest lease, up to that one, which says on which hosts the VM is
     std::string why;    ///< out of reach: a sentence
 };
 
@@ -65,7 +72,9 @@ using StartAction = std::variant<LookAtTerm, Claim, RenewTerm, StartGuest, GiveU
 
 class Starter {
   public:
-    Starter(std::string vm_name, const Timing& timing, Caution caution, Hooks* hooks = nullptr);
+    /// `host` as Config::host.
+    Starter(std::string vm_name, std::string host, const Timing& timing, Caution caution,
+            Hooks* hooks = nullptr);
 
     /// To be called at least every look_ms.
     void on_time(uint64_t now_ms);
@@ -76,15 +85,20 @@ class Starter {
     std::vector<StartAction> take_actions();
 
   private:
-    enum class Step : uint8_t { kWatching, kClaiming, kRenewing, kLastLook, kWaiting, kOver };
+    enum class Step : uint8_t { kWatching, kClaiming, kRenewing, kLastLook, kWaiting, kYielding, kOver };
     void first_look(const TermView& view);
+    void watch(const TermView& view);
+    void last_look(const TermView& view);
+    void look_at_pair(const TermView& view);
+    void look();
+    bool is_of_others(const TermView& view) const;
     void claim();
     void renew();
     void start();
     void give_up(const std::string& sentence);
     bool heedless() const;
 
-    std::string vm_name_;
+    std::string vm_name_, host_;
     Timing timing_;
     Caution caution_;
     Hooks* hooks_;

@@ -28,6 +28,7 @@ const Faults::Row Faults::kRows[] = {
     {"start by hand", 8, &Faults::start_by_hand},
     {"start by hand on all hosts", 4, &Faults::start_everywhere},
     {"start by force", 2, &Faults::start_by_force},
+    {"start by hand unseen", 4, &Faults::start_unseen},
     {"power off", 1, &Faults::power_off},
     {"reset", 8, &Faults::reset},
 };
@@ -131,11 +132,10 @@ void Faults::very_slow_network() {
                  [this] { world_.slow_network(0); });
 }
 
-/// One of two hosts loses it, or all do. That a third host reaches it while the pair's two don't, and reaches
-/// neither of them, is what docs/adr/0001-who-may-act.md leaves open.
+/// One host loses it, or all do.
 void Faults::lose_arbiter() {
     Micros time = random_.between(50 * kMillisecond, 2000 * kMillisecond);
-    if (world_.hosts() == 2 && random_.chance(500)) return world_.lose_arbiter(world_.any_host(), time);
+    if (random_.chance(500)) return world_.lose_arbiter(world_.any_host(), time);
     for (unsigned host = 0; host < world_.hosts(); ++host) world_.lose_arbiter(host, time);
 }
 
@@ -194,6 +194,34 @@ void Faults::start_by_force() {
 }
 
 void Faults::reset() {
+/// The survivor's guest goes off before it is protected again, while a dead primary's writes may still be under way.
+void Faults::fail_over_and_power_off() {
+    Process* process = primary();
+    if (!process || !world_.may_die(*process)) return;
+    world_.next_death_is_silent(random_.chance(400));
+    world_.kill(*process);
+    world_.after(random_.between(kMillisecond, 400 * kMillisecond), 0, [this] {
+        Process* survivor = primary();
+        if (!ended_ && survivor && survivor->replica().state() == State::kSolo) power_off();
+    });
+}
+
+/// The hosts that have a process of the VM don't reach the arbiter for a while, and one that has none reaches it, but
+/// none of the others.
+void Faults::start_unseen() {
+    if (world_.power_off_expected()) return;
+    Micros time = random_.between(1000 * kMillisecond, 4000 * kMillisecond);
+    std::vector<unsigned> without;
+    for (unsigned host = 0; host < world_.hosts(); ++host)
+        if (world_.runs_on(host))
+            world_.lose_arbiter(host, time);
+        else
+            without.push_back(host);
+    if (without.empty()) return;
+    unsigned host = without[random_.between(0, without.size() - 1)];
+    operators_.start(host, replica::Caution::kWatch, Operators::Sight::kNone);
+}
+
     Process* process = primary();
     if (process && !process->paused()) world_.after(1, process->id(), [process] { process->reset(); });
 }

@@ -55,6 +55,7 @@ class Faults {
     void start_everywhere();
     void start_by_force();
 
+    void start_unseen();
     World& world_;
     Random& random_;
     Micros end_ = 0;

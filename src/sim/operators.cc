@@ -15,12 +15,13 @@ constexpr Micros kLook = 30 * kMillisecond;
 constexpr Micros kLookAfter = 300 * kMillisecond;
 }  // namespace
 
-void Operators::start(unsigned host, Caution caution) {
+void Operators::start(unsigned host, Caution caution, Sight sight) {
     bool starts_there = std::ranges::any_of(
         started_, [&](uint64_t id) { return world_.find(id)->starts() && world_.find(id)->host() == host; });
     if (starts_there || world_.runs_on(host)) return;
+    bool asks = caution == Caution::kWatch && sight == Sight::kSeesOthers;
     for (unsigned other = 0; other < world_.hosts(); ++other)
-        if (caution == Caution::kWatch && other != host && world_.says_that_it_runs(other)) return;
+        if (asks && other != host && world_.says_that_it_runs(other)) return;
     ++world_.counts().starts;
     Process& process = world_.start_by_hand(host, caution);
     std::erase_if(started_, [this](uint64_t id) { return !world_.find(id)->starts(); });

@@ -16,9 +16,11 @@ class Operators {
   public:
     explicit Operators(World& world) : world_(world) {}
 
+    /// Whether whoever starts the VM reaches the other hosts.
+    enum class Sight : uint8_t { kSeesOthers, kNone };
     /// `lockstep run` on a host. Refused at once where the VM has a process there, or where another host says that
     /// it runs the VM.
-    void start(unsigned host, replica::Caution caution);
+    void start(unsigned host, replica::Caution caution, Sight sight = Sight::kSeesOthers);
     /// From now on the VM is started on all hosts at the same moment whenever it runs nowhere. One of them must
     /// become the owner.
     void keep_running();

@@ -249,9 +249,9 @@ void Process::claim(Term term) {
     });
 }
 
-void Process::renew(Term term) {
+void Process::renew(Term term, const std::optional<replica::HostPair>& hosts) {
     if (!alive_) return;
-    world_.renew(id_, host_, id_, term, [this, term](replica::Renewal answer) {
+    world_.renew(id_, host_, id_, term, hosts, [this, term](replica::Renewal answer) {
         session_.on_renewed(term, answer, "another process has claimed a newer term");
     });
 }

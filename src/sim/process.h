@@ -129,7 +129,7 @@ class Process : private pair::Clock, private pair::Link, private pair::Arbiter, 
     // pair::Arbiter
     void look(Term term) override;
     void claim(Term term) override;
-    void renew(Term term) override;
+    void renew(Term term, const std::optional<replica::HostPair>& hosts) override;
     void set_free(Term term) override;
     // pair::Host
     void ask_for_backup() override;

@@ -109,6 +109,7 @@ void World::run(Micros until) {
     while (!queue_.empty() && now_ < until && !checker_.failed()) {
         Event event = queue_.pop();
         now_ = event.at;
+    config.replica.host = fmt::format("host {}", host);
         ++counts_.events;
         note(event.process, 1000);
         if (event.process == 0) {
@@ -233,12 +234,13 @@ void World::claim(uint64_t id, unsigned host, uint64_t to, Term term,
 /// A renewal is written first; then it is seen whether there is a newer term.
 void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
                   std::function<void(replica::Renewal)> answer) {
-    after(random_.between(200, 6000), 0, [this, id, host, to, term, answer = std::move(answer)] {
+    after(random_.between(200, 6000), 0, [this, id, host, to, term, hosts, answer = std::move(answer)] {
         bool written = answers(host) || random_.chance(200);
-        if (written) leases_[term.value()] = {id, leases_[term.value()].count + 1};
+        if (written) leases_[term.value()] = {id, leases_[term.value()].count + 1, false, hosts};
         after(random_.between(100, 3000), 0, [this, id, host, to, term, written, answer] {
             replica::Renewal given = replica::Renewal::kUnreachable;
             bool newest = granted_.rbegin()->first <= term.value();
+                  const std::optional<replica::HostPair>& hosts,
             if (written && answers(host))
                 given = newest ? replica::Renewal::kRenewed : replica::Renewal::kSuperseded;
             if (given == replica::Renewal::kSuperseded) {
@@ -257,6 +259,17 @@ void World::look_at_term(unsigned host, uint64_t to, Term term,
         view.reachable = answers(host);
         view.latest = Term(granted_.rbegin()->first);
         auto lease = leases_.find(term == Term(0) ? view.latest.value() : term.value());
+/// As the leases of terms from this one down say.
+replica::HostPair World::find_pair(uint64_t term) const {
+    for (; term > 0; --term) {
+        auto lease = leases_.find(term);
+        if (lease == leases_.end()) continue;
+        if (lease->second.free) return {};
+        if (lease->second.hosts) return *lease->second.hosts;
+    }
+    return {};
+}
+
         if (lease != leases_.end()) {
             view.lease = fmt::format("{} {}", lease->second.process, lease->second.count);
             view.owner = fmt::format("process {}", lease->second.process);
@@ -269,6 +282,7 @@ void World::look_at_term(unsigned host, uint64_t to, Term term,
 // --- Operators ---
 
 replica::Hooks* World::hooks() { return hooks_.get(); }
+        view.hosts = find_pair(term == Term(0) ? view.latest.value() : term.value());
 
 bool World::runs_on(unsigned host) {
     auto list = living();

@@ -110,7 +110,7 @@ class World {
     void claim(uint64_t id, unsigned host, uint64_t to, Term term,
                std::function<void(replica::ArbiterAnswer)> answer);
     void renew(uint64_t id, unsigned host, uint64_t to, Term term,
-               std::function<void(replica::Renewal)> answer);
+               const std::optional<replica::HostPair>& hosts, std::function<void(replica::Renewal)> answer);
     void look_at_term(unsigned host, uint64_t to, Term term,
                       std::function<void(const replica::TermView&)> answer);
     void set_free(Term term) { leases_[term.value()].free = true; }
@@ -221,7 +221,9 @@ class World {
     struct Lease {
         uint64_t process = 0, count = 0;
         bool free = false;
+        std::optional<replica::HostPair> hosts;
     };
+    replica::HostPair find_pair(uint64_t term) const;
     std::map<uint64_t, Lease> leases_;  ///< by term
     std::array<Micros, kMostHosts> arbiter_back_{};
     unsigned hosts_ = 2;

@@ -7,6 +7,7 @@
 
 #include "host/address.h"
 #include "host/file_descriptor.h"
+#include "host/sockets.h"
 
 namespace lockstep::vmm {
 
@@ -31,6 +32,11 @@ bool leads_to(const std::string& entry, const std::string& listen) {
     return wanted.value().text() == there.value().text();
 }
 
+/// `this_host` empty: by the addresses that this host has.
+bool is_here(const std::string& entry, const std::string& this_host) {
+    return this_host.empty() ? is_local(entry) : leads_to(entry, this_host);
+}
+
 std::string joined(const std::vector<std::string>& texts) {
     std::string all;
     for (const std::string& text : texts) all += (all.empty() ? "" : ", ") + text;
@@ -43,8 +49,7 @@ Result<std::vector<std::string>> hosts_beside_owner(const std::vector<std::strin
                                                     const std::string& this_host) {
     std::vector<std::string> others, here;
     for (const std::string& entry : hosts)
-        (this_host.empty() ? is_local(entry) : leads_to(entry, this_host)) ? here.push_back(entry)
-                                                                           : others.push_back(entry);
+        is_here(entry, this_host) ? here.push_back(entry) : others.push_back(entry);
     if (hosts.empty() || here.size() == 1) return others;
     if (!this_host.empty())
         return error("the host {} isn't in protection.hosts ({}); add it, or give `--host` one of them",
@@ -63,6 +68,13 @@ std::vector<std::string> hosts_beside_backup(const std::vector<std::string>& hos
     std::vector<std::string> others = hosts;
     std::erase_if(others, [&](const std::string& entry) { return leads_to(entry, listen); });
     return others;
+}
+
+std::string name_of_host(const std::vector<std::string>& hosts, const std::string& this_host) {
+    auto here =
+        std::ranges::find_if(hosts, [&](const std::string& entry) { return is_here(entry, this_host); });
+    if (here != hosts.end()) return *here;
+    return this_host.empty() ? host::own_name() : this_host;
 }
 
 }  // namespace lockstep::vmm

@@ -19,4 +19,8 @@ Result<std::vector<std::string>> hosts_beside_owner(const std::vector<std::strin
 std::vector<std::string> hosts_beside_backup(const std::vector<std::string>& hosts,
                                              const std::string& listen);
 
+/// What this host is called towards others: its entry in `hosts`, whichever process says so; without one
+/// `this_host`, or the name that its operator gave it.
+std::string name_of_host(const std::vector<std::string>& hosts, const std::string& this_host);
+
 }  // namespace lockstep::vmm

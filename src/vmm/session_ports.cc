@@ -196,6 +196,7 @@ void ArbiterPort::look(Term term) {
                              .lease = look.lease,
                              .free = look.free,
                              .owner = look.owner,
+                             .hosts = {look.pair.owner, look.pair.backup},
                              .why = look.detail});
     });
 }
@@ -209,9 +210,11 @@ void ArbiterPort::claim(Term term) {
                     });
 }
 
-void ArbiterPort::renew(Term term) {
+void ArbiterPort::renew(Term term, const std::optional<replica::HostPair>& hosts) {
     CHECK(arbiter_, "a renewal without an arbiter");
-    arbiter_->renew(vm_name_, term,
+    std::optional<std::string> backup;
+    if (hosts) backup = hosts->backup;
+    arbiter_->renew(vm_name_, term, backup,
                     [this, term, alive = std::weak_ptr<bool>(alive_)](const host::RenewAnswer& answer) {
                         if (!alive.expired())
                             session_->on_renewed(term, answer_of(answer.outcome), answer.detail);

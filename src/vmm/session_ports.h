@@ -116,7 +116,7 @@ class ArbiterPort : public pair::Arbiter {
 
     void look(Term term) override;
     void claim(Term term) override;
-    void renew(Term term) override;
+    void renew(Term term, const std::optional<replica::HostPair>& hosts) override;
     void set_free(Term term) override;
 
   private:

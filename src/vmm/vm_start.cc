@@ -100,10 +100,9 @@ Result<void> VmProcess::open(const Backends::Places& places, pair::Config config
     std::unique_ptr<host::Arbiter> arbiter;
     if (!settings_.protection.hosts.empty()) {
         if (std::optional<Error> bad = timing_of(settings_.protection).invalid()) return *bad;
-        arbiter = TRY(host::create_folder_arbiter(
-            loop_, {.folder = settings_.protection.arbiter,
-                    .claimant = claimant_name(self_),
-                    .host = environment_.this_host.empty() ? host::own_name() : environment_.this_host}));
+        arbiter = TRY(host::create_folder_arbiter(loop_, {.folder = settings_.protection.arbiter,
+                                                          .claimant = claimant_name(self_),
+                                                          .host = config.replica.host}));
     }
     arbiter_ = std::make_unique<ArbiterPort>(settings_.name, std::move(arbiter), leaving_);
     seeker_ = std::make_unique<BackupSeeker>(loop_, environment_.security, candidates_);
@@ -218,6 +217,7 @@ pair::Config VmProcess::session_config() const {
     config.vm_name = settings_.name;
     config.build = build_;
     config.cpu = identity_text(host::host_cpu_identity().for_model(cpu_model(settings_)));
+    config.host = name_of_host(settings_.protection.hosts, environment_.this_host);
     config.policy = candidates_.empty() ? replica::Policy::kAlone : replica::Policy::kProtect;
     config.buffer_bytes = settings_.protection.log_buffer;
     // The kernel and the initial RAM disk lie in the guest's memory, as do the data of writes in flight, of

@@ -62,6 +62,7 @@ pair::Config Scene::config(uint64_t self, const std::string& arguments, uint8_t 
     session.configured_ns = world_.timeline().now_ns();
     session.replica.vm = self == 3 ? kVm + 1 : kVm;
     session.replica.self = self;
+    session.replica.host = "this one";
     session.replica.vm_name = "guest";
     session.replica.build = session.replica.cpu = "this one";
     session.replica.policy = replica::Policy::kAlone;

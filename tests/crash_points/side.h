@@ -107,7 +107,7 @@ class Side : private pair::Clock,
     // pair::Arbiter
     void look(Term) override {}
     void claim(Term term) override;
-    void renew(Term) override {}
+    void renew(Term, const std::optional<replica::HostPair>&) override {}
     void set_free(Term) override {}
     // pair::Host
     void ask_for_backup() override;

@@ -152,9 +152,9 @@ class FolderArbiterTest : public testing::Test {
         EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
         return result.value_or(TermLook{});
     }
-    RenewAnswer renew(Arbiter& arbiter, uint64_t term) {
+    RenewAnswer renew(Arbiter& arbiter, uint64_t term, const std::optional<std::string>& backup = "") {
         std::optional<RenewAnswer> result;
-        arbiter.renew("web", Term(term), [&](const RenewAnswer& answer) { result = answer; });
+        arbiter.renew("web", Term(term), backup, [&](const RenewAnswer& answer) { result = answer; });
         EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
         return result.value_or(RenewAnswer{});
     }
@@ -195,6 +195,39 @@ TEST_F(FolderArbiterTest, ALeaseChangesWithEachRenewalAndEndsWithANewerTerm) {
     expect_contains(over.detail, "term 2 was claimed at the arbiter by process b on here");
 }
 
+TEST_F(FolderArbiterTest, ALeaseSaysOnWhichHostsTheVmIs) {
+    auto a = make("a"), b = make("b");
+    ASSERT_EQ(claim(*a, 1).verdict, Verdict::kWon);
+    EXPECT_EQ(look(*b).pair.backup, "");
+    renew(*a, 1, "host-b:7700");
+    EXPECT_EQ(look(*b).pair.owner, "here");
+    EXPECT_EQ(look(*b).pair.backup, "host-b:7700");
+
+    // Whoever only starts knows nothing of it.
+    ASSERT_EQ(claim(*b, 2).verdict, Verdict::kWon);
+    EXPECT_EQ(look(*b).pair.backup, "host-b:7700");
+    renew(*b, 2, std::nullopt);
+    EXPECT_EQ(look(*b).pair.backup, "host-b:7700");
+    renew(*b, 2, "");
+    EXPECT_EQ(look(*b).pair.backup, "") << "it is alone";
+
+    bool done = false;
+    a->set_free("web", Term(1), [&] { done = true; });
+    renew(*b, 2, std::nullopt);
+    EXPECT_TRUE(run_until(*loop_, [&] { return done; }));
+    EXPECT_EQ(look(*b).pair.backup, "") << "the pair is done";
+}
+
+TEST_F(FolderArbiterTest, TermsWithoutEndAreNotSearched) {
+    auto a = make("a");
+    ASSERT_EQ(claim(*a, 1'000'000'000).verdict, Verdict::kWon);
+    std::optional<TermLook> result;
+    a->look("web", Term(0), [&](const TermLook& answer) { result = answer; });
+    EXPECT_TRUE(run_until(*loop_, [&] { return result.has_value(); }));
+    EXPECT_FALSE(result->reachable);
+    expect_contains(result->detail, "says on which hosts it is");
+}
+
 TEST_F(FolderArbiterTest, AnOwnerThatIsDoneSaysSo) {
     auto a = make("a");
     EXPECT_EQ(claim(*a, 1).verdict, Verdict::kWon);
@@ -231,7 +264,7 @@ TEST_F(FolderArbiterTest, AClaimDoesntWaitForARenewal) {
     std::string hanging = folder_ / "web.lease-1";
     ASSERT_EQ(mkfifo(hanging.c_str(), 0600), 0);
     bool renewed = false;
-    a->renew("web", Term(1), [&](const RenewAnswer&) { renewed = true; });
+    a->renew("web", Term(1), "", [&](const RenewAnswer&) { renewed = true; });
     EXPECT_EQ(claim(*a, 2).verdict, Verdict::kWon);
     EXPECT_FALSE(renewed);
     int other_end = open(hanging.c_str(), O_RDONLY | O_NONBLOCK);  // frees the thread

@@ -139,7 +139,9 @@ struct FakeArbiter : Arbiter {
     explicit FakeArbiter(Calls& all) : calls(all) {}
     void look(Term term) override { calls.add(fmt::format("look at {}", term.value())); }
     void claim(Term term) override { calls.add(fmt::format("claim {}", term.value())); }
-    void renew(Term term) override { calls.add(fmt::format("renew {}", term.value())); }
+    void renew(Term term, const std::optional<replica::HostPair>&) override {
+        calls.add(fmt::format("renew {}", term.value()));
+    }
     void set_free(Term term) override { calls.add(fmt::format("set {} free", term.value())); }
     Calls& calls;
 };

@@ -25,6 +25,7 @@ Config config_of(uint64_t self, uint64_t pace) {
     Config config;
     config.replica.vm = 7;
     config.replica.self = self;
+    config.replica.host = fmt::format("host of {}", self);
     config.replica.vm_name = "toy";
     config.replica.build = "b";
     config.replica.cpu = "c";
@@ -254,6 +255,10 @@ struct Two {
         for (Side* side : {&primary, &backup}) side->clock.ns += ms * kNsPerMs;
         for (Side* side : {&primary, &backup}) side->session.on_time();
     }
+    void renewed() {
+        primary.session.on_renewed(Term(1), replica::Renewal::kRenewed, "");
+        primary.session.on_time();
+    }
     void connect() {
         primary.go_live();
         backup.session.back_up();
@@ -302,7 +307,11 @@ struct Two {
         ASSERT_EQ(primary.calls.count("end clone"), 1u);
         ASSERT_EQ(backup.calls.count("load 5000 bytes of state"), 1u);
         ASSERT_EQ(backup.calls.count("start replay at 0"), 1u);
+        renewed();
         backup.session.on_loaded({});
+        carry();
+        ASSERT_EQ(primary.session.replica()->state(), replica::State::kSynchronising);
+        renewed();  // the arbiter knows of the pair
         carry();
         ASSERT_EQ(primary.session.replica()->state(), replica::State::kProtected);
         ASSERT_EQ(backup.session.replica()->state(), replica::State::kReplaying);

@@ -19,7 +19,7 @@ const Bytes kBytes = {1, 2, 3, 0xff};
 /// One of each, with every field set.
 std::vector<Message> samples() {
     return {Hello{"shop", "v1", "zen5", 300},
-            Welcome{64u << 20},
+            Welcome{64u << 20, "b:7700"},
             Refuse{"another build"},
             Loaded{LogPos(7)},
             Protect{LogPos(7)},

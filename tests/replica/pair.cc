@@ -10,6 +10,7 @@ Config config_of(uint64_t self) {
     config.vm = 5;
     config.self = self;
     config.vm_name = "shop";
+    config.host = self == kPrimaryId ? "a" : "b";
     config.build = "build 1";
     config.cpu = "cpu A";
     return config;

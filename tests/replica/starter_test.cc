@@ -11,7 +11,7 @@ namespace {
 
 /// A start, and what it has wanted so far.
 struct Start {
-    explicit Start(Caution caution = Caution::kWatch) : starter("shop", Timing{}, caution) {}
+    explicit Start(Caution caution = Caution::kWatch) : starter("shop", "c", Timing{}, caution) {}
 
     void collect() {
         for (StartAction& action : starter.take_actions()) done.push_back(std::move(action));
@@ -49,12 +49,21 @@ struct Start {
                   .lease = "held 1",
                   .free = false,
                   .owner = "process 1 on a",
+                  .hosts = {},
                   .why = ""};
 };
 
+const HostPair kOthers{"a", "b"};
+
 TEST(Starter, AVmThatNobodyEverOwnedIsClaimedAtOnce) {
     Start start;
-    start.view = {.reachable = true, .latest = Term(0), .lease = "", .free = false, .owner = "", .why = ""};
+    start.view = {.reachable = true,
+                  .latest = Term(0),
+                  .lease = "",
+                  .free = false,
+                  .owner = "",
+                  .hosts = {},
+                  .why = ""};
     start.run(10);
     ASSERT_NE(start.last<Claim>(), nullptr);
     EXPECT_EQ(start.last<Claim>()->term, Term(1));
@@ -139,6 +148,71 @@ TEST(Starter, AnOwnerThatRenewedAtTheLastMomentIsOutwaited) {
     ASSERT_NE(start.last<StartGuest>(), nullptr);
     EXPECT_GE(start.now, seen + Timing{}.watch_ms);
     EXPECT_GE(start.last<StartGuest>()->leased_from_ms, seen + Timing{}.watch_ms) << "its own lease is fresh";
+}
+
+// A pair that doesn't reach the arbiter renews nothing, and goes on.
+TEST(Starter, AThirdHostYieldsToAPair) {
+    Start start;
+    start.view.hosts = kOthers;
+    start.run(Timing{}.watch_ms + 500);
+    EXPECT_EQ(start.last<Claim>(), nullptr);
+    EXPECT_NE(start.gave_up().find("protected by hosts a and b"), std::string::npos) << start.gave_up();
+}
+
+TEST(Starter, AHostOfThePairItselfStartsTheVm) {
+    for (const HostPair& hosts : {HostPair{"c", "b"}, HostPair{"a", "c"}, HostPair{"a", ""}}) {
+        Start start;
+        start.view.hosts = hosts;
+        start.run(Timing{}.watch_ms + 500);
+        EXPECT_NE(start.last<Claim>(), nullptr) << hosts.owner << " " << hosts.backup;
+    }
+}
+
+TEST(Starter, APairThatIsDoneIsNone) {
+    Start start;
+    start.view.hosts = kOthers;
+    start.view.free = true;
+    start.run(10);
+    EXPECT_NE(start.last<Claim>(), nullptr);
+}
+
+/// A start that has claimed, and then sees that the old owner has got a backup just before.
+Start yielding() {
+    Start start;
+    start.run(Timing{}.watch_ms + 500);
+    start.claim(ArbiterAnswer::kWon);
+    start.renew(Renewal::kRenewed);
+    start.view.lease = "held 2";
+    start.view.hosts = kOthers;
+    start.look();
+    return start;
+}
+
+TEST(Starter, APairThatCameBetweenIsYieldedToUntilItSaysThatItIsDone) {
+    Start start = yielding();
+    start.run(Timing{}.watch_ms / 2);
+    EXPECT_EQ(start.last<StartGuest>(), nullptr);
+    EXPECT_EQ(start.last<LookAtTerm>()->term, Term(3)) << "at the pair's lease";
+    EXPECT_GT(start.count<RenewTerm>(), 1u) << "others see that somebody waits";
+    start.renew(Renewal::kRenewed);
+    start.view.lease = "free 3";
+    start.view.free = true;
+    start.run(2 * Timing{}.look_ms);
+    EXPECT_EQ(start.last<StartGuest>(), nullptr) << "not before its own lease is fresh";
+    start.renew(Renewal::kRenewed);
+    EXPECT_NE(start.last<StartGuest>(), nullptr);
+}
+
+TEST(Starter, APairThatSaysNothingIsLeftAlone) {
+    Start start = yielding();
+    start.run(Timing{}.watch_ms + 500);
+    EXPECT_EQ(start.last<StartGuest>(), nullptr);
+    EXPECT_NE(start.gave_up().find("protected by hosts a and b"), std::string::npos) << start.gave_up();
+}
+
+TEST(Starter, WhatAStartRenewsSaysNothingOfHosts) {
+    Start start = yielding();
+    EXPECT_EQ(start.last<RenewTerm>()->hosts, std::nullopt);
 }
 
 TEST(Starter, ForceAsksNobody) {
@@ -237,15 +311,67 @@ TEST(Tenure, AGuestThatSwitchesItselfOffWaitsForTheLease) {
     EXPECT_EQ(owner.state(), State::kStopped);
 }
 
+/// A pair whose backup has loaded its copy; the owner's renewals wait to be answered.
+struct LoadedPair : Pair {
+    LoadedPair() {
+        primary = Side(Replica::solo(leased(kPrimaryId), Term(1), LogPos(0), nullptr, now));
+        run(20);
+        backup.replica.on_channel_open(now);
+        primary.replica.on_channel_open(now);
+        primary.collect();
+        carry();
+        make_machine();
+        cut_copy();
+        end_copy();
+        answer(Renewal::kRenewed);
+        primary.forget();
+        backup.replica.on_loaded(now, {});
+        backup.collect();
+        carry();
+    }
+    void answer(Renewal renewal) {
+        primary.replica.on_renewed(now, Term(1), renewal, ""), primary.collect(), run(10);
+    }
+};
+
 TEST(Tenure, AProtectedPairGoesOnWithoutTheArbiter) {
-    Pair pair;
-    pair.primary = Side(Replica::solo(leased(kPrimaryId), Term(1), LogPos(0), nullptr, pair.now));
-    pair.protect();
+    LoadedPair pair;
+    pair.answer(Renewal::kRenewed);
     pair.run(2 * Timing{}.term_lease_ms);
     LogPos entry = pair.output();
     pair.carry();
     EXPECT_EQ(pair.primary.state(), State::kProtected);
     EXPECT_TRUE(pair.primary.replica.may_release(entry, pair.now));
+}
+
+TEST(Tenure, ABackupIsReliedUponOnceTheArbiterKnowsOfIt) {
+    LoadedPair pair;
+    ASSERT_EQ(pair.primary.count<RenewTerm>(), 1u) << "at once";
+    EXPECT_EQ(pair.primary.last<RenewTerm>()->hosts, (HostPair{"a", "b"}));
+    EXPECT_EQ(pair.primary.state(), State::kSynchronising);
+    pair.answer(Renewal::kUnreachable);
+    EXPECT_EQ(pair.primary.state(), State::kSynchronising);
+    EXPECT_EQ(pair.backup.state(), State::kLoading) << "it has no right yet";
+    pair.run(2 * Timing{}.claim_retry_ms);
+    ASSERT_EQ(pair.primary.count<RenewTerm>(), 2u) << "it tries again";
+    pair.answer(Renewal::kRenewed);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    pair.run(2 * Timing{}.renew_ms);
+    EXPECT_EQ(pair.primary.last<RenewTerm>()->hosts, (HostPair{"a", "b"})) << "as long as it does";
+}
+
+TEST(Tenure, ARenewalWithoutThePairIsNoWordOfIt) {
+    LoadedPair pair;
+    pair.answer(Renewal::kRenewed);
+    ASSERT_EQ(pair.primary.state(), State::kProtected);
+    pair.backup.replica.on_divergence(pair.now, LogPos(0), Icount(0), 0);
+    pair.backup.collect();
+    pair.carry();
+    ASSERT_EQ(pair.primary.state(), State::kSolo);
+    pair.answer(Renewal::kRenewed);
+    pair.run(2 * Timing{}.renew_ms);
+    EXPECT_EQ(pair.primary.last<RenewTerm>()->hosts, HostPair{}) << "it is alone";
 }
 
 TEST(Tenure, AFailOverDoesntWaitForARenewal) {
