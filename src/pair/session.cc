@@ -115,9 +115,17 @@ void Session::on_wake() {
         std::optional<uint64_t> due_ms = replica_->due_ms();
         if (!due_ms || *due_ms * kNsPerMs > now_ns) return wake_when_due();
     }
+    if (phase_ == Phase::kOff) return go_on_off();
     on_time();
     on_batch_end(replica::Flush::kIfDue);
-    ports_.outside.issue_kept();  // of a guest that is off by now
+}
+
+/// Of a guest that is off: a wake-up may have been asked for before that, and earlier than a dead primary's writes have
+/// ended. This guest's last ones wait for that, and nothing else brings them to mind.
+void Session::go_on_off() {
+    replica_->on_time(now_ms());
+    ports_.outside.issue_kept();
+    wake_when_due();
 }
 
 /// What is due comes in time, though nothing more may happen until then.

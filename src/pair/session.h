@@ -170,6 +170,7 @@ class Session {
     void close_link();
     void keep_last_words();
     void wake_when_due();
+    void go_on_off();
 
     // session_actions.cc: what starter and replica want
     void act();

@@ -30,6 +30,7 @@ const Faults::Row Faults::kRows[] = {
     {"start by force", 2, &Faults::start_by_force},
     {"start by hand unseen", 4, &Faults::start_unseen},
     {"power off", 1, &Faults::power_off},
+    {"fail-over and power off", 1, &Faults::fail_over_and_power_off},
     {"reset", 8, &Faults::reset},
 };
 
@@ -193,7 +194,6 @@ void Faults::start_by_force() {
         operators_.start(world_.any_host(), replica::Caution::kForce);
 }
 
-void Faults::reset() {
 /// The survivor's guest goes off before it is protected again, while a dead primary's writes may still be under way.
 void Faults::fail_over_and_power_off() {
     Process* process = primary();
@@ -222,6 +222,7 @@ void Faults::start_unseen() {
     operators_.start(host, replica::Caution::kWatch, Operators::Sight::kNone);
 }
 
+void Faults::reset() {
     Process* process = primary();
     if (process && !process->paused()) world_.after(1, process->id(), [process] { process->reset(); });
 }

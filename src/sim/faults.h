@@ -50,12 +50,13 @@ class Faults {
     void dismiss();
     void no_backups();
     void power_off();
+    void fail_over_and_power_off();
     void reset();
     void start_by_hand();
     void start_everywhere();
     void start_by_force();
-
     void start_unseen();
+
     World& world_;
     Random& random_;
     Micros end_ = 0;

@@ -356,6 +356,35 @@ TEST(Session, ABackupGoneLiveSendsWhatMayNotHaveLeft) {
     EXPECT_EQ(two.backup.outside.outputs.size(), 3u);
 }
 
+// What the guest wrote last waits for a dead primary's writes, and the wake-up that was asked for may be an earlier one.
+TEST(Session, AGuestThatGoesOffAfterAFailOverIsWokenUpForItsLastWrites) {
+    Two two;
+    two.protect();
+    two.backup.session.on_link_closed(replica::ChannelEnd::kPeerClosed, "the other side is gone");
+    two.backup.session.on_claimed(Term(2), replica::ArbiterAnswer::kWon, "");
+    ASSERT_TRUE(two.backup.session.is_live());
+    two.backup.outside.flying = 1;
+    two.backup.session.on_guest_off();
+    ASSERT_EQ(two.backup.session.phase(), Phase::kOff);
+    EXPECT_FALSE(two.backup.session.may_write(LogPos(0)));
+    two.backup.clock.wake_ns = 0;
+    two.backup.session.on_wake();
+    ASSERT_GT(two.backup.clock.wake_ns, two.backup.clock.ns);
+    two.backup.clock.ns = two.backup.clock.wake_ns;
+    two.backup.session.on_wake();
+    EXPECT_TRUE(two.backup.session.may_write(LogPos(0)));
+    two.backup.session.on_drained();
+    EXPECT_EQ(two.backup.host.ending->kind, Ending::Kind::kPoweredOff);
+}
+
+TEST(Session, AnOwnerThatHasLostItsTermSaysThatItIsDone) {
+    Side side{11};
+    side.go_live();
+    side.session.on_renewed(Term(1), replica::Renewal::kSuperseded, "somebody has claimed a newer term");
+    EXPECT_EQ(side.host.ending->kind, Ending::Kind::kLost);
+    EXPECT_EQ(side.calls.count("set 1 free"), 1u);
+}
+
 TEST(Session, PacketsOfADeadPrimaryWaitForTheGuestToBeLiveAndComeInAfter) {
     Two two;
     two.protect();
