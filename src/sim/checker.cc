@@ -29,10 +29,13 @@ void Checker::effect(const Effect& e) {
         fail("one history", fmt::format("output {} was seen with two contents", output.number));
 }
 
-void Checker::begin_life(Term term, replica::Caution caution) {
+bool Checker::begin_life(Term term, replica::Caution caution) {
+    if (term < newest_life_ || term < newest_term_) return false;
+    newest_life_ = term;
     if (caution == replica::Caution::kForce) forced_ = term;
     seen_.clear();
     answered_.clear();
+    return true;
 }
 
 void Checker::said_to_have_left(uint64_t process, Term term, const ToyOutput& packet) {

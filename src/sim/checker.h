@@ -47,8 +47,9 @@ class Checker {
     /// now.
     void owner(uint64_t process, Term term, bool others_may_act);
     /// The guest is switched on anew, in `term`: it knows nothing of what was, and the disk is empty. By force:
-    /// earlier owners may act until they find that out; what they do isn't looked at any more.
-    void begin_life(Term term, replica::Caution caution);
+    /// earlier owners may act until they find that out; what they do isn't looked at any more. False, and nothing has
+    /// changed: a newer term has an owner already, so this life was over before it let anything out.
+    bool begin_life(Term term, replica::Caution caution);
     /// Whether what is done in `term` isn't looked at.
     bool overruled(Term term) const { return term < forced_; }
     /// The client got the answer to a request.
@@ -72,6 +73,7 @@ class Checker {
     uint64_t newest_owner_ = 0;
     Term newest_writers_term_;
     uint64_t newest_writer_ = 0;
+    Term newest_life_;                    ///< the newest term in which the guest was switched on anew
     Term forced_;                         ///< the newest term that was claimed by force
     std::map<uint64_t, ToyOutput> seen_;  ///< effects by output number
     std::set<uint64_t> answered_;

@@ -309,12 +309,12 @@ Process& World::start_by_hand(unsigned host, replica::Caution caution) {
 
 void World::begin_life(Term term, replica::Caution caution) {
     ++counts_.lives;
-    checker_.begin_life(term, caution);
     outstanding_.clear();
     disk_ = {};
     cache_.clear();
 }
 
+    if (!checker_.begin_life(term, caution)) return;
 /// Processes whose term was overruled by force don't count.
 bool World::others_may_act(uint64_t process) {
     auto list = living();

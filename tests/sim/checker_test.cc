@@ -84,6 +84,22 @@ TEST(Checker, ComparesWhatWasSeenWithTheSurvivorsHistory) {
     EXPECT_TRUE(unknown.failed());
 }
 
+/// A start that was stopped right before its guest ran, for so long that another has taken its term.
+TEST(Checker, ALifeThatWasOverBeforeItBeganIsNone) {
+    Checker checker;
+    EXPECT_TRUE(checker.begin_life(Term(3), replica::Caution::kWatch));
+    checker.owner(7, Term(3), false);
+    checker.effect(effect(7, 3, packet(0, 1)));
+    EXPECT_FALSE(checker.begin_life(Term(2), replica::Caution::kForce));
+    EXPECT_FALSE(checker.overruled(Term(1)));
+    checker.effect(effect(7, 3, packet(0, 2)));
+    EXPECT_EQ(checker.failure().substr(0, 11), "one history") << "what was seen is forgotten";
+    Checker late;
+    late.owner(7, Term(3), false);
+    EXPECT_FALSE(late.begin_life(Term(2), replica::Caution::kWatch));
+    EXPECT_TRUE(late.begin_life(Term(4), replica::Caution::kWatch));
+}
+
 TEST(Checker, NoticesWhatIsLost) {
     ToyMachine machine;
     machine.deliver({EntryKind::kNetworkReceive, Icount(0), {1, 3, 0}});
