@@ -184,6 +184,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"no_backup_why", status.no_backup_why},
                  {"term", replica.term.value()},
                  {"peer", status.peer},
+                 {"longest_silence_ms", replica.longest_silence_ms},
                  {"insecure", is_insecure(status)},
                  {"lag_ms", replica.lag_ms},
                  {"lag_instructions", replica.lag_icount},
@@ -261,6 +262,8 @@ std::string counters_text(const Json& status) {
     std::string lines = fmt::format("  {} instructions, {} log entries, {} state hashes\n", number("icount"),
                                     number("log_position"), number("state_hashes"));
     if (status.value("protected", false)) {
+        lines += fmt::format("  nothing was heard of the other side for {} ms at most\n",
+                             number("longest_silence_ms"));
         lines += fmt::format("  execution lag {} instructions; log {} bytes in all\n",
                              number("lag_instructions"), number("log_bytes"));
         lines += latency_text(status.value("output_wait", Json::object()));

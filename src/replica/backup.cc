@@ -43,7 +43,7 @@ void Replica::handle(Hello& message) {
             "the backup's processor ({}) doesn't match that of the primary of VM {} ({}): choose a host "
             "with the same processor features",
             config_.cpu, message.vm_name, message.cpu);
-    else if (message.lease_ms + config_.timing.margin_ms > config_.timing.failure_ms)
+    else if (config_.timing.over_ms(message.lease_ms) > config_.timing.failure_ms)
         sentence = fmt::format(
             "the primary's lease of {} ms doesn't fit into the backup's failure bound of {} ms: give both "
             "hosts the same timing",
@@ -258,11 +258,12 @@ void Replica::handle(const StandDown& message) {
 /// No primary may still act when this backup goes live. Its lease began when it sent the message that this
 /// side echoed last, so it began before that message came in here.
 void Replica::set_live_from(Trigger found) {
-    uint64_t lease_over = peer_.newest_stamp_at + peer_.lease_ms + config_.timing.margin_ms;
-    backup_.live_from_ms = backup_.writes_from_ms = lease_over;
+    uint64_t lease_over = peer_.newest_stamp_at + config_.timing.over_ms(peer_.lease_ms);
+    backup_.live_from_ms = lease_over;
+    backup_.writes_from_ms = lease_over + config_.timing.storage_ms;
     if (found == Trigger::kPeerClosed) {
         backup_.live_from_ms = now_ms_;
-        backup_.writes_from_ms = std::min(lease_over, now_ms_ + config_.timing.settle_ms);
+        backup_.writes_from_ms = std::min(backup_.writes_from_ms, now_ms_ + config_.timing.settle_ms);
     }
     if (found == Trigger::kOffered || planted(PlantedBug::kLiveTooSoon))
         backup_.live_from_ms = backup_.writes_from_ms = now_ms_;

@@ -75,9 +75,8 @@ void Replica::watch_peer() {
     if (peer_.id != 0 && now_ms_ - peer_.beat_ms >= config_.timing.heartbeat_ms) send_beat();
     if (claiming || state_ == State::kSolo) return;
 
-    bool armed = paired() || state_ == State::kReplaying;
-    uint64_t bound = armed ? config_.timing.failure_ms : config_.timing.synchronise_ms;
-    if (armed && strikes(FaultPoint::kEarlySuspicion)) bound /= 2;
+    uint64_t bound = armed() ? config_.timing.failure_ms : config_.timing.synchronise_ms;
+    if (armed() && strikes(FaultPoint::kEarlySuspicion)) bound /= 2;
     bool silent = now_ms_ - peer_.heard_ms >= bound;
     bool lost = peer_.lost_ms != 0 && now_ms_ - peer_.lost_ms >= bound;
     if (silent || lost)
@@ -141,6 +140,7 @@ void Replica::watch_tenure() {
         term_.value(), now_ms_ - leased_from_ms_);
     say(LogLevel::kWarning, why_);
 }
+
 /// An unchanged lease of a pair that doesn't reach the arbiter proves nothing, so a start elsewhere must know of the
 /// pair before its owner relies on the backup.
 HostPair Replica::hosts_to_tell() const {
@@ -153,7 +153,6 @@ bool Replica::hosts_are_told() const {
     return config_.tenure == Tenure::kUnlimited || told_ == hosts_to_tell();
 }
 
-
 void Replica::on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::string& detail) {
     advance(now_ms);
     renewing_ = false;
@@ -161,8 +160,8 @@ void Replica::on_renewed(uint64_t now_ms, Term term, Renewal answer, const std::
     if (answer == Renewal::kSuperseded && !planted(PlantedBug::kIgnoreNewerTerm))
         return trigger(Trigger::kSuperseded, detail);
     if (answer == Renewal::kUnreachable) return;
-    told_ = telling_;
     leased_from_ms_ = std::max(leased_from_ms_, renewed_ms_);
+    told_ = telling_;
     if (state_ != State::kSolo && state_ != State::kSynchronising) return;
     if (std::exchange(tenure_over_, false)) {
         why_ = fmt::format("term {} is renewed at the arbiter again", term_.value());
@@ -262,6 +261,7 @@ bool Replica::admits(const Header& header, const Message& message) {
 
 void Replica::receive(const Header& header, Message message) {
     if (!admits(header, message)) return;
+    if (armed()) peer_.longest_silence_ms = std::max(peer_.longest_silence_ms, now_ms_ - peer_.heard_ms);
     peer_.heard_ms = now_ms_;
     if (header.sent_ms > peer_.newest_stamp) {
         peer_.newest_stamp = header.sent_ms;
@@ -432,6 +432,8 @@ Status Replica::status(uint64_t now_ms) const {
     s.peer = peer_.id;
     s.why = why_;
     s.peer_links_lost = peer_.links_lost;
+    uint64_t silence_ms = armed() && now_ms > peer_.heard_ms ? now_ms - peer_.heard_ms : 0;
+    s.longest_silence_ms = std::max(peer_.longest_silence_ms, silence_ms);
     bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
     s.may_act = alone || (paired() && lease_holds(now_ms) && !primary_.vm_stopped);
     if (is_owner(state_)) {

@@ -142,6 +142,8 @@ struct Status {
     /// Owner: outputs may leave here at this very moment (or wait for the backup alone).
     bool may_act = false;
     uint8_t peer_links_lost = kLinksUnknown;  ///< of the guest's networks, on the backup's host
+    /// For how long at most nothing was heard of the other side while each relied on the other, or is now
+    uint64_t longest_silence_ms = 0;
 };
 
 class Replica {
@@ -241,21 +243,22 @@ class Replica {
     /// What is known of the other side. Stamps are sent_ms and echo_ms of message headers.
     struct Peer {
         uint64_t id = 0;
-        bool connected = false;        ///< the channel is open
-        uint64_t heard_ms = 0;         ///< own clock at the last sign of life
-        uint64_t lost_ms = 0;          ///< own clock when the channel broke; 0: it hasn't
-        uint64_t beat_ms = 0;          ///< own clock at the last heartbeat sent
-        uint64_t newest_stamp = 0;     ///< the peer's clock, as of its newest message
-        uint64_t newest_stamp_at = 0;  ///< own clock when that came
+        bool connected = false;           ///< the channel is open
+        uint64_t heard_ms = 0;            ///< own clock at the last sign of life
+        uint64_t longest_silence_ms = 0;  ///< between two of them, while each side relied on the other
+        uint64_t lost_ms = 0;             ///< own clock when the channel broke; 0: it hasn't
+        uint64_t beat_ms = 0;             ///< own clock at the last heartbeat sent
+        uint64_t newest_stamp = 0;        ///< the peer's clock, as of its newest message
+        uint64_t newest_stamp_at = 0;     ///< own clock when that came
         uint64_t echoed_ms = 0;  ///< own clock when the newest message was sent that the peer has echoed
         /// Primary: own clock up to which outputs could leave, for all that is known
         uint64_t leased_ms = 0;
         uint64_t lease_ms = 0;      ///< backup: the lease that the primary works by
         bool welcome = false;       ///< primary: the backup has answered the greeting
+        std::string host;           ///< primary: where the backup is
         uint64_t buffer_bytes = 0;  ///< primary: what the backup can hold
         uint8_t links_lost = kLinksUnknown;
     };
-        std::string host;           ///< primary: where the backup is
     /// An owner's side of a pair.
     struct Primary {
         LogPos appended;
@@ -328,17 +331,19 @@ class Replica {
     bool paired() const {
         return state_ == State::kProtected || state_ == State::kEnding || state_ == State::kHandingOver;
     }
+    /// Whether each side relies on the other, so that silence matters.
+    bool armed() const { return paired() || state_ == State::kReplaying; }
     bool lease_holds(uint64_t now_ms) const;
     bool lease_has_room() const;
     bool tenure_holds(uint64_t now_ms) const;
     void watch_tenure();
+    HostPair hosts_to_tell() const;
+    bool hosts_are_told() const;
     void guest_is_off();
     void watch_lease();
 
     // primary.cc
     void primary_time();
-    HostPair hosts_to_tell() const;
-    bool hosts_are_told() const;
     void send_log();
     void begin_log();
     void hold(StopReason reason);

@@ -16,12 +16,11 @@ std::optional<Error> Timing::invalid() const {
             "the lease of {} ms must be at least one and a half heartbeats of {} ms, or outputs stall "
             "between them",
             lease_ms, heartbeat_ms);
-    if (lease_ms + margin_ms > failure_ms)
-        return error("lease and margin ({} + {} ms) must fit into the failure bound of {} ms", lease_ms,
-                     margin_ms, failure_ms);
-    if (margin_ms * 10 < lease_ms)
-        return error("the margin of {} ms must be at least a tenth of the lease of {} ms", margin_ms,
-                     lease_ms);
+    if (over_ms(lease_ms) > failure_ms)
+        return error("lease, drift and margin ({} + {} + {} ms) must fit into the failure bound of {} ms",
+                     lease_ms, drift_ms, margin_ms, failure_ms);
+    if (drift_ms * 10 < lease_ms)
+        return error("the drift of {} ms must be at least a tenth of the lease of {} ms", drift_ms, lease_ms);
     if (lag_most_ms <= lag_slow_ms)
         return error(
             "the lag at which the primary is slowed most ({} ms) must be above that at which it is slowed "

@@ -18,9 +18,14 @@ struct Timing {
     /// How long a sign of life from the backup allows the primary to release outputs, from the sending of the
     /// heartbeat that it echoes.
     uint64_t lease_ms = 300;
-    /// What the backup waits beyond the lease before it goes live: covers the drift of the clocks within the
-    /// lease and the time that a write once submitted may take to reach the disk.
-    uint64_t margin_ms = 200;
+    /// What the backup waits beyond the lease before it goes live: by how much the two hosts' clocks may drift apart
+    /// within it...
+    uint64_t drift_ms = 50;
+    /// ... and for safety: the way of an output from the last look at the lease to the kernel, for one.
+    uint64_t margin_ms = 150;
+    /// How long the backup's writes to disks wait beyond that: the time that a write once submitted may take to reach the
+    /// disk. All else needn't wait for it.
+    uint64_t storage_ms = 300;
     /// How long the backup's writes to disks wait when the primary's system has closed the channel, so that the
     /// process is gone: the time that its last writes may take to reach the disk.
     uint64_t settle_ms = 50;
@@ -55,6 +60,8 @@ struct Timing {
     uint64_t lag_slow_ms = 200;
     uint64_t lag_most_ms = 1000;
 
+    /// From the sending of what the backup has echoed last until nothing leaves its primary any more.
+    uint64_t over_ms(uint64_t primarys_lease_ms) const { return primarys_lease_ms + drift_ms + margin_ms; }
     /// Why these bounds can't work together; empty: they can.
     std::optional<Error> invalid() const;
 };

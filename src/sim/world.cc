@@ -12,6 +12,11 @@ using replica::ArbiterAnswer;
 using replica::ChannelEnd;
 using replica::State;
 
+namespace {
+/// What the storage may take for a write.
+constexpr uint64_t kSlowestWriteMs = 30;
+}  // namespace
+
 /// Lets the replicas' fault points strike in some runs, and plants the bug that was asked for.
 class World::SimulatedHooks : public replica::Hooks {
   public:
@@ -58,7 +63,9 @@ World::World(const WorldOptions& options)
     timing_.heartbeat_ms = random_.between(50, 100);
     timing_.failure_ms = timing_.heartbeat_ms * random_.between(4, 10);
     timing_.lease_ms = timing_.failure_ms * 3 / 5;
-    timing_.margin_ms = timing_.failure_ms * 2 / 5;
+    timing_.drift_ms = timing_.failure_ms / 10;
+    timing_.margin_ms = random_.between(0, timing_.failure_ms * 3 / 10);
+    timing_.storage_ms = kSlowestWriteMs + 10;
     timing_.synchronise_ms = 1500;
     timing_.hand_over_ms = 800;
     timing_.ask_ms = 300;
@@ -102,6 +109,7 @@ HostClock World::any_clock() {
 
 Process& World::add_process(unsigned host, pair::Config config) {
     uint64_t id = config.replica.self;
+    config.replica.host = fmt::format("host {}", host);
     return *(processes_[id] = std::make_unique<Process>(*this, id, host, std::move(config), any_clock()));
 }
 
@@ -109,7 +117,6 @@ void World::run(Micros until) {
     while (!queue_.empty() && now_ < until && !checker_.failed()) {
         Event event = queue_.pop();
         now_ = event.at;
-    config.replica.host = fmt::format("host {}", host);
         ++counts_.events;
         note(event.process, 1000);
         if (event.process == 0) {
@@ -233,6 +240,7 @@ void World::claim(uint64_t id, unsigned host, uint64_t to, Term term,
 
 /// A renewal is written first; then it is seen whether there is a newer term.
 void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
+                  const std::optional<replica::HostPair>& hosts,
                   std::function<void(replica::Renewal)> answer) {
     after(random_.between(200, 6000), 0, [this, id, host, to, term, hosts, answer = std::move(answer)] {
         bool written = answers(host) || random_.chance(200);
@@ -240,7 +248,6 @@ void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
         after(random_.between(100, 3000), 0, [this, id, host, to, term, written, answer] {
             replica::Renewal given = replica::Renewal::kUnreachable;
             bool newest = granted_.rbegin()->first <= term.value();
-                  const std::optional<replica::HostPair>& hosts,
             if (written && answers(host))
                 given = newest ? replica::Renewal::kRenewed : replica::Renewal::kSuperseded;
             if (given == replica::Renewal::kSuperseded) {
@@ -252,13 +259,6 @@ void World::renew(uint64_t id, unsigned host, uint64_t to, Term term,
     });
 }
 
-void World::look_at_term(unsigned host, uint64_t to, Term term,
-                         std::function<void(const replica::TermView&)> answer) {
-    after(random_.between(200, 6000), 0, [this, host, to, term, answer = std::move(answer)] {
-        replica::TermView view;
-        view.reachable = answers(host);
-        view.latest = Term(granted_.rbegin()->first);
-        auto lease = leases_.find(term == Term(0) ? view.latest.value() : term.value());
 /// As the leases of terms from this one down say.
 replica::HostPair World::find_pair(uint64_t term) const {
     for (; term > 0; --term) {
@@ -270,11 +270,19 @@ replica::HostPair World::find_pair(uint64_t term) const {
     return {};
 }
 
+void World::look_at_term(unsigned host, uint64_t to, Term term,
+                         std::function<void(const replica::TermView&)> answer) {
+    after(random_.between(200, 6000), 0, [this, host, to, term, answer = std::move(answer)] {
+        replica::TermView view;
+        view.reachable = answers(host);
+        view.latest = Term(granted_.rbegin()->first);
+        auto lease = leases_.find(term == Term(0) ? view.latest.value() : term.value());
         if (lease != leases_.end()) {
             view.lease = fmt::format("{} {}", lease->second.process, lease->second.count);
             view.owner = fmt::format("process {}", lease->second.process);
             view.free = lease->second.free;
         }
+        view.hosts = find_pair(term == Term(0) ? view.latest.value() : term.value());
         after(answer_time(), to, [answer, view] { answer(view); });
     });
 }
@@ -282,7 +290,6 @@ replica::HostPair World::find_pair(uint64_t term) const {
 // --- Operators ---
 
 replica::Hooks* World::hooks() { return hooks_.get(); }
-        view.hosts = find_pair(term == Term(0) ? view.latest.value() : term.value());
 
 bool World::runs_on(unsigned host) {
     auto list = living();
@@ -308,13 +315,13 @@ Process& World::start_by_hand(unsigned host, replica::Caution caution) {
 }
 
 void World::begin_life(Term term, replica::Caution caution) {
+    if (!checker_.begin_life(term, caution)) return;
     ++counts_.lives;
     outstanding_.clear();
     disk_ = {};
     cache_.clear();
 }
 
-    if (!checker_.begin_life(term, caution)) return;
 /// Processes whose term was overruled by force don't count.
 bool World::others_may_act(uint64_t process) {
     auto list = living();
@@ -328,7 +335,7 @@ bool World::others_may_act(uint64_t process) {
 bool World::planted(replica::PlantedBug bug) const { return hooks_->planted(bug); }
 
 void World::submit(Process& from, uint64_t number, const ToyOutput& output) {
-    Micros time = random_.between(100, random_.chance(30) ? 30'000 : 3000);
+    Micros time = random_.between(100, random_.chance(30) ? kSlowestWriteMs * kMillisecond : 3000);
     after(time, 0, [this, id = from.id(), term = from.replica().term(), number, output] {
         apply(id, term, number, output);
     });

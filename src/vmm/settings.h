@@ -88,8 +88,9 @@ struct ProtectionSettings {
     std::vector<std::string> hosts;
     /// A folder on storage that all those hosts share.
     std::string arbiter;
-    uint64_t heartbeat_ms = 100;     ///< between two heartbeats
-    uint64_t failure_ms = 800;       ///< silence after which the other side counts as failed
+    uint64_t heartbeat_ms = 70;      ///< between two heartbeats
+    uint64_t failure_ms = 350;       ///< silence after which the other side counts as failed
+    uint64_t storage_ms = 300;       ///< that a write may take from the kernel to the disk
     uint64_t lag_ms = 200;           ///< execution lag from which the primary is slowed
     uint64_t log_buffer = 64 << 20;  ///< bytes of log on the way; the primary stops when they are full
     uint64_t hash_ms = 1000;         ///< between two comparisons of the two sides' states
@@ -99,7 +100,7 @@ struct ProtectionSettings {
 
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(hosts, arbiter, heartbeat_ms, failure_ms, lag_ms, log_buffer, hash_ms, copy_rate,
+        codec(hosts, arbiter, heartbeat_ms, failure_ms, storage_ms, lag_ms, log_buffer, hash_ms, copy_rate,
               hand_over_on_link_loss);
     }
 };

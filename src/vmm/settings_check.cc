@@ -104,6 +104,7 @@ Result<void> check_numbers(const VmSettings& settings) {
     if (settings.memory_bytes % kMemoryStep) return error("vm.memory must be a multiple of 2 MiB");
     TRY(check_range("protection.heartbeat_ms", protection.heartbeat_ms, kHeartbeatMs));
     TRY(check_range("protection.failure_ms", protection.failure_ms, kFailureMs));
+    TRY(check_range("protection.storage_ms", protection.storage_ms, kStorageMs));
     TRY(check_range("protection.lag_ms", protection.lag_ms, kLagMs));
     TRY(check_range("protection.log_buffer", protection.log_buffer, kLogBufferBytes));
     TRY(check_range("protection.hash_ms", protection.hash_ms, kHashMs));

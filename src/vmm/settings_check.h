@@ -14,6 +14,7 @@ inline constexpr Range kMemoryBytes{64ull << 20, 512ull << 30};  // and a multip
 inline constexpr uint64_t kMemoryStep = 2ull << 20;
 inline constexpr Range kHeartbeatMs{10, 10'000};
 inline constexpr Range kFailureMs{50, 60'000};
+inline constexpr Range kStorageMs{0, 60'000};
 inline constexpr Range kLagMs{1, 60'000};
 inline constexpr Range kLogBufferBytes{1ull << 20, 4ull << 30};
 inline constexpr Range kHashMs{10, 3'600'000};

@@ -52,7 +52,9 @@ replica::Timing timing_of(const ProtectionSettings& protection) {
     timing.heartbeat_ms = protection.heartbeat_ms;
     timing.failure_ms = protection.failure_ms;
     timing.lease_ms = protection.failure_ms * 3 / 5;
-    timing.margin_ms = protection.failure_ms * 2 / 5;
+    timing.drift_ms = protection.failure_ms / 10;
+    timing.margin_ms = protection.failure_ms - timing.lease_ms - timing.drift_ms;
+    timing.storage_ms = protection.storage_ms;
     timing.ack_ms = std::max<uint64_t>(timing.ack_ms, 2 * protection.failure_ms);
     timing.lag_slow_ms = protection.lag_ms;
     timing.lag_most_ms = 5 * protection.lag_ms;

@@ -43,6 +43,7 @@ hosts = ["10.1.0.1:7700", "10.1.0.2:7700"]
 arbiter = "/shared/arbiter"
 heartbeat_ms = 50
 failure_ms = 600
+storage_ms = 250
 lag_ms = 100
 log_buffer = "8 MiB"
 hash_ms = 500
@@ -94,6 +95,7 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.protection.arbiter, "/shared/arbiter");
     EXPECT_EQ(s.protection.heartbeat_ms, 50u);
     EXPECT_EQ(s.protection.failure_ms, 600u);
+    EXPECT_EQ(s.protection.storage_ms, 250u);
     EXPECT_EQ(s.protection.lag_ms, 100u);
     EXPECT_EQ(s.protection.log_buffer, 8u << 20);
     EXPECT_EQ(s.protection.hash_ms, 500u);

@@ -22,7 +22,7 @@ sys.path.insert(0, str(TOP / "tools"))
 from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
-from labkit.pair import Pair, other  # noqa: E402
+from labkit.pair import PATIENT, Pair, other  # noqa: E402
 
 BOOT_TIMEOUT, PROTECT_TIMEOUT, LIVE_TIMEOUT = 300, 120, 60
 WRITE = (
@@ -74,7 +74,7 @@ def main():
     print(f"repeat it with: tests/linux/copies.py --seed {arguments.seed} --rounds {arguments.rounds}", flush=True)
     draw = random.Random(arguments.seed)
     with Lab(arguments.lab) as lab:
-        pair, load = Pair(lab), None
+        pair, load = Pair(lab, protection=PATIENT), None
         try:
             pair.start_daemons()
             pair.start_vm("a")

@@ -20,7 +20,7 @@ from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
-from labkit.pair import SECOND_VM, Pair, other  # noqa: E402
+from labkit.pair import PATIENT, SECOND_VM, Pair, other  # noqa: E402
 
 # Four guests execute on two processors, more slowly than one pair.
 BOOT_TIMEOUT = 1200
@@ -58,8 +58,8 @@ class Crosswise:
     def __init__(self, lab, errors):
         self.lab = lab
         self.errors = errors
-        self.one = Pair(lab)
-        self.two = Pair(lab, vm=SECOND_VM)
+        self.one = Pair(lab, protection=PATIENT)
+        self.two = Pair(lab, vm=SECOND_VM, protection=PATIENT)
         self.pairs = (self.one, self.two)
         self.loads = []
         self.started = time.monotonic()

@@ -21,7 +21,7 @@ from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
-from labkit.pair import Pair, other  # noqa: E402
+from labkit.pair import PATIENT, Pair, other  # noqa: E402
 
 BOOT_TIMEOUT = 600
 PROTECT_TIMEOUT = 120
@@ -230,7 +230,7 @@ def main():
     logs = fresh_logs("faults")
     good = False
     with Lab(arguments.lab) as lab, open(logs / "load_client.log", "w") as errors:
-        pair = Pair(lab)
+        pair = Pair(lab, protection=PATIENT)
         try:
             pair.start_daemons()
             pair.start_vm("a")

@@ -22,7 +22,7 @@ sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
-from labkit.pair import Pair  # noqa: E402
+from labkit.pair import PATIENT, Pair  # noqa: E402
 
 BOOT_TIMEOUT = 300
 PROTECT_TIMEOUT = 120
@@ -109,7 +109,7 @@ def main():
     logs = fresh_logs("lost_cache")
     good = False
     with Lab(arguments.lab) as lab:
-        pair = Pair(lab)
+        pair = Pair(lab, protection=PATIENT)
         try:
             for host in "ab":
                 lab.cache(host, pair.vm.disk)

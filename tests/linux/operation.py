@@ -20,7 +20,7 @@ sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import LOGGING_ADDRESS, Lab  # noqa: E402
-from labkit.pair import DAEMON_PORT, Pair, other  # noqa: E402
+from labkit.pair import DAEMON_PORT, PATIENT, Pair, other  # noqa: E402
 
 BOOT_TIMEOUT = 600
 PROTECT_TIMEOUT = 120
@@ -283,7 +283,7 @@ def main():
     logs = fresh_logs("operation")
     good = False
     with Lab(arguments.lab) as lab:
-        pair = Pair(lab)
+        pair = Pair(lab, protection=PATIENT)
         try:
             pair.start_daemons()
             pair.start_vm("a")

@@ -20,7 +20,7 @@ sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
 from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
-from labkit.pair import Pair, other  # noqa: E402
+from labkit.pair import PATIENT, Pair, other  # noqa: E402
 
 BOOT_TIMEOUT = 900
 PROTECT_TIMEOUT = 120
@@ -81,7 +81,7 @@ def main():
     logs = fresh_logs("uefi_pair")
     good = False
     with Lab(arguments.lab) as lab:
-        pair = UefiPair(lab)
+        pair = UefiPair(lab, protection=PATIENT)
         try:
             pair.start_daemons()
             pair.start_vm("a")

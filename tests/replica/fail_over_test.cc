@@ -207,6 +207,39 @@ TEST(FailOver, OnAClosedChannelTheBackupIsLiveAtOnceAndWritesWhenTheLastWritesAr
     EXPECT_TRUE(replica.may_write(LogPos(0), writes_from));
 }
 
+TEST(FailOver, TheLongestSilenceOfTheOtherSideIsKept) {
+    Pair pair;
+    pair.protect();
+    pair.run(500);
+    EXPECT_LE(pair.primary.replica.status(pair.now).longest_silence_ms, Timing{}.heartbeat_ms + 10);
+    pair.primary_stopped = true;
+    pair.run(200);
+    EXPECT_GE(pair.backup.replica.status(pair.now).longest_silence_ms, 150u) << "it lasts";
+    pair.primary_stopped = false;
+    pair.run(1000);
+    EXPECT_EQ(pair.backup.state(), State::kReplaying);
+    EXPECT_GE(pair.backup.replica.status(pair.now).longest_silence_ms, 150u);
+    EXPECT_LT(pair.backup.replica.status(pair.now).longest_silence_ms, 300u);
+}
+
+// Its last writes may still be under way when its lease is over, but no packet is.
+TEST(FailOver, AfterASilentPrimaryOnlyWritesWaitForTheStorage) {
+    Pair pair;
+    pair.protect();
+    pair.primary_stopped = true;
+    pair.run(kFailure + 20);
+    ASSERT_EQ(pair.backup.state(), State::kBackupClaiming);
+    answer(pair.backup, pair.now, ArbiterAnswer::kWon);
+    ASSERT_EQ(pair.backup.state(), State::kSolo);
+    const Replica& replica = pair.backup.replica;
+    EXPECT_TRUE(replica.may_release(LogPos(0), pair.now));
+    ASSERT_TRUE(replica.due_ms());
+    uint64_t writes_from = *replica.due_ms();
+    EXPECT_GT(writes_from, pair.now + Timing{}.storage_ms - kFailure);
+    EXPECT_FALSE(replica.may_write(LogPos(0), writes_from - 1));
+    EXPECT_TRUE(replica.may_write(LogPos(0), writes_from));
+}
+
 TEST(FailOver, WhereACloseProvesNothingTheLeaseIsWaitedFor) {
     Pair pair;
     Config config = config_of(kBackupId);

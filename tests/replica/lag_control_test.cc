@@ -115,7 +115,7 @@ TEST(Timing, BoundsThatCannotWorkTogetherAreRefused) {
     EXPECT_TRUE(refused([](Timing& t) { t.heartbeat_ms = 200; }));
     EXPECT_TRUE(refused([](Timing& t) { t.lease_ms = 60; }));
     EXPECT_TRUE(refused([](Timing& t) { t.lease_ms = 400; }));
-    EXPECT_TRUE(refused([](Timing& t) { t.margin_ms = 10; }));
+    EXPECT_TRUE(refused([](Timing& t) { t.drift_ms = 10; }));
     EXPECT_TRUE(refused([](Timing& t) { t.lag_most_ms = t.lag_slow_ms; }));
     EXPECT_TRUE(refused([](Timing& t) { t.ack_ms = 100; }));
     EXPECT_TRUE(refused([](Timing& t) { t.claim_retry_ms = 0; }));

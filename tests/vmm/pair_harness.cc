@@ -260,7 +260,9 @@ void Pair::configure(const std::string& vm) {
     std::ofstream(folder + "/" + vm + ".toml") << fmt::format(
         "[vm]\nname = \"{}\"\nkernel = \"/dev/null\"\nmemory = \"64 MiB\"\n"
         "[[disk]]\npath = \"{}\"\nshared = true\n"
-        "[protection]\nhosts = [\"{}\", \"{}\"]\narbiter = \"shared/arbiter\"\nhash_ms = 50\n",
+        "[protection]\nhosts = [\"{}\", \"{}\"]\narbiter = \"shared/arbiter\"\nhash_ms = 50\n"
+        // A machine that is slow, or does other things, is no failure.
+        "heartbeat_ms = 100\nfailure_ms = 800\n",
         vm, disk, address("a"), address("b"));
 }
 

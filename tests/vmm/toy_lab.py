@@ -24,6 +24,8 @@ bridge = "br0"
 [protection]
 hosts = ["10.78.0.1:7700", "10.78.0.2:7700"]
 arbiter = "arbiter"
+heartbeat_ms = 100
+failure_ms = 800
 {protection}
 """
 

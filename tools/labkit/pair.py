@@ -18,6 +18,8 @@ from .lab import GUEST_ADDRESS, LOGGING_ADDRESS
 
 LOCKSTEP = BUILD / "apps/lockstep/lockstep"
 DAEMON_PORT = 7700
+# Of tests, for which a machine that is slow, or does other things, is no failure.
+PATIENT = "heartbeat_ms = 100\nfailure_ms = 800\n"
 VM_NAME = "guest"
 
 
@@ -58,7 +60,8 @@ class Pair:
     insecure = False
 
     def __init__(self, lab, memory="512 MiB", vm=vm, initrd=None, protection="", insecure=False):
-        """`initrd`: in place of the image's own. `protection`: further lines of that section of the configuration.
+        """`initrd`: in place of the image's own. `protection`: further lines of that section of the configuration; tests
+        give PATIENT.
         `insecure`: links in the clear."""
         self.lab = lab
         self.insecure = insecure
