@@ -175,7 +175,7 @@ class OrphanFrames::Forwarding {
     uint8_t buffer_[FrameRing::kLargest];
 };
 
-void OrphanFrames::forward() const {
+void OrphanFrames::forward(std::string_view what) const {
     const Heir* heir = shared_->heir;
     if (!heir) return;
     Forwarding forwarding(*this, *heir);
@@ -183,9 +183,9 @@ void OrphanFrames::forward() const {
     size_t kept = forwarding.frames();
     forwarding.send_what_comes();
     log_info(
-        "a process that served a VM has died; packets for its guest that went to the backup: {} which it had "
+        "a process that served a VM {}; packets for its guest that went to the other side: {} which it had "
         "read, {} that came after",
-        kept, forwarding.frames() - kept);
+        what, kept, forwarding.frames() - kept);
 }
 
 }  // namespace lockstep::host

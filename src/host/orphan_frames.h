@@ -11,6 +11,8 @@
 //                                        sees the guest announced by its new
 //                                        host: whatever follows goes there
 //
+// A process that has handed its guest over does the same itself before it ends.
+//
 // The process alone writes while it lives, the watcher only reads, and only when that is dead: of a process that
 // was stopped nothing is forwarded. The watcher ends by itself, 250 ms after the death at the latest, or after
 // kMostBytes.
@@ -19,6 +21,7 @@
 #include <array>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/strong.h"
@@ -34,7 +37,7 @@ class OrphanFrames {
     static constexpr size_t kMostNetworks = 4;
     static constexpr size_t kMostBytes = 1 << 20;  ///< forwarded in all
     static constexpr size_t kLongestWords = 256;
-    /// The datagram that brings frames of a network to the heir; `words` as of set_heir(). Called in the watcher.
+    /// The datagram that brings frames of a network to the heir; `words` as of set_heir(). Called by forward().
     using Encoder = Bytes (*)(ByteSpan words, size_t network, std::span<const ByteSpan> frames);
 
     /// To be made before the watcher is.
@@ -57,9 +60,10 @@ class OrphanFrames {
     /// Nobody is to have them.
     void forget_heir();
 
-    // --- The watcher, once the process is dead ---
+    // --- The watcher, once the process is dead, or a process whose guest runs elsewhere ---
 
-    void forward() const;
+    /// Returns when nothing is to be expected any more. `what`: what has become of the process, for the log.
+    void forward(std::string_view what) const;
 
   private:
     struct Shared;

@@ -217,9 +217,9 @@ pair::Config VmProcess::session_config() const {
     config.vm = vm_;
     config.self = self_;
     config.vm_name = settings_.name;
+    config.host = name_of_host(settings_.protection.hosts, environment_.this_host);
     config.build = build_;
     config.cpu = identity_text(host::host_cpu_identity().for_model(cpu_model(settings_)));
-    config.host = name_of_host(settings_.protection.hosts, environment_.this_host);
     config.policy = candidates_.empty() ? replica::Policy::kAlone : replica::Policy::kProtect;
     config.buffer_bytes = settings_.protection.log_buffer;
     // The kernel and the initial RAM disk lie in the guest's memory, as do the data of writes in flight, of
@@ -279,6 +279,8 @@ void VmProcess::say(LogLevel level, const std::string& sentence) {
 void VmProcess::ended(const Ending& ending) {
     timer_.reset();
     wake_timer_.reset();
+    // Until the switches know where the guest is, packets for it still come here.
+    if (ending.kind == Ending::Kind::kHandedOver) orphans_.forward("has handed its guest over");
     Result<void> recorded = end_recording(ending.kind);
     bool cut_short = !recorded && ending.kind == Ending::Kind::kPoweredOff;
     finish_ending(cut_short ? Ending{Ending::Kind::kFailed, recorded.error().message()} : ending,

@@ -136,7 +136,7 @@ class OrphanFramesTest : public testing::Test {
         child_ = ::fork();
         if (child_ == 0) {
             auto& orphans = *new OrphanFrames(datagram_of);
-            new DeathWatch([&] { orphans.forward(); });
+            new DeathWatch([&] { orphans.forward("has died"); });
             orphans.set_device(2, tap_.get(), kMac);
             FrameRing& ring = orphans.ring(2);
             for (char last : {'a', 'b', 'c'}) {

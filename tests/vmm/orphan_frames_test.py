@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest gets every packet that was sent to it while its owner's process died and its backup went live.
+"""A guest gets every packet that was sent to it while its owner's process died, or handed it over, and its backup went live.
 
 Needs root, for the laboratory. Usage: orphan_frames_test.py PROGRAM, with toy machines in it.
 """
@@ -38,15 +38,21 @@ class OrphanFramesTest(ToyLabTest):
                 text += console.recv(1 << 16)  # it prints all the time
         return [int(number) for number in re.findall(rb"packet (\d+)\n", text)]
 
-    def test_no_packet_is_lost_with_the_process(self):
+    def no_packet_is_lost(self, goes):
         self.protect("10:10:10:10:10:10")
         self.lab.start("client", "sender", "/usr/bin/python3", "-c", SENDER, FRAMES)
         self.wait_for("the first have come", lambda: self.status("a")["traffic"]["packets_in"] > 50)
-        self.lab.kill("vm")
+        goes()
         self.wait_for("all are sent", lambda: "sent" in (pathlib.Path(self.lab.folder) / "sender.log").read_text())
         self.wait_for("the guest is on b", lambda: self.status("b").get("role") in ("solo", "primary"))
         self.wait_for("the last has come", lambda: FRAMES - 1 in self.numbers_on("b"), 10)
         self.assertEqual(sorted(set(range(FRAMES)) - set(self.numbers_on("b"))), [])
+
+    def test_no_packet_is_lost_with_the_process(self):
+        self.no_packet_is_lost(lambda: self.lab.kill("vm"))
+
+    def test_no_packet_is_lost_when_the_guest_is_handed_over(self):
+        self.no_packet_is_lost(self.hand_over)
 
 
 if __name__ == "__main__":

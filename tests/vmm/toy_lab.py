@@ -64,6 +64,10 @@ class ToyLabTest(unittest.TestCase):
             self.assertLess(time.monotonic(), end, f"{what}: a: {self.status('a')}, b: {self.status('b')}{self.logs()}")
             time.sleep(0.1)
 
+    def hand_over(self):
+        done = self.lab.run("a", PROGRAM, "failover", "toy", "--runtime", self.shared / "a")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def protect(self, mac, command_line="toy", protection=""):
         config = self.shared / "toy.toml"
         config.write_text(CONFIG.format(mac=mac, command_line=command_line, protection=protection))
