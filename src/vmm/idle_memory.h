@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When a guest that is idle gives the engine's memory back to its host.
+// When a guest that is idle gives the engine's memory back to its host, and when one that works takes some ahead.
 //
 // A boot leaves hundreds of megabytes of translated code, of which an idle guest needs a few. It is all thrown
 // away once the guest has been idle for a while, and what is needed is translated anew; so a host holds many
@@ -33,6 +33,29 @@ class IdleMemory {
     uint64_t look_ns_ = 0;
     uint64_t since_ns_ = 0;  ///< 0: the first period hasn't begun
     uint64_t cpu_ns_ = 0;    ///< at that time
+};
+
+/// Whether a backup's guest works, so that what the engine takes from its host ahead will be needed.
+class WorkMeter {
+  public:
+    static constexpr uint64_t kPeriodNs = 1'000'000'000;
+    static constexpr uint64_t kBusyPermille = 100;  ///< of a processor, at least
+
+    /// `cpu_ns` as above.
+    bool works(uint64_t now_ns, uint64_t cpu_ns) {
+        if (now_ns < since_ns_ + kPeriodNs) return works_;
+        works_ = since_ns_ != 0 && (cpu_ns - cpu_ns_) * 1000 >= (now_ns - since_ns_) * kBusyPermille;
+        since_ns_ = now_ns;
+        cpu_ns_ = cpu_ns;
+        return works_;
+    }
+    /// So much of what the thread used was not the guest's.
+    void leave_out(uint64_t cpu_ns) { cpu_ns_ += cpu_ns; }
+
+  private:
+    uint64_t since_ns_ = 0;  ///< 0: the first period hasn't begun
+    uint64_t cpu_ns_ = 0;    ///< at that time
+    bool works_ = false;     ///< in the last period
 };
 
 }  // namespace lockstep::vmm

@@ -348,9 +348,6 @@ void VcpuThread::main() {
         processor_ = host::current_processor();
         switch (mode_) {
             case Mode::kIdle:
-                // While its copy comes: a backup's first second has everything to translate.
-                if (!loader_ || !take_memory_ahead()) wait_until(~uint64_t{0});
-                break;
             case Mode::kOff:
                 wait_until(~uint64_t{0});
                 break;
@@ -472,13 +469,17 @@ void VcpuThread::replay_step() {
     after_replay(result);
 }
 
-/// Takes a piece of the memory that the engine will need, where the host has plenty; false: nothing to do.
+/// Takes a piece of the memory that the engine will need, where the guest works and the host has plenty; false: nothing
+/// to do.
 bool VcpuThread::take_memory_ahead() {
     uint64_t now_ns = host::monotonic_ns();
     if (now_ns < ahead_again_ns_) return false;
-    if (host::available_memory() > kPlentyBytes && machine_->take_memory_ahead()) return true;
-    ahead_again_ns_ = now_ns + kAheadPauseNs;
-    return false;
+    uint64_t cpu_before_ns = cpu_ns();
+    bool wanted = work_meter_.works(now_ns, cpu_before_ns) && host::available_memory() > kPlentyBytes;
+    bool taken = wanted && machine_->take_memory_ahead();
+    work_meter_.leave_out(cpu_ns() - cpu_before_ns);
+    if (!taken) ahead_again_ns_ = now_ns + kAheadPauseNs;
+    return taken;
 }
 
 /// Where the guest has been idle for a while.

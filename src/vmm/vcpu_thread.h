@@ -254,6 +254,7 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     uint64_t awake_since_ns_ = 0;  ///< since its last sleep
     uint64_t ahead_again_ns_ = 0;  ///< when take_memory_ahead() looks again
     IdleMemory idle_memory_;
+    WorkMeter work_meter_;
     uint64_t replayed_ns_ = 0;  ///< when a replay's position was reported last
     bool unreported_ = false;   ///< it has gone on since
 

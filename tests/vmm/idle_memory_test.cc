@@ -33,5 +33,24 @@ TEST(IdleMemory, StaysWhereThereIsLittle) {
     EXPECT_FALSE(memory.is_due(1 + kPeriod, 0, kMuch - 1));
 }
 
+constexpr uint64_t kSecond = WorkMeter::kPeriodNs;
+constexpr uint64_t kBusyTime = kSecond * WorkMeter::kBusyPermille / 1000;
+
+TEST(WorkMeter, AGuestThatWorksIsToldFromOneThatIsIdle) {
+    WorkMeter meter;
+    EXPECT_FALSE(meter.works(1, 0)) << "nothing is known of the time before";
+    EXPECT_FALSE(meter.works(kSecond, kBusyTime)) << "not yet";
+    EXPECT_TRUE(meter.works(1 + kSecond, kBusyTime));
+    EXPECT_TRUE(meter.works(2 + kSecond, kBusyTime)) << "until the next period is over";
+    EXPECT_FALSE(meter.works(1 + 2 * kSecond, 2 * kBusyTime - 1));
+}
+
+TEST(WorkMeter, WhatIsTakenAheadIsNoWorkOfTheGuest) {
+    WorkMeter meter;
+    meter.works(1, 0);
+    meter.leave_out(kBusyTime);
+    EXPECT_FALSE(meter.works(1 + kSecond, kBusyTime));
+}
+
 }  // namespace
 }  // namespace lockstep::vmm
