@@ -408,6 +408,14 @@ std::optional<GuestPhys> Mmu::peek_fetch(GuestVirt at, bool user) const {
     return GuestPhys(path.page(at.value()) + (at.value() & kPageMask));
 }
 
+std::optional<GuestPhys> Mmu::peek(GuestVirt at) const {
+    if (!is_canonical(at.value())) return std::nullopt;
+    if (!(state_.cr0 & kCr0Pg)) return GuestPhys(at.value());
+    Path path = impl_->walk(at.value());
+    if (!path.present || path.reserved) return std::nullopt;
+    return GuestPhys(path.page(at.value()) + (at.value() & kPageMask));
+}
+
 void Mmu::load_cr3(uint64_t value, bool keep) {
     bool tagged = state_.cr4 & kCr4Pcide;
     auto pcid = static_cast<uint16_t>(tagged ? value & kPcidMask : 0);

@@ -106,6 +106,8 @@ class Mmu {
     /// Where a fetch at `at` by that privilege would read, by a walk without any side effect; empty where it
     /// would fault.
     std::optional<GuestPhys> peek_fetch(GuestVirt at, bool user) const;
+    /// Where the page tables lead, whatever they allow; the TLB isn't asked. No side effects.
+    std::optional<GuestPhys> peek(GuestVirt at) const;
 
     unsigned space() const { return space_; }
     /// Whether a space holds pages of the upper half for itself.

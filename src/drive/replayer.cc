@@ -33,6 +33,8 @@ ReplayResult Replayer::run_to(Icount icount) {
             case Stop::kReached:
             case Stop::kRequested:
                 break;
+            case Stop::kDebugger:
+                return ReplayResult::kStopped;
             case Stop::kReset:
                 machine_.reset();
                 ++counts_.resets;

@@ -35,6 +35,7 @@ struct Divergence {
 enum class ReplayResult : uint8_t {
     kDone,      ///< the entry took effect, or the icount was reached
     kAborted,   ///< as asked for
+    kStopped,   ///< at a debugger's stop: the same call again goes on
     kPowerOff,  ///< the machine is off, as the log says
     kEnded,     ///< the log's end mark
     kDiverged,  ///< see divergence()

@@ -9,6 +9,7 @@
 #include "cpu/save.h"
 #include "machine/board.h"
 #include "machine/boot.h"
+#include "machine/probe.h"
 #include "translate/vcpu.h"
 
 namespace lockstep::machine {
@@ -26,7 +27,7 @@ constexpr uint64_t kProtection = 1 << 0, kNumericError = 1 << 5, kExtensionType 
 constexpr uint64_t kPhysicalExtension = 1 << 5;
 constexpr uint64_t kLongModeEnable = 1 << 8, kLongModeActive = 1 << 10;
 
-class MachineImpl : public Machine, public bus::IcountSource {
+class MachineImpl : public Machine, public Probe, public bus::IcountSource {
   public:
     MachineImpl(const MachineConfig& config, std::unique_ptr<memory::GuestMemory> memory,
                 const translate::EngineOptions& options, bus::OutputSink& sink)
@@ -40,7 +41,7 @@ class MachineImpl : public Machine, public bus::IcountSource {
 
     ~MachineImpl() override { vcpu_.reset(); }  // it refers to the processor
 
-    Stop run(Icount until) override;
+    machine::Stop run(Icount until) override;
     void request_stop(translate::StopUrgency urgency) override { vcpu_->request_stop(urgency); }
     void set_glance(uint64_t instructions) override { vcpu_->set_glance(instructions); }
 
@@ -76,6 +77,13 @@ class MachineImpl : public Machine, public bus::IcountSource {
     bool take_memory_ahead() override { return vcpu_->take_memory_ahead(); }
     void give_memory_back() override { vcpu_->give_memory_back(); }
     void after_fork() override { vcpu_->after_fork(); }
+    Probe* probe() override { return this; }
+    const cpu::CpuState& processor() const override { return cpu_.state; }
+    size_t read_linear(uint64_t at, std::span<uint8_t> out) const override;
+    std::optional<GuestPhys> physical(uint64_t at) const override { return cpu_.mmu.peek(GuestVirt(at)); }
+    void set_stops(const std::vector<Probe::Stop>& stops) override { cpu_.breakpoints.set_stops(stops); }
+    std::optional<Probe::Stop> take_stop() override { return cpu_.breakpoints.take_stop(); }
+    void step_over() override { cpu_.breakpoints.let_go(icount()); }
     void set_code_visitor(translate::CodeVisitor visitor) override {
         vcpu_->set_code_visitor(std::move(visitor));
     }
@@ -97,22 +105,22 @@ class MachineImpl : public Machine, public bus::IcountSource {
 // Event points must be exact: an icount at which run() returns names one state, whatever made it return. The
 // vCPU counts the delivery of an exception or interrupt like an instruction, and whatever timer is due here
 // has fired.
-Stop MachineImpl::run(Icount until) {
+machine::Stop MachineImpl::run(Icount until) {
     for (;;) {
         board_.timers().run_due();
         if (board_.leave_requested()) {
             board_.uart().flush();
-            return board_.power().request() == devices::PowerRequest::kPowerOff ? Stop::kPowerOff
-                                                                                : Stop::kReset;
+            return board_.power().request() == devices::PowerRequest::kPowerOff ? machine::Stop::kPowerOff
+                                                                                : machine::Stop::kReset;
         }
-        if (icount() >= until) return Stop::kReached;
+        if (icount() >= until) return machine::Stop::kReached;
         translate::VcpuExit exit = vcpu_->run(until);
         if (exit == translate::VcpuExit::kTripleFault) board_.power().request_reset();
         bool timer_due = board_.timers().next_event() <= icount();
-        if (exit == translate::VcpuExit::kHalted && !timer_due) return Stop::kHalted;
-        if (exit == translate::VcpuExit::kRequested) {
+        if (exit == translate::VcpuExit::kHalted && !timer_due) return machine::Stop::kHalted;
+        if (exit == translate::VcpuExit::kRequested || exit == translate::VcpuExit::kStop) {
             board_.timers().run_due();
-            return Stop::kRequested;
+            return exit == translate::VcpuExit::kStop ? machine::Stop::kDebugger : machine::Stop::kRequested;
         }
     }
 }
@@ -183,6 +191,18 @@ Result<void> MachineImpl::load_state(ByteReader& in) {
     // The devices arm their timers by the restored icount.
     clear_derived();
     return board_.load(sections);
+}
+
+size_t MachineImpl::read_linear(uint64_t at, std::span<uint8_t> out) const {
+    size_t done = 0;
+    while (done < out.size()) {
+        uint64_t linear = at + done;
+        std::optional<GuestPhys> place = physical(linear);
+        size_t piece = std::min<size_t>(out.size() - done, kPageSize - (linear & kPageMask));
+        if (!place || !memory_->read(*place, out.subspan(done, piece))) break;
+        done += piece;
+    }
+    return done;
 }
 
 uint64_t MachineImpl::hash_devices() {

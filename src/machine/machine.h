@@ -72,6 +72,7 @@ enum class Stop : uint8_t {
     kHalted,     ///< the guest waits for an interrupt (HLT); time must be advanced or an input delivered
     kPowerOff,   ///< the guest switched itself off
     kReset,      ///< the guest asked for a reset, or a triple fault; the machine has not been reset yet
+    kDebugger,   ///< a stop of the probe's was met
 };
 
 struct StateHash {
@@ -80,6 +81,8 @@ struct StateHash {
     uint64_t devices = 0;
     bool operator==(const StateHash&) const = default;
 };
+
+class Probe;
 
 class Machine {
   public:
@@ -136,6 +139,8 @@ class Machine {
     /// To be called first in the child of a fork, of a machine that was made for it (EngineOptions::forks): from
     /// now on it shares nothing with its parent's.
     virtual void after_fork() = 0;
+    /// For a debugger; null where there is none (a toy).
+    virtual Probe* probe() { return nullptr; }
     /// See translate::Vcpu::set_code_visitor().
     virtual void set_code_visitor(translate::CodeVisitor visitor) = 0;
 

@@ -122,9 +122,10 @@ Vcpu::Impl::Next Vcpu::Impl::step() {
         return Next::kLeave;
     }
     if (cpu.breakpoints.version() != breakpoints_seen) guard_breakpoints();
+    if (held_by_stop()) return leave_for_stop();
     Next next = state.rflags & cpu::kFlagTf ? single_step() : dispatch(state.interrupt_shadow ? 1 : 0);
-    if (next == Next::kLeave || !cpu.breakpoints.met()) return next;
-    return deliver_debug(cpu.breakpoints.take_met());
+    if (next == Next::kContinue && cpu.breakpoints.met()) next = deliver_debug(cpu.breakpoints.take_met());
+    return next == Next::kContinue && cpu.breakpoints.stop_met() ? leave_for_stop() : next;
 }
 
 // With TF set a trap follows the instruction (Intel SDM vol. 3, 17.3.1.4), unless that has raised an

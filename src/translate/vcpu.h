@@ -19,6 +19,7 @@ enum class VcpuExit : uint8_t {
     kHalted,       ///< HLT with no interrupt to take
     kTripleFault,  ///< the machine must be reset
     kPlatform,     ///< the platform asked to leave (a power-off or reset was written to a device)
+    kStop,         ///< a debugger's stop was met (cpu/breakpoints.h)
 };
 
 class Vcpu {

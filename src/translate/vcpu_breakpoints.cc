@@ -16,12 +16,23 @@ namespace lockstep::translate {
 
 void Vcpu::Impl::guard_breakpoints() {
     breakpoints_seen = cpu.breakpoints.version();
-    for (const cpu::Breakpoints::Breakpoint& breakpoint : cpu.breakpoints.all()) {
-        if (!x86::is_canonical(breakpoint.start)) continue;
-        for (unsigned space = 0; space < cpu::kSpaces; ++space)
-            page_dropped(space, GuestVirt(breakpoint.start & ~kPageMask), cpu::PageUse::kCode);
-    }
+    for (std::span all : {cpu.breakpoints.all(), cpu.breakpoints.stops()})
+        for (const cpu::Breakpoints::Breakpoint& breakpoint : all) {
+            if (!x86::is_canonical(breakpoint.start)) continue;
+            for (unsigned space = 0; space < cpu::kSpaces; ++space)
+                page_dropped(space, GuestVirt(breakpoint.start & ~kPageMask), cpu::PageUse::kCode);
+        }
     arrival = {};
+}
+
+// Before the fetch, which is a part of the instruction.
+bool Vcpu::Impl::held_by_stop() {
+    return cpu.breakpoints.any_stops() && cpu.breakpoints.holds(cpu.state.code_address(), cpu.state.icount);
+}
+
+Vcpu::Impl::Next Vcpu::Impl::leave_for_stop() {
+    leave_reason = VcpuExit::kStop;
+    return Next::kLeave;
 }
 
 // A breakpoint is met before its instruction, once: the handler returns with RF, which lasts for one instruction

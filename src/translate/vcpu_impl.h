@@ -183,6 +183,9 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
 
     // vcpu_breakpoints.cc
     void guard_breakpoints();
+    /// A debugger wants to see the state before the instruction at state.rip.
+    bool held_by_stop();
+    Next leave_for_stop();
     /// One instruction of a page with an instruction breakpoint.
     Next guarded_step();
 

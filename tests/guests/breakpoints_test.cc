@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "kit/guest_test.h"
 #include "x86/control.h"
@@ -159,18 +161,18 @@ enum class Mode : uint8_t { kKernel, kUser };
 
 class BreakpointsTest : public GuestTest {
   protected:
-    std::vector<Trap> run(const Setting& setting, Mode mode) {
+    static uint64_t code_of(Mode mode) { return mode == Mode::kUser ? kUserCode : kPhysicalMap + kCodeArea; }
+    static uint64_t data_of(Mode mode) { return mode == Mode::kUser ? kUserData : kPhysicalMap + kDataArea; }
+    void prepare(const Setting& setting, Mode mode) {
         load(LOCKSTEP_GUEST_CODE(breakpoints));
         LongMode& tables = *machine.long_mode;
         tables.map(kUserCode, kCodeArea, kPresent | kUser);
         for (uint64_t page = 0; page < 4 * kPageSize; page += kPageSize)
             tables.map(kUserData + page, kDataArea + page, kPresent | kWritable | kUser);
         tables.set_gate(cpu::kDb, at(breakpoints_trap), 0);
-        bool user = mode == Mode::kUser;
-        uint64_t code = user ? kUserCode : machine.address(0);
-        uint64_t data = user ? kUserData : kPhysicalMap + kDataArea;
+        uint64_t code = code_of(mode), data = data_of(mode);
         cpu::CpuState& state = machine.cpu->state;
-        if (user) state.rip = at(breakpoints_user);
+        if (mode == Mode::kUser) state.rip = at(breakpoints_user);
         for (size_t number = 0; number < setting.at.size(); ++number)
             state.dr[number] = setting.at[number] + (setting.code ? code : data);
         state.dr[7] |= setting.control;
@@ -180,6 +182,10 @@ class BreakpointsTest : public GuestTest {
         machine.set_reg(cpu::kR8, kPhysicalMap + kTrapLog);
         machine.set_reg(cpu::kR10, setting.bits_of_code());
         machine.set_reg(cpu::kR12, kRounds);
+    }
+    std::vector<Trap> run(const Setting& setting, Mode mode) {
+        prepare(setting, mode);
+        uint64_t code = code_of(mode);
         EXPECT_EQ(machine.run_to_end(), translate::VcpuExit::kHalted);
         EXPECT_EQ(machine.events().size(), 1u) << "INT 0xff";
         EXPECT_EQ(machine.reg(cpu::kR12), 0u);
@@ -203,6 +209,96 @@ class BreakpointsTest : public GuestTest {
 TEST_P(BreakpointsTest, KernelCodeTrapsAsOnTheBareCpu) { compare(Mode::kKernel); }
 
 TEST_P(BreakpointsTest, UserCodeTrapsAsOnTheBareCpu) { compare(Mode::kUser); }
+
+using Stop = cpu::Breakpoints::Stop;
+
+/// What a debugger's stops are to see: the instruction at each icount, and what the data were before it.
+struct Course {
+    std::vector<uint64_t> rips;
+    std::vector<Bytes> data;
+    std::string end;
+};
+
+class DebuggerStopsTest : public BreakpointsTest {
+  protected:
+    static constexpr uint64_t kWatched = 2 * kPageSize;
+    static constexpr Setting kNone{"none", {0, 0}, 0};
+
+    Bytes data() const {
+        const uint8_t* start = machine.memory->host(GuestPhys(kDataArea));
+        return {start, start + kWatched};
+    }
+    std::string state() const {
+        return describe(machine.cpu->state) + fmt::format(" memory {:x}", machine.memory->hash());
+    }
+    Course by_single_steps(Mode mode) {
+        prepare(kNone, mode);
+        Course course;
+        auto exit = translate::VcpuExit::kReached;
+        while (exit == translate::VcpuExit::kReached) {
+            course.rips.push_back(machine.cpu->state.rip);
+            course.data.push_back(data());
+            exit = machine.run(machine.cpu->state.icount + 1);
+        }
+        EXPECT_EQ(exit, translate::VcpuExit::kHalted);
+        course.end = state();
+        return course;
+    }
+    /// The icounts at which the machine was left.
+    std::vector<uint64_t> stops_of(const std::vector<Stop>& stops, Mode mode, const Course& course) {
+        prepare(kNone, mode);
+        machine.cpu->breakpoints.set_stops(stops);
+        std::vector<uint64_t> found;
+        while (machine.run_to_end() == translate::VcpuExit::kStop) {
+            EXPECT_TRUE(machine.cpu->breakpoints.take_stop());
+            found.push_back(machine.cpu->state.icount.value());
+        }
+        EXPECT_EQ(state(), course.end) << "the guest notices them";
+        machine.cpu->breakpoints.set_stops({});
+        return found;
+    }
+};
+
+TEST_P(DebuggerStopsTest, StandBeforeEachOfTheirInstructions) {
+    for (Mode mode : {Mode::kKernel, Mode::kUser}) {
+        Course course = by_single_steps(mode);
+        std::set<uint64_t> at;
+        for (const uint8_t* label :
+             {breakpoints_body, breakpoints_target, breakpoints_last, breakpoints_strings})
+            at.insert(code_of(mode) + offset_of(label));
+        std::vector<uint64_t> wanted;
+        for (uint64_t icount = 0; icount < course.rips.size(); ++icount)
+            if (at.contains(course.rips[icount])) wanted.push_back(icount);
+        std::vector<Stop> stops;
+        for (uint64_t address : at) stops.push_back({address, 1, cpu::Breakpoints::Kind::kCode, 0});
+        EXPECT_GT(wanted.size(), 10u);
+        EXPECT_EQ(stops_of(stops, mode, course), wanted);
+    }
+}
+
+TEST_P(DebuggerStopsTest, StandBehindEachChangeOfTheirData) {
+    for (Mode mode : {Mode::kKernel, Mode::kUser}) {
+        Course course = by_single_steps(mode);
+        for (auto [start, size] :
+             {std::pair<uint64_t, uint64_t>{16, 4}, {24, 1}, {kPageSize - 4, 8}, {0, 200}}) {
+            std::vector<Stop> stops = {{data_of(mode) + start, size, cpu::Breakpoints::Kind::kWrite, 0}};
+            std::vector<uint64_t> found = stops_of(stops, mode, course);
+            unsigned changes = 0;
+            for (uint64_t icount = 1; icount < course.data.size(); ++icount) {
+                auto part = [&](uint64_t at) { return ByteSpan(course.data[at]).subspan(start, size); };
+                if (std::ranges::equal(part(icount - 1), part(icount))) continue;
+                ++changes;
+                EXPECT_TRUE(std::ranges::binary_search(found, icount))
+                    << "the change of " << size << " bytes at " << start
+                    << " by the instruction before icount " << icount;
+            }
+            EXPECT_GT(changes, 0u);
+            EXPECT_LE(found.size(), 120 * kRounds) << "stops where nothing was written";
+        }
+    }
+}
+
+LOCKSTEP_IN_EVERY_CONFIGURATION(DebuggerStopsTest);
 
 TEST_P(BreakpointsTest, SetByInstructions) {
     load(LOCKSTEP_GUEST_CODE(debug_registers));
