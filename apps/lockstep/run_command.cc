@@ -23,6 +23,7 @@ struct RunOptions {
     std::string runtime;
     std::string host;
     std::string record_path;
+    std::string from;
     vmm::LinkSecurity security;
     uint64_t hash_ms = 0;  ///< 0: as the configuration says
     bool background = false;
@@ -101,6 +102,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
     environment.security = options.security;
     environment.terminal = !options.background && ::isatty(STDIN_FILENO);
     environment.record_path = options.record_path;
+    environment.from = options.from;
     if (options.force) environment.caution = replica::Caution::kForce;
     if (background)
         environment.started = [&] { background->started(options.runtime + "/" + settings.name + ".log"); };
@@ -156,6 +158,7 @@ void add_run_commands(CLI::App& program, vmm::MachineFactory& factory) {
     auto options = std::make_shared<RunOptions>();
     CLI::App* run_command = program.add_subcommand("run", "Run a VM");
     add_common_options(*run_command, *options);
+    run_command->add_option("--from", options->from, "go on from this file of `lockstep snapshot`");
     run_command->add_flag("--background", options->background, "return as soon as the VM runs");
     run_command->callback([options, &factory] { run(factory, *options); });
 

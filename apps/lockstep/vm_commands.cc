@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands for a running VM: each is a view of one action (control/actions.h).
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "control/actions.h"
 #include "host/console.h"
@@ -13,6 +15,8 @@ namespace lockstep {
 namespace {
 
 using control::Json;
+
+constexpr std::chrono::milliseconds kPauseBetweenLooks(50);
 
 struct VmOptions {
     std::string vm;
@@ -55,6 +59,17 @@ std::string meant_here(const control::Argument& argument, const std::string& tex
     return argument.name == "path" ? std::filesystem::absolute(text).string() : text;
 }
 
+/// An action that has only begun is over when this returns.
+void wait_for_end(const VmOptions& options, const control::Action& action) {
+    if (action.name != "snapshot") return;
+    std::string outcome(vmm::kSnapshotUnderWay);
+    while (outcome == vmm::kSnapshotUnderWay) {
+        std::this_thread::sleep_for(kPauseBetweenLooks);
+        outcome = ask(options, {{"action", "status"}})["snapshot"].get<std::string>();
+    }
+    if (!outcome.empty()) leave_with(kFailed, outcome);
+}
+
 /// The command that carries out an action, with its arguments as positional ones.
 void add_action_command(CLI::App& program, const control::Action& action) {
     auto options = std::make_shared<VmOptions>();
@@ -74,11 +89,20 @@ void add_action_command(CLI::App& program, const control::Action& action) {
             if (!options->arguments[i].empty())
                 request[action.arguments[i].name] = meant_here(action.arguments[i], options->arguments[i]);
         Json answer = ask(*options, request);
+        wait_for_end(*options, action);
         fmt::print("{}\n", answer.value("done", answer.dump()));
     });
 }
 
 }  // namespace
+
+void take_snapshot(const std::string& runtime, const std::string& vm, const std::string& path) {
+    VmOptions options;
+    options.runtime = runtime;
+    options.vm = vm;
+    ask(options, {{"action", "snapshot"}, {"path", std::filesystem::absolute(path).string()}});
+    wait_for_end(options, *control::find_action("snapshot"));
+}
 
 void add_vm_commands(CLI::App& program) {
     for (const control::Action& action : control::actions())

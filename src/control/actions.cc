@@ -24,6 +24,7 @@ constexpr States all_states() {
 
 constexpr States kAnywhere = all_states();
 constexpr States kRunning = of({kSolo, kSynchronising, kProtected});
+constexpr States kCopyable = of({kSolo, kProtected});
 
 std::string text_of(const Json& request, std::string_view name) {
     auto found = request.find(name);
@@ -88,6 +89,11 @@ Result<Json> run_record_stop(VmProcess& vm, const Json&) {
     return done(fmt::format("the recording {} is complete", path));
 }
 
+Result<Json> run_snapshot(VmProcess& vm, const Json& request) {
+    TRY(vm.snapshot(text_of(request, "path")));
+    return done(fmt::format("VM {} as it was is in {}", name_of(vm), text_of(request, "path")));
+}
+
 constexpr Argument kProtectArguments[] = {
     {"host", "the host daemon to protect to, \"address:port\"; without it any of protection.hosts", false}};
 constexpr Argument kFailOverArguments[] = {
@@ -96,6 +102,7 @@ constexpr Argument kFailOverArguments[] = {
 constexpr Argument kRecordArguments[] = {{"path", "the file to write; it must not exist yet", true}};
 
 constexpr std::string_view kAskThePrimary = "ask the host on which the VM runs";
+constexpr std::string_view kWaitForBackup = "ask the host on which the VM runs, once no backup is being made";
 constexpr std::string_view kProtectFirst = "wait until its state is Protected (lockstep status)";
 
 // clang-format off
@@ -108,8 +115,9 @@ constexpr Action kActions[] = {
     {"powerbutton", "presses the guest's power button", {}, kRunning, kAskThePrimary, "a sentence", run_power_button},
     {"reset", "resets the guest", {}, kRunning, kAskThePrimary, "a sentence", run_reset},
     {"console", "where the console is", {}, kAnywhere, "", "console: a path", run_console},
-    {"record-start", "records the guest from now on", kRecordArguments, of({kSolo}), "record a VM while it runs alone (unprotect it first)", "a sentence", run_record_start},
+    {"record-start", "records the guest from now on", kRecordArguments, kCopyable, kWaitForBackup, "a sentence", run_record_start},
     {"record-stop", "ends the recording", {}, kRunning, kAskThePrimary, "a sentence", run_record_stop},
+    {"snapshot", "copies the VM as it is now to a file, without a pause", kRecordArguments, kCopyable, kWaitForBackup, "a sentence, as soon as the copy has begun; then status says in \"snapshot\" when it is whole", run_snapshot},
 };
 // clang-format on
 

@@ -201,6 +201,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"careful", status.careful},
                  {"console", status.console},
                  {"recording", status.recording},
+                 {"snapshot", status.snapshot},
                  {"uptime_ms", status.uptime_ms},
                  {"live_ms", status.live_ms}};
     json["ignored_datagrams"] = {{"forged", status.ignored_datagrams.forged},

@@ -2,17 +2,15 @@
 #include "vmm/file_replay.h"
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
-#include "base/log.h"
 #include "host/random.h"
-#include "vmm/file_recording.h"
+#include "vmm/log_player.h"
 
 namespace lockstep::vmm {
 
 namespace {
-
-constexpr size_t kChunk = 1 << 20;
 
 /// Asks a machine to stop, again and again, from a thread of its own.
 class Disturber {
@@ -38,137 +36,65 @@ class Disturber {
     std::thread thread_;
 };
 
-class FileReplay : private bus::OutputSink {
+class FileReplay {
   public:
-    FileReplay(MachineFactory& factory, const ReplayOptions& options, const std::atomic<bool>& aborted)
-        : factory_(factory), options_(options), aborted_(aborted) {}
+    FileReplay(LogPlayer& player, const ReplayOptions& options) : player_(player), options_(options) {}
 
-    Result<ReplayReport> run(const std::string& path) {
-        host::MappedFile file = TRY(host::MappedFile::open(path));
-        record::Identity ours = TRY(own_identity());
-        if (options_.any_build) ours.builds = record::BuildRule::kAny;
-        build_ = ours.build;
-        record::LogReader reader(ours);
-        ByteSpan rest = file.bytes();
+    ReplayReport run() {
+        std::optional<Disturber> disturber;
+        if (options_.disturbed) disturber.emplace(player_.machine());
         while (!over_) {
-            auto frame = reader.next();
-            if (!frame) return cut_short(path, frame.error());
-            if (frame.value()) {
-                TRY(take(*frame.value()));
-                continue;
-            }
-            if (rest.empty()) {
-                if (Result<void> whole = reader.finish(); !whole) return cut_short(path, whole.error());
-                break;
-            }
-            size_t size = std::min(kChunk, rest.size());
-            reader.feed(rest.first(size));
-            rest = rest.subspan(size);
+            const record::Entry* entry = player_.next();
+            if (!entry) break;
+            if (complete_)
+                player_.skip();  // only the end of the file is wanted
+            else
+                apply(*entry);
         }
-        if (!replayer_) return error("{} holds no machine to replay; record again", path);
         return report();
     }
 
   private:
-    static Error named(const std::string& path, const Error& why) {
-        return error("{}: {}", path, why.message());
-    }
-
-    /// What comes before the fault is good, and has been replayed.
-    Result<ReplayReport> cut_short(const std::string& path, const Error& why) {
-        if (!replayer_) return named(path, why);
-        ReplayReport found = report();
-        found.complete = false;
-        found.problem = named(path, why).message();
-        return found;
-    }
-
-    Result<void> take(const record::Frame& frame) {
-        if (auto* start = std::get_if<record::StartInfo>(&frame.content))
-            return begin(*start, frame.header.position());
-        if (auto* piece = std::get_if<record::SnapshotPiece>(&frame.content)) return restore(*piece);
-        if (auto* batch = std::get_if<record::EntryBatch>(&frame.content)) return apply(*batch);
-        return {};
-    }
-
-    Result<void> begin(const record::StartInfo& start, LogPos position) {
-        if (start.build != build_)
-            log_warning("build {} recorded this log, build {} replays it: they may compute differently",
-                        start.build.version, build_.version);
-        machine_ = TRY(factory_.create(start.configuration, options_.engine, *this, ram_bytes_));
-        if (options_.disturbed) disturber_ = std::make_unique<Disturber>(*machine_);
-        position_ = position;
-        if (start.origin == record::Origin::kFreshBoot) make_replayer({});
-        return {};
-    }
-
-    Result<void> restore(const record::SnapshotPiece& piece) {
-        snapshot_.insert(snapshot_.end(), piece.bytes.begin(), piece.bytes.end());
-        if (!piece.last) return {};
-        make_replayer(TRY(drive::load_state(*machine_, snapshot_)));
-        snapshot_ = Bytes();
-        return {};
-    }
-
-    void make_replayer(const drive::DriverCounts& counts) {
-        replayer_ = std::make_unique<drive::Replayer>(*machine_, ram_bytes_, position_, counts, aborted_);
-    }
-
-    Result<void> apply(const record::EntryBatch& batch) {
-        for (const record::Entry& entry : batch.entries) {
-            if (complete_) return {};  // only the end of the file is wanted
-            drive::ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
-            over_ = result == drive::ReplayResult::kDone && entry.icount > options_.until;
-            if (over_) return {};
-            if (result == drive::ReplayResult::kDone) result = replayer_->apply(entry);
-            if (result == drive::ReplayResult::kDone) continue;
-            complete_ = result == drive::ReplayResult::kPowerOff || result == drive::ReplayResult::kEnded;
-            over_ = !complete_;
-        }
-        return {};
+    void apply(const record::Entry& entry) {
+        drive::ReplayResult result = run_to_stops(std::min(entry.icount, options_.until));
+        over_ = result == drive::ReplayResult::kDone && entry.icount > options_.until;
+        if (over_) return;
+        if (result == drive::ReplayResult::kDone) result = player_.apply();
+        if (result == drive::ReplayResult::kDone) return;
+        complete_ = result == drive::ReplayResult::kPowerOff || result == drive::ReplayResult::kEnded;
+        over_ = !complete_;
     }
 
     /// Stops at every stop before `icount`, and at `until` if that comes first.
     drive::ReplayResult run_to_stops(Icount icount) {
+        drive::Replayer& replayer = player_.replayer();
         while (next_stop_ < options_.stops.size() && options_.stops[next_stop_] < icount) {
             Icount stop = options_.stops[next_stop_++];
-            if (stop < machine_->icount()) continue;
-            drive::ReplayResult result = replayer_->run_to(stop);
+            if (stop < player_.machine().icount()) continue;
+            drive::ReplayResult result = replayer.run_to(stop);
             if (result != drive::ReplayResult::kDone) return result;
-            if (options_.stopped) options_.stopped(*machine_);
+            if (options_.stopped) options_.stopped(player_.machine());
         }
-        return icount == options_.until ? replayer_->run_to(icount) : drive::ReplayResult::kDone;
+        return icount == options_.until ? replayer.run_to(icount) : drive::ReplayResult::kDone;
     }
 
     ReplayReport report() {
+        machine::Machine& machine = player_.machine();
         ReplayReport report;
-        report.entries = replayer_->position();
-        report.icount = machine_->icount();
-        report.checkpoints = replayer_->checkpoints();
-        report.divergence = replayer_->divergence();
-        report.hash = machine_->hash();
-        report.engine = machine_->engine_report();
-        report.complete = complete_;
-        if (options_.stopped) options_.stopped(*machine_);
+        report.entries = player_.replayer().position();
+        report.icount = machine.icount();
+        report.checkpoints = player_.replayer().checkpoints();
+        report.divergence = player_.replayer().divergence();
+        report.hash = machine.hash();
+        report.engine = machine.engine_report();
+        report.problem = player_.problem();
+        report.complete = complete_ && report.problem.empty();
+        if (options_.stopped) options_.stopped(machine);
         return report;
     }
 
-    void output(bus::Output output) override {
-        if (replayer_) replayer_->count_output();
-        const auto* printed = output.as<bus::ConsoleBytes>();
-        if (printed && options_.console) options_.console(printed->bytes);
-    }
-
-    MachineFactory& factory_;
+    LogPlayer& player_;
     const ReplayOptions& options_;
-    const std::atomic<bool>& aborted_;
-    std::unique_ptr<machine::Machine> machine_;
-    std::unique_ptr<Disturber> disturber_;  // before the machine goes, its thread must end
-    std::unique_ptr<drive::Replayer> replayer_;
-    record::BuildIdentity build_;  ///< this one
-    uint64_t ram_bytes_ = 0;
-    LogPos position_;
-    Bytes snapshot_;
     size_t next_stop_ = 0;
     bool over_ = false;
     bool complete_ = false;
@@ -178,7 +104,9 @@ class FileReplay : private bus::OutputSink {
 
 Result<ReplayReport> replay_file(const std::string& path, MachineFactory& factory,
                                  const ReplayOptions& options, const std::atomic<bool>& aborted) {
-    return FileReplay(factory, options, aborted).run(path);
+    LogPlayer::Options how{options.engine, options.any_build, options.console};
+    std::unique_ptr<LogPlayer> player = TRY(LogPlayer::open(path, factory, how, aborted));
+    return FileReplay(*player, options).run();
 }
 
 }  // namespace lockstep::vmm

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/machine_factory.h"
 
+#include <algorithm>
+
 #include "host/clock.h"
 #include "host/disk_image.h"
 #include "host/files.h"
@@ -60,6 +62,30 @@ Result<Bytes> RealMachineFactory::configure(const VmSettings& settings) {
     ByteWriter out(bytes);
     config.save(out);
     return bytes;
+}
+
+Result<void> MachineFactory::check_fits(const SharedBytes&, const SharedBytes&) { return {}; }
+
+// Kernel, command line and date are the snapshot's; what the guest meets on this host must be as it was.
+Result<void> RealMachineFactory::check_fits(const SharedBytes& saved, const SharedBytes& wanted) {
+    machine::MachineConfig was = TRY(machine::MachineConfig::load(saved));
+    machine::MachineConfig is = TRY(machine::MachineConfig::load(wanted));
+    auto differ = [](std::string_view what) {
+        return error("the snapshot's machine has other {} than the configuration; make them alike", what);
+    };
+    if (was.memory_bytes != is.memory_bytes) return differ("memory");
+    if (was.cpu != is.cpu) return differ("instructions (vm.cpu)");
+    if (was.console != is.console) return differ("consoles");
+    auto same_disk = [](const machine::DiskConfig& one, const machine::DiskConfig& other) {
+        return one.size_bytes == other.size_bytes && one.read_only == other.read_only &&
+               one.serial == other.serial;
+    };
+    auto same_network = [](const machine::NetworkConfig& one, const machine::NetworkConfig& other) {
+        return one.mac == other.mac && one.offloads == other.offloads;
+    };
+    if (!std::ranges::equal(was.disks, is.disks, same_disk)) return differ("disks");
+    if (!std::ranges::equal(was.networks, is.networks, same_network)) return differ("networks");
+    return {};
 }
 
 Result<std::unique_ptr<machine::Machine>> RealMachineFactory::create(const SharedBytes& configuration,

@@ -9,8 +9,9 @@ namespace lockstep::vmm {
 // --- The vCPU's thread ---
 
 void VcpuGuest::make(SharedBytes configuration, pair::MadeFor purpose) {
-    vcpu_.create(std::move(configuration), settings_.engine, purpose,
-                 [this](const Result<void>& made) { session_->on_made(made); });
+    vcpu_.create(
+        std::move(configuration), settings_.engine, purpose,
+        [this](const Result<void>& made) { session_->on_made(made); }, from_);
 }
 
 void VcpuGuest::load_state(Bytes state) {
@@ -37,7 +38,23 @@ void VcpuGuest::settle(uint64_t number) {
     });
 }
 
+bool VcpuGuest::lend_clone() {
+    if (cloning_ || lent_) return false;
+    lent_ = true;
+    return true;
+}
+
+void VcpuGuest::take_clone_back() {
+    lent_ = false;
+    if (std::optional<uint64_t> number = std::exchange(waiting_, std::nullopt)) start_clone(*number);
+}
+
 void VcpuGuest::start_clone(uint64_t number) {
+    cloning_ = true;
+    if (lent_) {
+        waiting_ = number;
+        return;
+    }
     progress_ = {};
     vcpu_.start_clone([this, number, wanted = ++clone_number_](memory::Clone& clone) {
         if (wanted != clone_number_) return;  // it has been ended, and lives no longer
@@ -56,14 +73,16 @@ void VcpuGuest::next_round(uint64_t number) {
 }
 
 void VcpuGuest::cut(uint64_t number) {
-    vcpu_.cut([this, number](Icount icount, Bytes state) {
+    vcpu_.cut([this, number](VcpuThread::Cut made) {
         vcpu_.set_hash_period(hash_period_ns());
-        session_->on_cut(number, icount, std::move(state));
+        session_->on_cut(number, made.icount, std::move(made.state));
     });
 }
 
 void VcpuGuest::end_clone() {
+    cloning_ = false;
     ++clone_number_;
+    if (std::exchange(waiting_, std::nullopt)) return;
     if (clone_) {
         progress_ = clone_->progress();
         clone_->cancel();

@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "host/arbiter.h"
 #include "host/death_watch.h"
@@ -31,6 +33,12 @@ class VcpuGuest : public pair::Guest {
     bool wants_log() const { return wants_log_; }
     /// Of the copy that is being made, or of the last one.
     const memory::Clone::Progress& clone_progress() const;
+    /// The snapshot from which an owner's machine goes on; before any call.
+    void set_first_state(const std::string& path) { from_ = path; }
+    /// Another than the session has the vCPU thread make a clone, and end it; false: the session does so. A copy that the
+    /// session begins meanwhile waits for take_clone_back().
+    bool lend_clone();
+    void take_clone_back();
     /// Between two state hashes, while somebody needs them.
     uint64_t hash_period_ns() const { return settings_.protection.hash_ms * host::kNsPerMs; }
 
@@ -60,6 +68,10 @@ class VcpuGuest : public pair::Guest {
     bool wants_log_ = false;
     memory::Clone* clone_ = nullptr;  ///< whose pages may be taken
     uint64_t clone_number_ = 0;       ///< of the copy that is wanted
+    bool cloning_ = false;            ///< the session has begun a copy
+    bool lent_ = false;
+    std::optional<uint64_t> waiting_;  ///< the copy that is to begin once it is taken back
+    std::string from_;
     mutable memory::Clone::Progress progress_;
 };
 

@@ -42,14 +42,15 @@ void VcpuThread::next_round(std::function<void()> begun) {
     });
 }
 
-void VcpuThread::cut(std::function<void(Icount, Bytes)> done) {
+void VcpuThread::cut(std::function<void(Cut)> done) {
     post([this, done] {
         uint64_t since_ns = host::monotonic_ns();
         if (mode_ != Mode::kLive || !clone_ || !live_->cut()) return;
         clone_->cut();
-        auto state = std::make_shared<Bytes>(drive::save_without_memory(*machine_, live_->counts()));
+        auto made = std::make_shared<Cut>(Cut{machine_->icount(), live_->position(),
+                                              drive::save_without_memory(*machine_, live_->counts())});
         pauses_.cut_ns = host::monotonic_ns() - since_ns;
-        report([done, state, icount = machine_->icount()] { done(icount, std::move(*state)); });
+        report([done, made] { done(std::move(*made)); });
     });
 }
 

@@ -13,6 +13,7 @@
 #include "pair/traffic/bounds.h"
 #include "record/entry_table.h"
 #include "replica/lag_control.h"
+#include "vmm/snapshot_loader.h"
 
 namespace lockstep::vmm {
 
@@ -73,12 +74,15 @@ void VcpuThread::post(Work work, Hurry hurry) {
 }
 
 void VcpuThread::create(SharedBytes configuration, const translate::EngineOptions& options,
-                        pair::MadeFor purpose, std::function<void(Result<void>)> done) {
-    post([this, configuration = std::move(configuration), options, purpose, done] {
+                        pair::MadeFor purpose, std::function<void(Result<void>)> done,
+                        const std::string& from) {
+    post([this, configuration = std::move(configuration), options, purpose, from, done] {
         auto make = [&]() -> Result<void> {
             machine_ = TRY(factory_.create(configuration, options, *this, ram_bytes_));
             if (purpose == pair::MadeFor::kCopy)
                 loader_ = std::make_unique<memory::PageLoader>(machine_->memory());
+            else if (!from.empty())
+                counts_ = TRY(load_snapshot(from, *machine_));
             return {};
         };
         Result<void> result = make();

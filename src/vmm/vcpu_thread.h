@@ -112,8 +112,9 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     VcpuThread& operator=(const VcpuThread&) = delete;
 
     /// Makes the machine. `done` is reported.
+    /// `from`: the snapshot whose state it goes on from; empty: power-on.
     void create(SharedBytes configuration, const translate::EngineOptions& options, pair::MadeFor purpose,
-                std::function<void(Result<void>)> done);
+                std::function<void(Result<void>)> done, const std::string& from = {});
     /// For a copy, once create() is done: puts pages where they belong, on the caller's thread.
     Result<void> load_pages(ByteSpan records);
     /// After them, what cut() gave: `done` is reported.
@@ -160,9 +161,13 @@ class VcpuThread : private bus::OutputSink, private drive::LiveListener {
     void start_clone(std::function<void(memory::Clone&)> begun);
     /// `begun` is reported; nothing is taken meanwhile.
     void next_round(std::function<void()> begun);
-    /// The same; `done` is reported with the icount and drive::save_without_memory(). Nothing comes of it where
-    /// the guest is off.
-    void cut(std::function<void(Icount, Bytes)> done);
+    struct Cut {
+        Icount icount;
+        LogPos position;  ///< of the entry behind the cut's own
+        Bytes state;      ///< drive::save_without_memory()
+    };
+    /// The same; `done` is reported. Nothing comes of it where the guest is off.
+    void cut(std::function<void(Cut)> done);
     /// The I/O thread doesn't touch the clone any more.
     void end_clone();
     /// How long the guest stood still for the clone, or the last one: at the cut; at most for the rounds' sake;

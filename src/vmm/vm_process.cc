@@ -24,6 +24,7 @@ constexpr uint64_t kLinkLookNs = 200 * host::kNsPerMs;
 }  // namespace
 
 VmProcess::~VmProcess() {
+    snapshot_writer_.reset();  // it takes what is the vCPU thread's
     vcpu_.reset();
     (void)end_recording(Ending::Kind::kFailed);
 }
@@ -57,7 +58,7 @@ void VmProcess::set_wanted() {
 void VmProcess::take(EntryMade& made) {
     const record::Entry& entry = *made.entry;
     if (entry.kind == record::EntryKind::kStateHash) ++checkpoints_;
-    if (is_recorded()) recording_->append(entry);
+    if (recording_ && !only_snapshot_ && recording_->has_begun()) recording_->append(entry);
     log_meter_.count(entry.kind, record::encoded_size(entry, entry.icount));
     if (entry.kind == record::EntryKind::kNetworkReceive)
         backends_->packets_entered(entry.device, made.position);
@@ -240,6 +241,7 @@ VmStatus VmProcess::status() const {
     status.careful = session_->is_careful();
     status.console = backends_->console_place();
     status.recording = is_recorded() ? recording_->path() : "";
+    status.snapshot = snapshot_outcome_;
     status.uptime_ms = (loop_.now_ns() - started_ns_) / host::kNsPerMs;
     if (session_->live_since_ns())
         status.live_ms = (loop_.now_ns() - *session_->live_since_ns()) / host::kNsPerMs;
@@ -273,51 +275,6 @@ Result<void> VmProcess::hand_over() { return session_->hand_over(); }
 Result<void> VmProcess::power(record::PowerAction action) {
     add_input(drive::make_input(0, record::PowerControl{action}));
     return {};
-}
-
-Result<void> VmProcess::start_recording(const std::string& path) {
-    if (recording_) return error("VM {} is being recorded to {} already", settings_.name, recording_->path());
-    if (guest_->wants_log())
-        return error("VM {} is protected: record it while it runs alone (unprotect it first)",
-                     settings_.name);
-    TRY(open_recording(path));
-    vcpu_->call([this, raw = recording_.get()](machine::Machine& machine, const drive::DriverCounts& counts,
-                                               LogPos position) {
-        auto state = std::make_shared<Bytes>(drive::save_state(machine, counts));
-        vcpu_->report([this, raw, state, position, icount = machine.icount()] {
-            if (recording_.get() != raw) return;  // it was given up meanwhile
-            recording_->begin(session_->machine(), *state, position, icount);
-            vcpu_->set_hash_period(guest_->hash_period_ns());
-        });
-    });
-    return {};
-}
-
-Result<void> VmProcess::open_recording(const std::string& path) {
-    recording_failure_.clear();
-    auto failed = [this, alive = std::weak_ptr<bool>(alive_)](const Error& why) {
-        if (!alive.expired()) recording_failed(why);
-    };
-    recording_ = TRY(FileRecording::create(loop_, path, cpu_model(settings_), failed));
-    return {};
-}
-
-/// The file keeps what it has, the VM goes on.
-void VmProcess::recording_failed(const Error& why) {
-    if (!recording_failure_.empty()) return;
-    recording_failure_ = why.message();
-    log_error("VM {}: the recording ends here: {}", settings_.name, why.message());
-    recording_.reset();
-}
-
-Result<std::string> VmProcess::stop_recording() {
-    if (!recording_) return error("VM {} isn't being recorded", settings_.name);
-    if (!recording_->has_begun())
-        return error("the recording of VM {} is only beginning; try again", settings_.name);
-    std::unique_ptr<FileRecording> recording = std::move(recording_);
-    TRY(recording->finish(session_->complete(), record::EndReason::kStopped));
-    if (!guest_->wants_log()) vcpu_->set_hash_period(0);
-    return recording->path();
 }
 
 void VmProcess::switch_off(const std::string& sentence) {

@@ -40,6 +40,7 @@
 #include "vmm/machine_factory.h"
 #include "vmm/session_ports.h"
 #include "vmm/settings.h"
+#include "vmm/snapshot_writer.h"
 #include "vmm/vcpu_thread.h"
 #include "vmm/vm_status.h"
 
@@ -53,8 +54,9 @@ struct Environment {
     replica::Caution caution = replica::Caution::kWatch;  ///< of an owner's start
     bool terminal = false;                                ///< there is a terminal for a console of that kind
     std::string record_path;                              ///< record from power-on to this file; empty: don't
-    std::function<void()> started;                        ///< the guest runs (an owner's); optional
-    std::function<Result<Allowances>()> allowances;       ///< what a backup's owner may name here, as of now
+    std::string from;               ///< a snapshot that an owner goes on from; empty: power-on
+    std::function<void()> started;  ///< the guest runs (an owner's); optional
+    std::function<Result<Allowances>()> allowances;  ///< what a backup's owner may name here, as of now
 };
 
 /// How a VM process ended.
@@ -94,6 +96,8 @@ class VmProcess : private pair::Host, private pair::Clock {
     Result<void> power(record::PowerAction action);
     /// Records from now on to a file that doesn't exist yet.
     Result<void> start_recording(const std::string& path);
+    /// Copies the VM as it is now to a file that doesn't exist yet. VmStatus::snapshot says how far that is.
+    Result<void> snapshot(const std::string& path);
     /// Ends the recording and gives its path.
     Result<std::string> stop_recording();
     /// The way out for whoever started the process: switches the guest off, on both sides; a backup just
@@ -115,7 +119,6 @@ class VmProcess : private pair::Host, private pair::Clock {
     void start_timer();
     pair::Config session_config() const;
     Introduction introduction() const;
-    Result<void> end_recording(Ending::Kind kind);
     void finish_ending(const Ending& ending, unsigned attempts);
 
     // vm_start.cc: what the session asks for
@@ -149,9 +152,18 @@ class VmProcess : private pair::Host, private pair::Clock {
     void mind_links();
     VmStatus::Guest guest_status() const;
     VmStatus::Copy copy_status() const;
-    bool is_recorded() const { return recording_ && recording_->has_begun(); }
+    bool is_recorded() const { return recording_ && !only_snapshot_ && recording_->tells_start(); }
+
+    // vm_recording.cc
+    enum class Extent : uint8_t { kThisMoment, kOn };
+    Result<void> begin_file(const std::string& path, Extent extent);
+    void write_snapshot(memory::Clone& clone, VcpuThread::Cut made);
+    void snapshot_written(const Result<void>& outcome, ByteSpan state);
+    void end_snapshot_clone();
+    void give_up_file();
     Result<void> open_recording(const std::string& path);
     void recording_failed(const Error& why);
+    Result<void> end_recording(Ending::Kind kind);
 
     host::EventLoop& loop_;
     MachineFactory& factory_;
@@ -178,6 +190,9 @@ class VmProcess : private pair::Host, private pair::Clock {
     std::unique_ptr<Greeting> greeting_;
     std::unique_ptr<FileRecording> recording_;
     std::string recording_failure_;  ///< why the last one ended early; empty: it didn't
+    bool only_snapshot_ = false;     ///< recording_ ends where it begins
+    std::string snapshot_outcome_;   ///< of the last one: VmStatus::snapshot
+    std::unique_ptr<SnapshotWriter> snapshot_writer_;
     host::Timer timer_;
     host::Timer wake_timer_;
 

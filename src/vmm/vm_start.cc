@@ -13,6 +13,7 @@
 #include "vmm/cpu_choice.h"
 #include "vmm/host_list.h"
 #include "vmm/settings_check.h"
+#include "vmm/snapshot_loader.h"
 #include "vmm/start_check.h"
 #include "vmm/vm_process.h"
 
@@ -143,6 +144,12 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     vm->build_ = TRY(own_build_text());
     pair::Config config = vm->session_config();
     config.machine = std::move(check.configuration);
+    if (!environment.from.empty()) {
+        record::StartInfo start = TRY(read_snapshot_start(environment.from));
+        TRY(factory.check_fits(start.configuration, config.machine));
+        config.machine = std::move(start.configuration);
+        vm->guest_->set_first_state(environment.from);
+    }
     config.configured_ns = check.configured_ns;
     TRY(vm->open({vm->folder_.console(), environment.terminal}, std::move(config)));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
@@ -266,7 +273,7 @@ void VmProcess::went_live() {
             !told)
             log_warning("{}", told.error().message());
     bool from_power_on = recording_ && !environment_.record_path.empty();
-    if (from_power_on) recording_->begin(session_->machine(), std::nullopt, LogPos(0), Icount(0));
+    if (from_power_on) recording_->begin(session_->machine());
     if (environment_.started) environment_.started();
 }
 
@@ -285,19 +292,6 @@ void VmProcess::ended(const Ending& ending) {
     bool cut_short = !recorded && ending.kind == Ending::Kind::kPoweredOff;
     finish_ending(cut_short ? Ending{Ending::Kind::kFailed, recorded.error().message()} : ending,
                   kLastWordsAttempts);
-}
-
-/// Fails where the process was started to record, and the recording isn't whole.
-Result<void> VmProcess::end_recording(Ending::Kind kind) {
-    if (is_recorded()) {
-        record::EndReason reason =
-            kind == Ending::Kind::kPoweredOff ? record::EndReason::kPowerOff : record::EndReason::kStopped;
-        if (Result<void> finished = recording_->finish(session_->complete(), reason); !finished)
-            recording_failed(finished.error());
-    }
-    recording_.reset();
-    if (recording_failure_.empty() || environment_.record_path.empty()) return {};
-    return error("the recording {} is cut short: {}", environment_.record_path, recording_failure_);
 }
 
 /// Last words to the other side leave before the process does, if they can.

@@ -18,6 +18,9 @@
 
 namespace lockstep::vmm {
 
+/// While a snapshot is being written.
+inline constexpr std::string_view kSnapshotUnderWay = "under way";
+
 struct VmStatus {
     std::string name;
     bool started = false;                ///< the machine exists and the replica decides
@@ -64,9 +67,11 @@ struct VmStatus {
     uint64_t checkpoints = 0;         ///< state hashes made (owner) or found equal (backup)
     Backends::Traffic traffic;
     translate::EngineReport engine;
-    bool careful = false;    ///< for a while the engine does without its optimisations
-    std::string console;     ///< where to attach
-    std::string recording;   ///< path; empty: none
+    bool careful = false;   ///< for a while the engine does without its optimisations
+    std::string console;    ///< where to attach
+    std::string recording;  ///< path; empty: none
+    /// Of the last one: kSnapshotUnderWay, or why it failed; empty: it is whole, or there was none.
+    std::string snapshot;
     uint64_t uptime_ms = 0;  ///< of this process
     uint64_t live_ms = 0;    ///< since the guest runs here; 0: it doesn't
 };

@@ -121,6 +121,7 @@ TEST(Copies, ARecordingOfAGuestThatIsCopiedReplays) {
     EXPECT_TRUE(pair.act("a", {{"action", "record-start"}, {"path", path}}).contains("done"));
     EXPECT_TRUE(pair.act("a", {{"action", "protect"}}).contains("done"));
     pair.wait_for_state("a", "Protected");
+    pair.wait_for("the recording has begun", [&] { return pair.status("a")["recording"] == path; });
     sleep_ms(300);
     EXPECT_TRUE(pair.act("a", {{"action", "record-stop"}}).contains("done"));
     testing::Process replay({LOCKSTEP_TOY, "replay", path}, pair.folder + "/replay.out");
@@ -138,8 +139,9 @@ TEST(Copies, ARecordingOfARunningVmReplays) {
     pair.wait_for_state("a", "Solo");
     std::string path = pair.folder + "/rec.log";
     EXPECT_TRUE(pair.act("a", {{"action", "record-start"}, {"path", path}}).contains("done"));
+    pair.wait_for("the recording has begun", [&] { return pair.status("a")["recording"] == path; });
     pair.type("a", "hello");
-    sleep_ms(700);
+    pair.wait_for("an echo", [&] { return pair.console("a").find("echo hello") != std::string::npos; });
     EXPECT_TRUE(pair.act("a", {{"action", "record-stop"}}).contains("done"));
     testing::Process replay({LOCKSTEP_TOY, "replay", path, "--console"}, pair.folder + "/replay.out");
     EXPECT_EQ(replay.wait(), 0);
