@@ -130,6 +130,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     log_to_standard_error(false);
     add_run_commands(program, factory);
     add_replay_command(program, factory);
+    add_debug_command(program, factory);
     add_host_commands(program, factory);
     add_cluster_commands(program);
     add_vm_commands(program);

@@ -16,12 +16,17 @@ namespace lockstep {
 void add_run_commands(CLI::App& program, vmm::MachineFactory& factory);
 /// replay
 void add_replay_command(CLI::App& program, vmm::MachineFactory& factory);
+/// debug
+void add_debug_command(CLI::App& program, vmm::MachineFactory& factory);
 /// serve, and the process that it starts for each backup.
 void add_host_commands(CLI::App& program, vmm::MachineFactory& factory);
 /// cluster: the hosts that trust each other.
 void add_cluster_commands(CLI::App& program);
 /// status, console and one command for each action that a running VM takes.
 void add_vm_commands(CLI::App& program);
+
+/// Copies a VM that runs here to a file that doesn't exist yet; returns when it is whole.
+void take_snapshot(const std::string& runtime, const std::string& vm, const std::string& path);
 
 /// Leaves the program with this status.
 [[noreturn]] inline void leave(ExitStatus status) { throw CLI::RuntimeError(status); }

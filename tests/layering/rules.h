@@ -36,6 +36,7 @@ inline constexpr Room kRooms[] = {
     {"pair", "base record bus replica"},
     {"host", "base x86 record disk"},
     {"vmm", "base x86 memory record translate bus machine drive replica pair host"},
+    {"debug", "base record cpu machine drive host vmm"},
     {"sim", "base record bus disk replica pair"},
     {"control", "base replica pair host vmm"},
 };
