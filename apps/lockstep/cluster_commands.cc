@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // lockstep cluster: the hosts that trust each other.
+#include "control/problem.h"
 #include "host/authority_folder.h"
 #include "host/clock.h"
 #include "host/sockets.h"
@@ -16,23 +17,31 @@ struct ClusterOptions {
     std::vector<std::string> addresses;
     std::string token;
     uint64_t hours = 24;
+    bool json = false;
 };
+
+/// Prints what was done: an object for programs, or text for people.
+void answer(const ClusterOptions& options, const control::Json& object, const std::string& text) {
+    fmt::print("{}", options.json ? object.dump() + "\n" : text);
+}
 
 void begin(const ClusterOptions& options) {
     for (const std::string& address : options.addresses) value_or_leave(host::SocketAddress::parse(address));
     value_or_leave(host::begin_cluster(options.folder, options.name, options.addresses, host::date_s()));
-    fmt::print(
-        "The cluster was begun, with this host as {}.\n"
-        "Keep a copy of {}/authority.key in a safe place: it lets hosts in.\n"
-        "Next, here:          lockstep serve --listen {}\n"
-        "Then for each host:  lockstep cluster token NAME, and there lockstep cluster join TOKEN\n",
-        options.name, options.folder, options.addresses.front());
+    answer(options, {{"host", options.name}, {"folder", options.folder}, {"addresses", options.addresses}},
+           fmt::format(
+               "The cluster was begun, with this host as {}.\n"
+               "Keep a copy of {}/authority.key in a safe place: it lets hosts in.\n"
+               "Next, here:          lockstep serve --listen {}\n"
+               "Then for each host:  lockstep cluster token NAME, and there lockstep cluster join TOKEN\n",
+               options.name, options.folder, options.addresses.front()));
 }
 
 void make_token(const ClusterOptions& options) {
     uint64_t until_s = host::date_s() + options.hours * 3600;
     host::JoinToken token = value_or_leave(host::issue_token(options.folder, options.name, until_s));
-    fmt::print("{}\n", host::token_text(token));
+    answer(options, {{"token", host::token_text(token)}, {"host", options.name}, {"until_s", until_s}},
+           host::token_text(token) + "\n");
     fmt::print(stderr, "good once, for {} hours: on {} run `lockstep cluster join` with it\n", options.hours,
                options.name);
 }
@@ -41,29 +50,49 @@ void join(const ClusterOptions& options) {
     host::JoinToken token = value_or_leave(host::parse_token(options.token));
     auto loop = value_or_leave(host::EventLoop::create());
     value_or_leave(vmm::join_cluster(*loop, options.folder, token));
-    fmt::print("This host is in the cluster now, as {}.\nNext, here:  lockstep serve --listen ADDRESS:PORT\n",
-               token.name);
+    answer(options, {{"host", token.name}, {"addresses", token.addresses}},
+           fmt::format("This host is in the cluster now, as {}.\nNext, here:  lockstep serve --listen "
+                       "ADDRESS:PORT\n",
+                       token.name));
 }
 
 void remove(const ClusterOptions& options) {
     value_or_leave(host::remove_host(options.folder, options.name, host::date_s()));
-    fmt::print("{} is in the cluster no more; the daemons of the others know it within a minute or two\n",
-               options.name);
+    answer(options, {{"removed", options.name}},
+           fmt::format("{} is in the cluster no more; the daemons of the others know it within a minute or "
+                       "two\n",
+                       options.name));
+}
+
+control::Json identity_json(const host::Identity& identity, const ClusterOptions& options) {
+    control::Json json = {{"host", identity.name()},
+                          {"until", host::date_text(host::validity_of(*identity.own).until_s)},
+                          {"authority", host::is_authority(options.folder)},
+                          {"addresses", value_or_leave(host::authority_addresses(options.folder))},
+                          {"issued", control::Json::array()}};
+    if (!host::is_authority(options.folder)) return json;
+    for (const host::IssuedCertificate& one : value_or_leave(host::issued_certificates(options.folder)))
+        json["issued"].push_back({{"name", one.name}, {"until", one.until}, {"serial", one.serial}});
+    return json;
 }
 
 void show(const ClusterOptions& options) {
     host::Identity identity = value_or_leave(host::load_identity(options.folder));
-    host::Validity validity = host::validity_of(*identity.own);
-    fmt::print("this host is {}; its certificate is good until {}\n", identity.name(),
-               host::date_text(validity.until_s));
-    if (!host::is_authority(options.folder)) {
-        for (const std::string& address : value_or_leave(host::authority_addresses(options.folder)))
-            fmt::print("the cluster was begun on the host at {}\n", address);
-        return;
-    }
-    fmt::print("the cluster was begun here; certificates were given to\n");
-    for (const host::IssuedCertificate& one : value_or_leave(host::issued_certificates(options.folder)))
-        fmt::print("    {:20} until {}  {}\n", one.name, one.until, one.serial);
+    control::Json json = identity_json(identity, options);
+    auto text_in = [](const control::Json& object, const char* key) {
+        return object[key].get<std::string>();
+    };
+    std::string text = fmt::format("this host is {}; its certificate is good until {}\n",
+                                   text_in(json, "host"), text_in(json, "until"));
+    bool begun_here = json["authority"].get<bool>();
+    if (begun_here) text += "the cluster was begun here; certificates were given to\n";
+    for (const control::Json& one : json["issued"])
+        text += fmt::format("    {:20} until {}  {}\n", text_in(one, "name"), text_in(one, "until"),
+                            text_in(one, "serial"));
+    for (const control::Json& address : json["addresses"])
+        if (!begun_here)
+            text += fmt::format("the cluster was begun on the host at {}\n", address.get<std::string>());
+    answer(options, json, text);
 }
 
 }  // namespace
@@ -97,6 +126,8 @@ void add_cluster_commands(CLI::App& program) {
 
     CLI::App* shows = cluster->add_subcommand("show", "Show this host's identity, and who was let in");
     shows->callback([options] { show(*options); });
+
+    for (CLI::App* command : {begins, token, joins, removes, shows}) add_json_option(*command, options->json);
 }
 
 }  // namespace lockstep

@@ -3,11 +3,13 @@
 
 #include <iostream>
 
+#include "control/actions.h"
 #include "control/config.h"
 #include "host/identity.h"
 #include "host/limits.h"
 #include "host/runtime_folder.h"
 #include "lockstep/commands.h"
+#include "lockstep/manual.h"
 #include "log_command/log_command.h"
 #include "vmm/cpu_choice.h"
 #include "vmm/start_check.h"
@@ -17,9 +19,23 @@ namespace lockstep {
 
 namespace {
 
+constexpr ExitStatusRow kExitStatuses[] = {
+    {kDone, "done. Of `run`: the guest is off, or goes on elsewhere as the operator wanted"},
+    {kFailed,
+     "it failed; one sentence on standard error names the thing and the remedy. Of `record`: or the VM ran "
+     "to its end "
+     "and the recording isn't whole"},
+    {kUsage, "the command line makes no sense"},
+    {kLost, "of `run`: this side was stopped because the other side owns the guest"},
+    {kDiverged, "of `replay`: the replay differed from its log"},
+    {kNotNow, "the action isn't possible in the VM's state; the sentence says what to do first"},
+    {kNotPermitted, "not permitted: the VM belongs to another user"},
+};
+
 struct CheckOptions {
     std::string config;
     std::string host;
+    bool json = false;
     vmm::LinkSecurity security;
 };
 
@@ -32,10 +48,33 @@ void check(const CheckOptions& options, vmm::MachineFactory& factory) {
     if (Result<void> arbiter = vmm::check_arbiter(settings); !arbiter)
         obstacles.push_back(arbiter.error().message());
     for (const std::string& obstacle : obstacles) fmt::print(stderr, "lockstep: {}\n", obstacle);
+    std::string_view model = x86::name_of(vmm::cpu_model(found.settings));
+    if (options.json)
+        fmt::print("{}\n", control::Json{{"config", path},
+                                         {"vm", settings.name},
+                                         {"good", obstacles.empty()},
+                                         {"obstacles", obstacles},
+                                         {"cpu", model}}
+                               .dump());
     if (!obstacles.empty()) leave(kFailed);
+    if (options.json) return;
     fmt::print("{}: VM {}: good; its CPU model is {} (this host offers up to {}; AVX-512 is hidden)\n", path,
-               settings.name, x86::name_of(vmm::cpu_model(found.settings)),
-               x86::name_of(host::best_cpu_model()));
+               settings.name, model, x86::name_of(host::best_cpu_model()));
+}
+
+void list_keys(bool as_json) {
+    control::Json list = control::Json::array();
+    for (const control::ConfigKey& key : control::config_keys()) {
+        list.push_back({{"section", key.section},
+                        {"key", key.name},
+                        {"value", key.kind},
+                        {"meaning", key.meaning},
+                        {"required", key.required}});
+        if (!as_json)
+            fmt::print("{:11} {:14} {:28} {}{}\n", key.section, key.name, key.kind, key.meaning,
+                       key.required ? " [required]" : "");
+    }
+    if (as_json) fmt::print("{}\n", control::Json{{"keys", list}}.dump());
 }
 
 void add_config_commands(CLI::App& program, vmm::MachineFactory& factory) {
@@ -48,15 +87,14 @@ void add_config_commands(CLI::App& program, vmm::MachineFactory& factory) {
         ->required();
     command->add_option("--host", options->host,
                         "this host's entry in protection.hosts (else found by its address)");
+    add_json_option(*command, options->json);
     add_security_options(*command, options->security);
     command->callback([options, &factory] { check(*options, factory); });
 
     CLI::App* keys = program.add_subcommand("config-keys", "List the keys of a configuration file");
-    keys->callback([] {
-        for (const control::ConfigKey& key : control::config_keys())
-            fmt::print("{:11} {:14} {:28} {}{}\n", key.section, key.name, key.kind, key.meaning,
-                       key.required ? " [required]" : "");
-    });
+    auto json = std::make_shared<bool>(false);
+    add_json_option(*keys, *json);
+    keys->callback([json] { list_keys(*json); });
 }
 
 std::string name_of(const CLI::App& app) {
@@ -91,6 +129,12 @@ std::string usage_sentence(const CLI::App* program, const CLI::Error& problem) {
 void leave_with(ExitStatus status, const std::string& sentence) {
     fmt::print(stderr, "lockstep: {}\n", sentence);
     leave(status);
+}
+
+std::span<const ExitStatusRow> exit_statuses() { return kExitStatuses; }
+
+void add_json_option(CLI::App& command, bool& json) {
+    command.add_flag("--json", json, "for programs: the answer as a JSON object");
 }
 
 void add_runtime_option(CLI::App& command, std::string& base) {
@@ -136,6 +180,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     add_vm_commands(program);
     add_log_commands(program);
     add_config_commands(program, factory);
+    add_manual_commands(program);
     try {
         program.parse(argc, argv);
     } catch (const CLI::RuntimeError& end) {

@@ -42,6 +42,9 @@ T value_or_leave(Result<T> result) {
 /// Adds the switch --insecure, and the folder of this host's identity.
 void add_security_options(CLI::App& command, vmm::LinkSecurity& security);
 
+/// Adds the switch --json, which every command has that answers with an object.
+void add_json_option(CLI::App& command, bool& json);
+
 /// Adds the option --runtime, which every command that meets running VMs has.
 void add_runtime_option(CLI::App& command, std::string& base);
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/actions.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "control/config.h"
+#include "control/status_fields.h"
 
 namespace lockstep::control {
 
@@ -22,9 +26,17 @@ constexpr States all_states() {
     return set;
 }
 
-constexpr States kAnywhere = all_states();
-constexpr States kRunning = of({kSolo, kSynchronising, kProtected});
-constexpr States kCopyable = of({kSolo, kProtected});
+constexpr std::string_view kAskThePrimary = "ask the host on which the VM runs";
+constexpr Occasion kAlways = {"always", all_states(), ""};
+constexpr Occasion kWhileItRuns = {"where the guest runs", of({kSolo, kSynchronising, kProtected}),
+                                   kAskThePrimary};
+constexpr Occasion kWhileProtected = {"while it is protected, where the guest runs", of({kProtected}),
+                                      "wait until its state is Protected (lockstep status)"};
+constexpr Occasion kWhileAlone = {"while it runs alone", of({kSolo}),
+                                  "record a VM while it runs alone (unprotect it first)"};
+
+/// The state of a VM whose machine isn't there yet, as status_json() has it.
+constexpr std::string_view kStarting = "Starting";
 
 std::string text_of(const Json& request, std::string_view name) {
     auto found = request.find(name);
@@ -50,8 +62,6 @@ Result<Json> run_unprotect(VmProcess& vm, const Json&) {
 Result<Json> run_fail_over(VmProcess& vm, const Json& request) {
     std::string how = text_of(request, "how");
     if (how == "crash") vm.crash();
-    if (!how.empty() && how != "planned")
-        return error("how is \"{}\", but must be \"planned\" or \"crash\"", how);
     TRY(vm.hand_over());
     return done(fmt::format("VM {} goes over to its backup", name_of(vm)));
 }
@@ -94,30 +104,40 @@ Result<Json> run_snapshot(VmProcess& vm, const Json& request) {
     return done(fmt::format("VM {} as it was is in {}", name_of(vm), text_of(request, "path")));
 }
 
-constexpr Argument kProtectArguments[] = {
-    {"host", "the host daemon to protect to, \"address:port\"; without it any of protection.hosts", false}};
-constexpr Argument kFailOverArguments[] = {
-    {"how", "\"planned\" (the default; nothing is lost or waits) or \"crash\" (this process kills itself)",
-     false}};
-constexpr Argument kRecordArguments[] = {{"path", "the file to write; it must not exist yet", true}};
+constexpr std::string_view kWaysToFailOver[] = {"planned", "crash"};
 
-constexpr std::string_view kAskThePrimary = "ask the host on which the VM runs";
-constexpr std::string_view kWaitForBackup = "ask the host on which the VM runs, once no backup is being made";
-constexpr std::string_view kProtectFirst = "wait until its state is Protected (lockstep status)";
+constexpr Argument kProtectArguments[] = {
+    {"host", Kind::kAddress, "the daemon of the host to protect to; without it any of protection.hosts",
+     false}};
+constexpr Argument kFailOverArguments[] = {
+    {"how", Kind::kChoice,
+     "planned: nothing is lost or waits; crash: this side's process kills itself, as a failure would", false,
+     kWaysToFailOver}};
+constexpr Argument kRecordArguments[] = {
+    {"path", Kind::kPath, "the file to write on the VM's host; it must not exist yet", true}};
+
+constexpr Field kSentence[] = {{"done", Kind::kText, "what was done, a sentence"}};
+constexpr Field kSnapshotBegun[] = {
+    {"done", Kind::kText,
+     "a sentence, as soon as the copy has begun; status says in \"snapshot\" when it is whole"}};
+constexpr Field kConsolePlace[] = {{"console", Kind::kPath, "the socket, or the link to the terminal"}};
+
+constexpr host::Role kViewer = host::Role::kViewer, kOperator = host::Role::kOperator,
+                     kAdmin = host::Role::kAdmin;
 
 // clang-format off
 constexpr Action kActions[] = {
-    {"status", "role, protection, lag, log bandwidth, figures", {}, kAnywhere, "", "an object, see docs/operation.md", run_status},
-    {"protect", "makes a backup on another host, and another whenever it is lost", kProtectArguments, kRunning, kAskThePrimary, "a sentence", run_protect},
-    {"unprotect", "gives up the backup", {}, kRunning, kAskThePrimary, "a sentence", run_unprotect},
-    {"failover", "lets the backup take over, as a test or before maintenance", kFailOverArguments, of({kProtected}), kProtectFirst, "a sentence; none for a crash", run_fail_over},
-    {"poweroff", "switches the guest off at once, on both sides", {}, kRunning, kAskThePrimary, "a sentence", run_power_off},
-    {"powerbutton", "presses the guest's power button", {}, kRunning, kAskThePrimary, "a sentence", run_power_button},
-    {"reset", "resets the guest", {}, kRunning, kAskThePrimary, "a sentence", run_reset},
-    {"console", "where the console is", {}, kAnywhere, "", "console: a path", run_console},
-    {"record-start", "records the guest from now on", kRecordArguments, kCopyable, kWaitForBackup, "a sentence", run_record_start},
-    {"record-stop", "ends the recording", {}, kRunning, kAskThePrimary, "a sentence", run_record_stop},
-    {"snapshot", "copies the VM as it is now to a file, without a pause", kRecordArguments, kCopyable, kWaitForBackup, "a sentence, as soon as the copy has begun; then status says in \"snapshot\" when it is whole", run_snapshot},
+    {"status", "says what the VM is doing: role, protection, lag, figures", {}, kAlways, kViewer, kStatusFields, run_status, true},
+    {"protect", "makes a backup, on that host where one is named, and another whenever it is lost", kProtectArguments, kWhileItRuns, kOperator, kSentence, run_protect},
+    {"unprotect", "gives up the backup, or the copy that is being made for one, and asks for no other", {}, kWhileItRuns, kOperator, kSentence, run_unprotect},
+    {"failover", "lets the backup take over, at the instruction at which this side stops", kFailOverArguments, kWhileProtected, kOperator, kSentence, run_fail_over},
+    {"poweroff", "switches the guest off, on both sides; no side takes it for a failure", {}, kWhileItRuns, kOperator, kSentence, run_power_off},
+    {"powerbutton", "presses the guest's power button; the guest decides what follows", {}, kWhileItRuns, kOperator, kSentence, run_power_button},
+    {"reset", "resets the guest", {}, kWhileItRuns, kOperator, kSentence, run_reset},
+    {"console", "says where the console is", {}, kAlways, kOperator, kConsolePlace, run_console, true},
+    {"record-start", "records the VM from now on", kRecordArguments, kWhileCopyable, kAdmin, kSentence, run_record_start},
+    {"record-stop", "ends the recording", {}, kWhileItRuns, kAdmin, kSentence, run_record_stop},
+    {"snapshot", "copies the VM as it is now to a file, without a pause", kRecordArguments, kWhileCopyable, kAdmin, kSnapshotBegun, run_snapshot},
 };
 // clang-format on
 
@@ -127,38 +147,38 @@ std::vector<std::string_view> action_names() {
     return names;
 }
 
-Result<void> check_arguments(const Action& action, const Json& request) {
-    for (const auto& [key, value] : request.items()) {
-        if (key == "action") continue;
-        bool known = false;
-        for (const Argument& argument : action.arguments) known = known || argument.name == key;
-        if (!known) return error("{} takes no argument \"{}\"", action.name, key);
-        if (!value.is_string()) return error("the argument \"{}\" of {} must be text", key, action.name);
-    }
+const Argument* find_argument(const Action& action, std::string_view name) {
     for (const Argument& argument : action.arguments)
-        if (argument.required && text_of(request, argument.name).empty())
-            return error("{} needs the argument \"{}\": {}", action.name, argument.name, argument.meaning);
-    return {};
+        if (argument.name == name) return &argument;
+    return nullptr;
 }
 
-Result<Json> carry_out(VmProcess& vm, const Json& request) {
+/// What is wrong with a value that was given; empty: nothing.
+std::string check_value(const Argument& argument, const std::string& value) {
+    bool is_choice = std::ranges::find(argument.choices, value) != argument.choices.end();
+    bool is_wrong = (argument.kind == Kind::kChoice && !is_choice) ||
+                    (argument.kind == Kind::kPath && !value.starts_with('/'));
+    if (!is_wrong || value.empty()) return "";
+    return fmt::format("{} is \"{}\", but must be {}", argument.name, value, describe(argument));
+}
+
+Json carry_out(VmProcess& vm, const Json& request) {
     if (!request.is_object() || !request.contains("action") || !request["action"].is_string())
-        return error("a request is an object with \"action\", as in {{\"action\": \"status\"}}");
+        return problem(kBadRequest, "a request is an object with \"action\", as in {\"action\": \"status\"}");
     std::string name = request["action"].get<std::string>();
     const Action* action = find_action(name);
     if (!action) {
         std::string near = nearest_word(name, action_names());
-        return error("there is no action \"{}\"{}", name,
-                     near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near));
+        return problem(kUnknownAction,
+                       fmt::format("there is no action \"{}\"{}", name,
+                                   near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
     }
-    TRY(check_arguments(*action, request));
+    if (Json wrong = check_arguments(*action, request); !wrong.is_null()) return wrong;
     vmm::VmStatus status = vm.status();
-    if (!status.started && action->legal != kAnywhere)
-        return error("{} is not possible yet: VM {} is starting; try again", name, status.name);
-    if (status.started && !(action->legal & state_bit(status.replica.state)))
-        return error("{} is not possible while VM {} is in the state {} here; {}", name, status.name,
-                     replica::name_of(status.replica.state), action->otherwise);
-    return action->run(vm, request);
+    std::string_view state = status.started ? replica::name_of(status.replica.state) : kStarting;
+    if (Json refused = refusal_in_state(*action, status.name, state); !refused.is_null()) return refused;
+    Result<Json> answer = action->run(vm, request);
+    return answer ? answer.take() : problem(kFailed, answer.error().message());
 }
 
 }  // namespace
@@ -171,10 +191,66 @@ const Action* find_action(std::string_view name) {
     return nullptr;
 }
 
-Json answer_request(VmProcess& vm, const Json& request) {
-    Result<Json> answer = carry_out(vm, request);
-    if (!answer) return {{"error", answer.error().message()}};
-    return answer.take();
+std::string describe(const Argument& argument) {
+    switch (argument.kind) {
+        case Kind::kAddress:
+            return "\"address:port\"";
+        case Kind::kPath:
+            return "an absolute path";
+        case Kind::kChoice: {
+            std::string text;
+            for (std::string_view choice : argument.choices)
+                text += fmt::format("{}\"{}\"", text.empty() ? "" : " or ", choice);
+            return text;
+        }
+        default:
+            return "text";
+    }
 }
+
+std::string synopsis_of(const Action& action) {
+    std::string text = fmt::format("{} VM", action.name);
+    for (const Argument& argument : action.arguments) {
+        std::string name(argument.name);
+        std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::toupper(c); });
+        text += fmt::format(argument.required ? " {}" : " [{}]", name);
+    }
+    return text;
+}
+
+Json check_arguments(const Action& action, const Json& request) {
+    for (const auto& [key, value] : request.items()) {
+        if (key == "action") continue;
+        const Argument* argument = find_argument(action, key);
+        if (!argument)
+            return problem(kBadArgument, fmt::format("{} takes no argument \"{}\"", action.name, key));
+        if (!value.is_string())
+            return problem(kBadArgument,
+                           fmt::format("the argument \"{}\" of {} must be text", key, action.name));
+        std::string wrong = check_value(*argument, value.get<std::string>());
+        if (!wrong.empty()) return problem(kBadArgument, wrong);
+    }
+    for (const Argument& argument : action.arguments)
+        if (argument.required && text_of(request, argument.name).empty())
+            return problem(kBadArgument, fmt::format("{} needs the argument \"{}\": {}", action.name,
+                                                     argument.name, argument.meaning));
+    return nullptr;
+}
+
+Json refusal_in_state(const Action& action, const std::string& vm, std::string_view state) {
+    if (action.occasion.states == all_states()) return nullptr;
+    if (state == kStarting)
+        return problem(kNotNow,
+                       fmt::format("{} is not possible yet: VM {} is starting; try again", action.name, vm),
+                       "try again in a moment");
+    for (replica::State legal : replica::kAllStates)
+        if ((action.occasion.states & state_bit(legal)) && replica::name_of(legal) == state) return nullptr;
+    return problem(kNotNow,
+                   fmt::format("{} is not possible while VM {} is in the state {} here; {}", action.name, vm,
+                               state, action.occasion.otherwise),
+                   action.occasion.otherwise);
+}
+
+Json answer_request(VmProcess& vm, const Json& request) { return carry_out(vm, request); }
 
 }  // namespace lockstep::control

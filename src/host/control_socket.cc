@@ -139,7 +139,7 @@ void ControlServer::transmit(uint64_t id) {
     client.watch.set_interest(reads ? with_reads : (writes ? Interest::kWrite : Interest::kNone));
 }
 
-Result<Json> control_request(const std::string& path, const Json& request, uint64_t timeout_ns) {
+Result<Json> control_exchange(const std::string& path, const Json& request, uint64_t timeout_ns) {
     FileDescriptor socket = TRY(connect_to_path(path, timeout_ns));
     for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) set_socket_timeout(socket.get(), option, timeout_ns);
     std::string line = to_line(request);
@@ -160,6 +160,11 @@ Result<Json> control_request(const std::string& path, const Json& request, uint6
     Json content = Json::parse(answer.substr(0, answer.find('\n')), nullptr, false);
     if (!content.is_object())
         return error("what listens at {} doesn't speak Lockstep's control protocol", path);
+    return content;
+}
+
+Result<Json> control_request(const std::string& path, const Json& request, uint64_t timeout_ns) {
+    Json content = TRY(control_exchange(path, request, timeout_ns));
     if (content.contains("error") && content["error"].is_string())
         return Error(content["error"].get<std::string>());
     return content;

@@ -52,8 +52,10 @@ class ControlServer {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // replies outlive the server
 };
 
-/// Sends one request and waits for its answer. An answer with "error" becomes an Error of that sentence. For
-/// the command line: it blocks.
+/// Sends one request and waits for its answer, whatever that says. For the command line: it blocks.
+Result<Json> control_exchange(const std::string& path, const Json& request,
+                              uint64_t timeout_ns = 30 * kNsPerSecond);
+/// The same; an answer with "error" becomes an Error of that sentence.
 Result<Json> control_request(const std::string& path, const Json& request,
                              uint64_t timeout_ns = 30 * kNsPerSecond);
 

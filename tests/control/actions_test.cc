@@ -62,32 +62,91 @@ TEST(Actions, EveryRowIsComplete) {
         EXPECT_TRUE(names.insert(action.name).second) << action.name;
         EXPECT_EQ(find_action(action.name), &action);
         EXPECT_FALSE(action.meaning.empty()) << action.name;
-        EXPECT_FALSE(action.reply.empty()) << action.name;
+        EXPECT_FALSE(action.result.empty()) << action.name;
+        for (const Field& field : action.result) EXPECT_FALSE(field.meaning.empty()) << field.name;
         EXPECT_NE(action.run, nullptr) << action.name;
         bool everywhere = true;
         for (replica::State state : replica::kAllStates)
-            everywhere = everywhere && (action.legal & state_bit(state));
-        EXPECT_NE(action.legal, 0u) << action.name;
-        EXPECT_EQ(action.otherwise.empty(), everywhere)
+            everywhere = everywhere && (action.occasion.states & state_bit(state));
+        EXPECT_NE(action.occasion.states, 0u) << action.name;
+        EXPECT_EQ(action.occasion.otherwise.empty(), everywhere)
             << action.name << ": an action that isn't legal everywhere says what to do otherwise";
-        for (const Argument& argument : action.arguments) EXPECT_FALSE(argument.meaning.empty());
+        for (const Argument& argument : action.arguments) {
+            EXPECT_FALSE(argument.meaning.empty());
+            EXPECT_EQ(argument.kind == Kind::kChoice, !argument.choices.empty()) << argument.name;
+        }
     }
 }
 
 TEST(Actions, NothingChangesABackupButStatusAndConsoleAnswer) {
     for (const Action& action : actions()) {
-        bool looks_only = action.name == "status" || action.name == "console";
         for (replica::State state : replica::kAllStates) {
             if (replica::is_owner(state)) continue;
-            EXPECT_EQ((action.legal & state_bit(state)) != 0, looks_only) << action.name;
+            EXPECT_EQ((action.occasion.states & state_bit(state)) != 0, action.only_asks) << action.name;
         }
     }
 }
 
-TEST(Actions, TheManualNamesEveryAction) {
-    std::string manual = host::read_text(LOCKSTEP_SOURCE_FOLDER "/docs/operation.md").take();
+std::string manual() { return host::read_text(LOCKSTEP_SOURCE_FOLDER "/docs/operation.md").take(); }
+
+/// As the manual has it in its table.
+std::string row_of(const Action& action) {
+    return fmt::format("| `{}` | {} | {} | {} |\n", synopsis_of(action), action.meaning, action.occasion.name,
+                       host::name_of(action.role));
+}
+
+TEST(Actions, TheManualHasEveryRowOfTheTable) {
+    std::string text = manual(), all;
+    for (const Action& action : actions()) all += row_of(action);
+    EXPECT_NE(text.find(all), std::string::npos) << "docs/operation.md must have these rows:\n" << all;
     for (const Action& action : actions())
-        EXPECT_NE(manual.find("`" + std::string(action.name)), std::string::npos) << action.name;
+        for (const Argument& argument : action.arguments)
+            EXPECT_NE(text.find(fmt::format("`{}`", argument.name)), std::string::npos) << argument.name;
+}
+
+TEST(Actions, TheManualHasEveryFieldOfTheStatus) {
+    std::string text = manual();
+    text = text.substr(text.find("\n## Status\n"));
+    for (const Field& field : find_action("status")->result)
+        EXPECT_NE(text.find(fmt::format("`{}`", field.name)), std::string::npos) << field.name;
+}
+
+TEST(Actions, TheManualHasEveryCode) {
+    std::string text = manual();
+    for (const ProblemKind& kind : problem_kinds()) {
+        std::string row = fmt::format("| `{}` | {} | {} | {} |\n", kind.code, kind.http_status,
+                                      kind.exit_status, kind.meaning);
+        EXPECT_NE(text.find(row), std::string::npos) << row;
+    }
+}
+
+TEST(Actions, TheFieldsOfTheStatusAreThoseThatItHas) {
+    Json status = status_json({});
+    std::set<std::string> told, listed;
+    for (const auto& [key, value] : status.items()) told.insert(key);
+    for (const Field& field : find_action("status")->result) {
+        listed.insert(std::string(field.name));
+        const Json& value = status[std::string(field.name)];
+        bool fits = field.kind == Kind::kText      ? value.is_string()
+                    : field.kind == Kind::kFlag    ? value.is_boolean()
+                    : field.kind == Kind::kInteger ? value.is_number_integer() || value.is_null()
+                    : field.kind == Kind::kNumber  ? value.is_number()
+                    : field.kind == Kind::kList    ? value.is_array()
+                                                   : value.is_object();
+        EXPECT_TRUE(fits) << field.name << " is " << value;
+    }
+    told.insert("memory_bytes");  // of a VM that has settings
+    EXPECT_EQ(told, listed);
+}
+
+TEST(Actions, ASaidStateIsRefusedAsTheTableSays) {
+    const Action& failover = *find_action("failover");
+    EXPECT_TRUE(refusal_in_state(failover, "web", "Protected").is_null());
+    Json refused = refusal_in_state(failover, "web", "Solo");
+    EXPECT_EQ(refused["code"], kNotNow);
+    EXPECT_NE(refused["remedy"].get<std::string>().find("Protected"), std::string::npos);
+    EXPECT_EQ(refusal_in_state(failover, "web", "Starting")["code"], kNotNow);
+    EXPECT_TRUE(refusal_in_state(*find_action("status"), "web", "Starting").is_null());
 }
 
 TEST(Actions, BadRequestsGetASentence) {
@@ -96,23 +155,27 @@ TEST(Actions, BadRequestsGetASentence) {
     struct Case {
         Json request;
         std::string_view sentence;
+        std::string_view code;
     };
     const Case cases[] = {
-        {Json::array(), "a request is an object"},
-        {{{"verb", "status"}}, "a request is an object"},
-        {{{"action", 7}}, "a request is an object"},
-        {{{"action", "statsu"}}, "did you mean \"status\""},
-        {{{"action", "status"}, {"vm", "toy"}}, "takes no argument \"vm\""},
-        {{{"action", "protect"}, {"host", 7}}, "must be text"},
-        {{{"action", "protect"}}, "no arbiter"},
-        {{{"action", "record-start"}}, "needs the argument \"path\""},
-        {{{"action", "record-stop"}}, "isn't being recorded"},
-        {{{"action", "failover"}}, "not possible while VM toy is in the state Solo"},
+        {Json::array(), "a request is an object", kBadRequest},
+        {{{"verb", "status"}}, "a request is an object", kBadRequest},
+        {{{"action", 7}}, "a request is an object", kBadRequest},
+        {{{"action", "statsu"}}, "did you mean \"status\"", kUnknownAction},
+        {{{"action", "status"}, {"vm", "toy"}}, "takes no argument \"vm\"", kBadArgument},
+        {{{"action", "protect"}, {"host", 7}}, "must be text", kBadArgument},
+        {{{"action", "protect"}}, "no arbiter", kFailed},
+        {{{"action", "record-start"}}, "needs the argument \"path\"", kBadArgument},
+        {{{"action", "record-start"}, {"path", "x"}}, "an absolute path", kBadArgument},
+        {{{"action", "failover"}, {"how", "soon"}}, "\"planned\" or \"crash\"", kBadArgument},
+        {{{"action", "record-stop"}}, "isn't being recorded", kFailed},
+        {{{"action", "failover"}}, "not possible while VM toy is in the state Solo", kNotNow},
     };
     for (const Case& one : cases) {
         Json answer = vm.ask(one.request);
         ASSERT_TRUE(answer.contains("error")) << one.request;
         EXPECT_NE(answer["error"].get<std::string>().find(one.sentence), std::string::npos) << answer;
+        EXPECT_EQ(answer["code"], one.code) << answer;
     }
 }
 
