@@ -3,6 +3,7 @@
 #include "control/problem.h"
 #include "host/authority_folder.h"
 #include "host/clock.h"
+#include "host/files.h"
 #include "host/sockets.h"
 #include "lockstep/commands.h"
 #include "vmm/cluster_exchange.h"
@@ -16,6 +17,8 @@ struct ClusterOptions {
     std::string name;
     std::vector<std::string> addresses;
     std::string token;
+    std::string role;
+    std::string out = ".";
     uint64_t hours = 24;
     bool json = false;
 };
@@ -62,6 +65,26 @@ void remove(const ClusterOptions& options) {
            fmt::format("{} is in the cluster no more; the daemons of the others know it within a minute or "
                        "two\n",
                        options.name));
+}
+
+void let_person_in(const ClusterOptions& options) {
+    host::Role role = *host::find_role(options.role);
+    host::PersonsCertificate issued =
+        value_or_leave(host::issue_to_person(options.folder, options.name, role, host::date_s()));
+    Bytes pem = host::pem_of(*issued.key);
+    Bytes certificate = host::pem_of(*issued.certificate);
+    pem.insert(pem.end(), certificate.begin(), certificate.end());
+    std::string path = fmt::format("{}/{}.pem", options.out, options.name);
+    value_or_leave(host::write_secret_file(path, pem));
+    std::string until = host::date_text(host::validity_of(*issued.certificate).until_s);
+    answer(options, {{"user", options.name}, {"role", options.role}, {"file", path}, {"until", until}},
+           fmt::format("{} is {}'s certificate, good until {} for the role {}, with the key: as secret as a "
+                       "password.\n"
+                       "By curl:      curl --cert {} --cacert {}/authority.crt https://HOST:PORT/v1/vms\n"
+                       "By a browser: import what `openssl pkcs12 -export -in {} -out {}.p12` makes\n"
+                       "Take it back by `lockstep cluster remove {}`\n",
+                       path, options.name, until, options.role, path, options.folder, path, options.name,
+                       host::listed_name_of_person(options.name)));
 }
 
 control::Json identity_json(const host::Identity& identity, const ClusterOptions& options) {
@@ -120,14 +143,25 @@ void add_cluster_commands(CLI::App& program) {
     joins->add_option("token", options->token, "what `lockstep cluster token` printed there")->required();
     joins->callback([options] { join(*options); });
 
-    CLI::App* removes = cluster->add_subcommand("remove", "Take a host's certificates back");
-    removes->add_option("host", options->name, "its name in the cluster")->required();
+    CLI::App* user = cluster->add_subcommand("user", "Give a person a certificate for the API");
+    user->add_option("name", options->name, "the person's name")->required();
+    std::vector<std::string> roles;
+    for (const host::RoleRow& row : host::kRoles) roles.emplace_back(row.name);
+    user->add_option("--role", options->role, "what the person may do: viewer, operator or admin")
+        ->required()
+        ->check(CLI::IsMember(roles));
+    user->add_option("--out", options->out, "the folder to write NAME.pem to (this one)");
+    user->callback([options] { let_person_in(*options); });
+
+    CLI::App* removes = cluster->add_subcommand("remove", "Take the certificates of a host or person back");
+    removes->add_option("host", options->name, "its name in the cluster; user/NAME for a person")->required();
     removes->callback([options] { remove(*options); });
 
     CLI::App* shows = cluster->add_subcommand("show", "Show this host's identity, and who was let in");
     shows->callback([options] { show(*options); });
 
-    for (CLI::App* command : {begins, token, joins, removes, shows}) add_json_option(*command, options->json);
+    for (CLI::App* command : {begins, token, joins, user, removes, shows})
+        add_json_option(*command, options->json);
 }
 
 }  // namespace lockstep

@@ -213,7 +213,7 @@ std::string synopsis_of(const Action& action) {
     for (const Argument& argument : action.arguments) {
         std::string name(argument.name);
         std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::toupper(c); });
-        text += fmt::format(argument.required ? " {}" : " [{}]", name);
+        text += argument.required ? " " + name : " [" + name + "]";
     }
     return text;
 }
@@ -249,6 +249,15 @@ Json refusal_in_state(const Action& action, const std::string& vm, std::string_v
                    fmt::format("{} is not possible while VM {} is in the state {} here; {}", action.name, vm,
                                state, action.occasion.otherwise),
                    action.occasion.otherwise);
+}
+
+Json refusal_of_role(const Action& action, host::Role role) {
+    if (role >= action.role) return nullptr;
+    return problem(kNotPermitted,
+                   fmt::format("{} needs the role {}, and yours is {}", action.name,
+                               host::name_of(action.role), host::name_of(role)),
+                   fmt::format("ask for a certificate with that role (lockstep cluster user NAME --role {})",
+                               host::name_of(action.role)));
 }
 
 Json answer_request(VmProcess& vm, const Json& request) { return carry_out(vm, request); }

@@ -73,6 +73,8 @@ std::string describe(const Argument& argument);
 
 /// Why an action isn't possible in a state, by the table; null: it is. `state`: as in status_json().
 Json refusal_in_state(const Action& action, const std::string& vm, std::string_view state);
+/// Why a role doesn't suffice for an action; null: it does.
+Json refusal_of_role(const Action& action, host::Role role);
 
 /// Checks a request against the table and carries it out. The answer is an object, perhaps a problem.
 Json answer_request(vmm::VmProcess& vm, const Json& request);

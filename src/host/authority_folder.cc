@@ -52,8 +52,10 @@ Result<Authority> load_authority(const std::string& folder) {
 }
 
 Result<void> note_issued(const std::string& folder, const X509& certificate) {
-    std::string line = fmt::format("{} {} {}\n", serial_of(certificate), name_of(certificate),
-                                   date_text(validity_of(certificate).until_s));
+    std::string name = name_of(certificate);
+    if (is_persons(certificate)) name = listed_name_of_person(name);
+    std::string line =
+        fmt::format("{} {} {}\n", serial_of(certificate), name, date_text(validity_of(certificate).until_s));
     FileDescriptor file(
         ::open(issued_path(folder).c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) return file_error("write", issued_path(folder), errno);
@@ -69,6 +71,15 @@ Result<FileDescriptor> lock_folder(const std::string& folder) {
 
 Validity validity_from(uint64_t now_s) {
     return {now_s - kClockSkewSeconds, now_s + kHostDays * kSecondsPerDay};
+}
+
+Result<void> check_person_name(const std::string& name) {
+    if (Result<void> checked = check_host_name(name); !checked)
+        return error(
+            "\"{}\" can't be a person's name; use 1 to 63 letters, digits, dots and hyphens, with a "
+            "letter or digit at both ends",
+            name);
+    return {};
 }
 
 /// What lies in tokens/ID.
@@ -201,6 +212,19 @@ Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_ke
     return issue_certificate(folder, host_key, name, now_s);
 }
 
+std::string listed_name_of_person(const std::string& name) { return "user/" + name; }
+
+Result<PersonsCertificate> issue_to_person(const std::string& folder, const std::string& name, Role role,
+                                           uint64_t now_s) {
+    TRY(check_person_name(name));
+    Authority authority = TRY(load_authority(folder));
+    PersonsCertificate issued{TRY(make_key()), nullptr};
+    issued.certificate = TRY(sign_person(authority, *issued.key, name, role,
+                                         {now_s - kClockSkewSeconds, now_s + kPersonDays * kSecondsPerDay}));
+    TRY(note_issued(folder, *issued.certificate));
+    return issued;
+}
+
 Result<std::vector<IssuedCertificate>> issued_certificates(const std::string& folder) {
     std::vector<IssuedCertificate> issued;
     // Of an authority of which the key alone was saved.
@@ -218,7 +242,7 @@ Result<void> remove_host(const std::string& folder, const std::string& name, uin
         return error("{} is the host where the cluster was begun; it can't be removed", name);
     std::vector<std::string> removed = TRY(serials_of(folder, name));
     if (removed.empty())
-        return error("no host {} has joined this cluster; see `lockstep cluster show`", name);
+        return error("nobody of the name {} was let into this cluster; see `lockstep cluster show`", name);
     uint64_t from_s = now_s - kClockSkewSeconds;
     if (identity.removals) {
         // Later than the list before, even in the same second or by a clock that was put back: else it would count as old.

@@ -38,6 +38,15 @@ Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_
 /// The same for a host that has one. Fails with a sentence where it was removed, perhaps since its connection was made.
 Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
                                     uint64_t now_s);
+/// For a person, for a year: his key is made here, and nothing of it is kept.
+struct PersonsCertificate {
+    Key key;
+    Certificate certificate;
+};
+Result<PersonsCertificate> issue_to_person(const std::string& folder, const std::string& name, Role role,
+                                           uint64_t now_s);
+/// What stands for a person where names of hosts stand, too: "user/alice".
+std::string listed_name_of_person(const std::string& name);
 /// All certificates and tokens of a host count no more, wherever the list of removals has come to.
 Result<void> remove_host(const std::string& folder, const std::string& name, uint64_t now_s);
 

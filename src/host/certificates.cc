@@ -74,6 +74,17 @@ Bytes written(Write write) {
     return bytes_in(*bio);
 }
 
+/// What the certificates of hosts and people have in common.
+bool sign_member(const Authority& authority, X509& own) {
+    X509& issuer = *authority.certificate;
+    X509_set_issuer_name(&own, X509_get_subject_name(&issuer));
+    return add_extension(own, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
+           add_extension(own, issuer, NID_key_usage, "critical,digitalSignature") &&
+           add_extension(own, issuer, NID_subject_key_identifier, "hash") &&
+           add_extension(own, issuer, NID_authority_key_identifier, "keyid:always") &&
+           X509_sign(&own, authority.key.get(), EVP_sha256()) > 0;
+}
+
 }  // namespace
 
 Result<Key> make_key() {
@@ -123,16 +134,24 @@ Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, co
                               Validity validity) {
     Certificate certificate = begin_certificate(host_key, name, validity);
     X509& own = *certificate;
-    X509& issuer = *authority.certificate;
-    X509_set_issuer_name(&own, X509_get_subject_name(&issuer));
-    bool made = add_extension(own, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
-                add_extension(own, issuer, NID_key_usage, "critical,digitalSignature") &&
-                add_extension(own, issuer, NID_ext_key_usage, "serverAuth,clientAuth") &&
-                add_extension(own, issuer, NID_subject_key_identifier, "hash") &&
-                add_extension(own, issuer, NID_authority_key_identifier, "keyid:always") &&
-                add_extension(own, issuer, NID_subject_alt_name, "DNS:" + name) &&
-                X509_sign(&own, authority.key.get(), EVP_sha256()) > 0;
+    bool made = add_extension(own, *authority.certificate, NID_ext_key_usage, "serverAuth,clientAuth") &&
+                add_extension(own, *authority.certificate, NID_subject_alt_name, "DNS:" + name) &&
+                sign_member(authority, own);
     if (!made) return failed("make a host's certificate");
+    return certificate;
+}
+
+Result<Certificate> sign_person(const Authority& authority, EVP_PKEY& key, const std::string& name, Role role,
+                                Validity validity) {
+    Certificate certificate = begin_certificate(key, name, validity);
+    X509& own = *certificate;
+    std::string_view unit = name_of(role);
+    const auto* bytes = reinterpret_cast<const unsigned char*>(unit.data());
+    bool made = X509_NAME_add_entry_by_txt(X509_get_subject_name(&own), "OU", MBSTRING_UTF8, bytes,
+                                           static_cast<int>(unit.size()), -1, 0) == 1 &&
+                add_extension(own, *authority.certificate, NID_ext_key_usage, "clientAuth") &&
+                sign_member(authority, own);
+    if (!made) return failed("make a person's certificate");
     return certificate;
 }
 
@@ -168,6 +187,18 @@ std::string name_of(const X509& certificate) {
     char text[128] = "";
     X509_NAME_get_text_by_NID(X509_get_subject_name(&certificate), NID_commonName, text, sizeof text);
     return text;
+}
+
+bool is_persons(const X509& certificate) {
+    return X509_NAME_get_index_by_NID(X509_get_subject_name(&certificate), NID_organizationalUnitName, -1) >=
+           0;
+}
+
+std::optional<Role> role_of(const X509& certificate) {
+    char text[32] = "";
+    X509_NAME_get_text_by_NID(X509_get_subject_name(&certificate), NID_organizationalUnitName, text,
+                              sizeof text);
+    return find_role(text);
 }
 
 std::string serial_of(const X509& certificate) { return digits_of(X509_get0_serialNumber(&certificate)); }

@@ -6,15 +6,18 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/openssl.h"
+#include "host/role.h"
 
 namespace lockstep::host {
 
 inline constexpr uint64_t kSecondsPerDay = 86'400;
 inline constexpr uint64_t kHostDays = 90;
+inline constexpr uint64_t kPersonDays = 365;
 inline constexpr uint64_t kAuthorityDays = 20 * 365;
 /// Clocks of two hosts may differ by this: what is signed is good from so long ago.
 inline constexpr uint64_t kClockSkewSeconds = 300;
@@ -40,12 +43,19 @@ Result<Key> key_of_request(ByteSpan request);
 
 Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, const std::string& name,
                               Validity validity);
+/// Of a person, who may do by the API what his role allows. It is none of a host: no link of a VM takes it.
+Result<Certificate> sign_person(const Authority& authority, EVP_PKEY& key, const std::string& name, Role role,
+                                Validity validity);
 /// A list of serial numbers, in hexadecimal digits, whose certificates count no more. Of two lists the one with the later
 /// `from_s` is the newer.
 Result<RevocationList> sign_removals(const Authority& authority, const std::vector<std::string>& serials,
                                      uint64_t from_s);
 
 std::string name_of(const X509& certificate);
+/// Whether it is a person's and none of a host.
+bool is_persons(const X509& certificate);
+/// A person's; none where it isn't one that this build knows.
+std::optional<Role> role_of(const X509& certificate);
 std::string serial_of(const X509& certificate);
 Validity validity_of(const X509& certificate);
 /// As they were given to sign_removals().

@@ -17,7 +17,8 @@ void TlsHandshake::advance() {
         case TlsStream::Handshake::kDone: {
             watch_.reset();  // the stream's next owner watches the descriptor
             SSL& tls = stream_->tls();
-            SecuredStream secured{nullptr, purpose_of(tls), peer_name(tls), datagram_keys(tls)};
+            SecuredStream secured{nullptr, purpose_of(tls), peer_name(tls), peer_role(tls),
+                                  datagram_keys(tls)};
             secured.stream = std::move(stream_);
             return finish(std::move(secured));
         }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "host/event_loop.h"
@@ -17,6 +18,7 @@ struct SecuredStream {
     std::unique_ptr<ByteStream> stream;
     TlsPurpose purpose = TlsPurpose::kPair;
     std::string peer_name;  ///< of its certificate; empty: it has shown none, which only kCluster allows
+    std::optional<Role> peer_role;  ///< of a person; only the API lets people in
     DatagramKeys datagram_keys{};
 };
 

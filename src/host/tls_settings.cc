@@ -64,6 +64,14 @@ Result<TlsSettings> member_settings(const Identity& identity, const SSL_METHOD* 
     return settings;
 }
 
+/// A person is no host: neither a VM's link nor a question to the authority takes his certificate.
+int refuse_people(int verified, X509_STORE_CTX* context) {
+    X509* certificate = X509_STORE_CTX_get_current_cert(context);
+    if (!verified || !certificate || !is_persons(*certificate)) return verified;
+    X509_STORE_CTX_set_error(context, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+}
+
 /// Whoever asks the authority may be no member yet; whoever asks for anything else must be one.
 int choose_protocol(SSL* tls, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
                     unsigned offered_size, void*) {
@@ -78,6 +86,18 @@ int choose_protocol(SSL* tls, const unsigned char** chosen, unsigned char* size,
         return SSL_TLSEXT_ERR_OK;
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/// Of what a client of the API offers.
+int choose_http(SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
+                unsigned offered_size, void*) {
+    static constexpr std::string_view kHttp = "\x08http/1.1";
+    unsigned char* found = nullptr;
+    if (SSL_select_next_proto(&found, size, bytes_of(kHttp), kHttp.size(), offered, offered_size) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *chosen = found;
+    return SSL_TLSEXT_ERR_OK;
 }
 
 /// Takes the authority for the one of the token by its fingerprint, and looks at the rest as ever.
@@ -121,6 +141,8 @@ std::string verify_sentence(long result) {
             return "its certificate isn't valid yet; see that the clocks of both hosts are right";
         case X509_V_ERR_CERT_REVOKED:
             return "it was removed from the cluster";
+        case X509_V_ERR_APPLICATION_VERIFICATION:
+            return "its certificate is a person's, which is good for the API alone";
         default:
             return "its certificate is none of this cluster";
     }
@@ -156,7 +178,7 @@ std::string alert_sentence(int reason) {
 
 Result<Tls> tls_server(const Identity& identity) {
     TlsSettings settings = TRY(member_settings(identity, TLS_server_method()));
-    SSL_CTX_set_verify(settings.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    SSL_CTX_set_verify(settings.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, refuse_people);
     SSL_CTX_set_alpn_select_cb(settings.get(), choose_protocol, nullptr);
     Tls tls = TRY(session_of(settings));
     SSL_set_accept_state(tls.get());
@@ -167,6 +189,21 @@ Result<Tls> tls_client(const Identity& identity, TlsPurpose purpose) {
     TlsSettings settings = TRY(member_settings(identity, TLS_client_method()));
     SSL_CTX_set_verify(settings.get(), SSL_VERIFY_PEER, nullptr);
     return client_of(settings, purpose);
+}
+
+Result<TlsSettings> tls_api_settings(const Identity& identity) {
+    TlsSettings settings = TRY(member_settings(identity, TLS_server_method()));
+    SSL_CTX_set_verify(settings.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    SSL_CTX_set_alpn_select_cb(settings.get(), choose_http, nullptr);
+    // A connection that waits for its next request keeps no buffers.
+    SSL_CTX_set_mode(settings.get(), SSL_MODE_RELEASE_BUFFERS);
+    return settings;
+}
+
+Result<Tls> tls_api_server(const TlsSettings& settings) {
+    Tls tls = TRY(session_of(settings));
+    SSL_set_accept_state(tls.get());
+    return tls;
 }
 
 Result<Tls> tls_joiner(const Fingerprint& authority) {
@@ -193,6 +230,11 @@ TlsPurpose purpose_of(SSL& tls) {
 std::string peer_name(SSL& tls) {
     X509* certificate = SSL_get0_peer_certificate(&tls);
     return certificate ? name_of(*certificate) : "";
+}
+
+std::optional<Role> peer_role(SSL& tls) {
+    X509* certificate = SSL_get0_peer_certificate(&tls);
+    return certificate ? role_of(*certificate) : std::nullopt;
 }
 
 DatagramKeys datagram_keys(SSL& tls) {

@@ -3,6 +3,7 @@
 // certificates of one cluster.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "host/identity.h"
@@ -22,10 +23,17 @@ Result<Tls> tls_client(const Identity& identity, TlsPurpose purpose);
 /// Of a host that is no member yet: knows the other side by the fingerprint of its authority. For kCluster.
 Result<Tls> tls_joiner(const Fingerprint& authority);
 
+/// Of the API, for all its sessions: whoever connects must show a certificate of the cluster, a person's or a host's, and
+/// speaks HTTP/1.1.
+Result<TlsSettings> tls_api_settings(const Identity& identity);
+Result<Tls> tls_api_server(const TlsSettings& settings);
+
 // Once hands are shaken.
 TlsPurpose purpose_of(SSL& tls);
 /// The name in the other side's certificate; empty: it has shown none.
 std::string peer_name(SSL& tls);
+/// The role in it; none of a host, or where it has shown none.
+std::optional<Role> peer_role(SSL& tls);
 DatagramKeys datagram_keys(SSL& tls);
 
 /// Why a session has failed, without a remedy on this side where there is none. OpenSSL's errors are gone then.

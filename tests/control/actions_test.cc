@@ -149,6 +149,22 @@ TEST(Actions, ASaidStateIsRefusedAsTheTableSays) {
     EXPECT_TRUE(refusal_in_state(*find_action("status"), "web", "Starting").is_null());
 }
 
+TEST(Actions, ARoleThatDoesNotSufficeIsToldWhichOneDoes) {
+    for (const Action& action : actions())
+        for (const host::RoleRow& row : host::kRoles) {
+            Json refused = refusal_of_role(action, row.role);
+            EXPECT_EQ(refused.is_null(), row.role >= action.role) << action.name << " by " << row.name;
+            if (refused.is_null()) continue;
+            EXPECT_EQ(refused["code"], kNotPermitted);
+            EXPECT_NE(refused["error"].get<std::string>().find(
+                          fmt::format("needs the role {}", host::name_of(action.role))),
+                      std::string::npos);
+        }
+    EXPECT_EQ(find_action("status")->role, host::Role::kViewer);
+    for (const Action& action : actions())
+        if (!action.only_asks) EXPECT_NE(action.role, host::Role::kViewer) << action.name;
+}
+
 TEST(Actions, BadRequestsGetASentence) {
     RunningVm vm;
     vm.start();

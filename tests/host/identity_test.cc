@@ -218,6 +218,25 @@ TEST(Authority, AHostThatWasRemovedComesBackByANewTokenAlone) {
     EXPECT_TRUE(issue_to_member(folder, *joined.key, "host-b", now).ok());
 }
 
+TEST(Authority, APersonHasARoleAndIsListedApartFromHosts) {
+    TestCluster cluster;
+    std::string folder = cluster.folder("authority");
+    for (const char* bad : {"", "../alice", "user/alice", "alice bob"})
+        EXPECT_FALSE(issue_to_person(folder, bad, Role::kViewer, date_now_s()).ok()) << bad;
+    PersonsCertificate alice = issue_to_person(folder, "alice", Role::kOperator, date_now_s()).take();
+    EXPECT_EQ(name_of(*alice.certificate), "alice");
+    EXPECT_TRUE(is_persons(*alice.certificate));
+    EXPECT_EQ(role_of(*alice.certificate), Role::kOperator);
+    EXPECT_FALSE(is_persons(*cluster.identity().own));
+    EXPECT_EQ(role_of(*cluster.identity().own), std::nullopt);
+    EXPECT_EQ(issued_certificates(folder).value().back().name, "user/alice");
+    // A host of the same name is somebody else.
+    cluster.join("alice");
+    EXPECT_TRUE(remove_host(folder, "user/alice", date_now_s()).ok());
+    EXPECT_EQ(serials_in(*cluster.identity().removals),
+              std::vector<std::string>{serial_of(*alice.certificate)});
+}
+
 TEST(Authority, OfWhichTheKeyAloneWasSavedRenews) {
     TestCluster cluster;
     Identity joined = cluster.join("host-b");

@@ -81,6 +81,60 @@ TEST_F(TlsTest, WhoIsNoMemberGetsASentence) {
     expect_contains(client_says(), "certificate is none of this cluster");
 }
 
+/// An identity whose certificate is a person's.
+Identity person_in(const TestCluster& cluster, const std::string& name, Role role) {
+    Identity person = cluster.identity();
+    PersonsCertificate issued = issue_to_person(cluster.folder("authority"), name, role, date_now_s()).take();
+    person.own = std::move(issued.certificate);
+    person.key = std::move(issued.key);
+    return person;
+}
+
+TEST_F(TlsTest, APersonIsNoHost) {
+    for (TlsPurpose purpose : {TlsPurpose::kPair, TlsPurpose::kCluster}) {
+        shake_hands(tls_client(person_in(cluster_, "host-b", Role::kAdmin), purpose),
+                    tls_server(cluster_.identity()));
+        expect_contains(server_says(), "a person's, which is good for the API alone");
+    }
+    shake_hands(tls_client(cluster_.join("host-c"), TlsPurpose::kPair),
+                tls_server(person_in(cluster_, "host-b", Role::kAdmin)));
+    EXPECT_FALSE(client_->ok()) << "a person has served a host";
+}
+
+/// A client of the API, as a browser or curl is.
+Result<Tls> api_client(const Identity& identity) {
+    Result<Tls> tls = tls_client(identity, TlsPurpose::kPair);
+    static constexpr unsigned char kHttp[] = "\x02h2\x08http/1.1";
+    SSL_set_alpn_protos(tls.value().get(), kHttp, sizeof kHttp - 1);
+    return tls;
+}
+
+TEST_F(TlsTest, TheApiKnowsPeopleByTheirRoles) {
+    TlsSettings settings = tls_api_settings(cluster_.identity()).take();
+    for (const RoleRow& row : kRoles) {
+        shake_hands(api_client(person_in(cluster_, "alice", row.role)), tls_api_server(settings));
+        ASSERT_TRUE(client_->ok() && server_->ok()) << client_says() << server_says();
+        EXPECT_EQ(server_->value().peer_name, "alice");
+        EXPECT_EQ(server_->value().peer_role, row.role);
+    }
+    shake_hands(api_client(cluster_.join("host-b")), tls_api_server(settings));
+    ASSERT_TRUE(server_->ok()) << server_says();
+    EXPECT_EQ(server_->value().peer_role, std::nullopt) << "a host";
+}
+
+TEST_F(TlsTest, TheApiRefusesWhoWasRemovedAndStrangers) {
+    TestCluster other;
+    Identity alice = person_in(cluster_, "alice", Role::kViewer);
+    EXPECT_TRUE(remove_host(cluster_.folder("authority"), listed_name_of_person("alice"), date_now_s()).ok());
+    TlsSettings settings = tls_api_settings(cluster_.identity()).take();
+    shake_hands(api_client(alice), tls_api_server(settings));
+    expect_contains(server_says(), "was removed");
+    Result<Tls> stranger = api_client(person_in(other, "alice", Role::kAdmin));
+    SSL_set_verify(stranger.value().get(), SSL_VERIFY_NONE, nullptr);
+    shake_hands(std::move(stranger), tls_api_server(settings));
+    expect_contains(server_says(), "none of this cluster");
+}
+
 /// A client that trusts whoever serves, as an attacker's may: the server alone must refuse it.
 Result<Tls> careless(const Identity& identity, TlsPurpose purpose) {
     Result<Tls> tls = tls_client(identity, purpose);
