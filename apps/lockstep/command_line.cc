@@ -176,6 +176,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     add_replay_command(program, factory);
     add_debug_command(program, factory);
     add_host_commands(program, factory);
+    add_api_command(program);
     add_cluster_commands(program);
     add_vm_commands(program);
     add_log_commands(program);

@@ -86,9 +86,11 @@ void set_socket_timeout(int socket, int option, uint64_t timeout_ns) {
     setsockopt(socket, SOL_SOCKET, option, &timeout, sizeof timeout);
 }
 
-Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout_ns) {
+namespace {
+
+Result<FileDescriptor> connect_with(int flags, const std::string& path, uint64_t timeout_ns) {
     sockaddr_un address = TRY(socket_path(path));
-    FileDescriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    FileDescriptor connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
     if (!connection) return file_error("make a socket for", path, errno);
     // A process that hangs accepts nobody: those who wait there fill its queue, and the next one waits for room.
     set_socket_timeout(connection.get(), SO_SNDTIMEO, timeout_ns);
@@ -101,6 +103,16 @@ Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout
     if (errno == ENOENT || errno == ECONNREFUSED)
         return error("nobody listens at {}; is the VM running on this host, under this name?", path);
     return file_error("connect to", path, errno);
+}
+
+}  // namespace
+
+Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout_ns) {
+    return connect_with(0, path, timeout_ns);
+}
+
+Result<FileDescriptor> connect_to_path_at_once(const std::string& path) {
+    return connect_with(SOCK_NONBLOCK, path, 0);
 }
 
 }  // namespace lockstep::host

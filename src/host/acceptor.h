@@ -34,6 +34,8 @@ class Acceptor {
 Result<FileDescriptor> listen_at_path(const std::string& path);
 /// Connects to one; the descriptor blocks. Fails where it isn't accepted, or queued to be, in time.
 Result<FileDescriptor> connect_to_path(const std::string& path, uint64_t timeout_ns = 30 * kNsPerSecond);
+/// The same without waiting, not even for room in its queue; nor does the descriptor block.
+Result<FileDescriptor> connect_to_path_at_once(const std::string& path);
 /// How long a call on a socket may block: SO_RCVTIMEO or SO_SNDTIMEO; 0: for ever.
 void set_socket_timeout(int socket, int option, uint64_t timeout_ns);
 

@@ -2,6 +2,7 @@
 #include "host/limits.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <fstream>
 
@@ -71,6 +72,13 @@ std::vector<std::string> missing_on_host(const HostNeeds& needs) {
             host_cpu_brand(), missing));
     }
     return sentences;
+}
+
+void allow_many_files() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void return_large_allocations() {

@@ -29,6 +29,8 @@ x86::CpuModel best_cpu_model();
 /// Memory that could be had without swapping, in bytes (MemAvailable).
 uint64_t available_memory();
 uint64_t max_map_count();
+/// This process may open as many files as the host lets it.
+void allow_many_files();
 /// From now on what was allocated in one large piece goes back to the host as soon as it is freed. (The
 /// library keeps such pieces once some of their size have been freed: a VM's initial RAM disk thrice.)
 void return_large_allocations();

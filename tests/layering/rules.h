@@ -39,6 +39,7 @@ inline constexpr Room kRooms[] = {
     {"debug", "base record cpu machine drive host vmm"},
     {"sim", "base record bus disk replica pair"},
     {"control", "base replica pair host vmm"},
+    {"api", "base host vmm control"},
 };
 
 /// Rooms that must not observe the host: all below it, and the simulation, which runs from a seed alone.
