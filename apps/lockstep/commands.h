@@ -22,6 +22,8 @@ void add_debug_command(CLI::App& program, vmm::MachineFactory& factory);
 void add_host_commands(CLI::App& program, vmm::MachineFactory& factory);
 /// api: for people and programs.
 void add_api_command(CLI::App& program);
+/// list, start, stop: the VMs that this host's daemon looks after.
+void add_keeper_commands(CLI::App& program);
 /// cluster: the hosts that trust each other.
 void add_cluster_commands(CLI::App& program);
 /// status, console and one command for each action that a running VM takes.

@@ -9,6 +9,7 @@
 #include "host/files.h"
 #include "host/runtime_folder.h"
 #include "host/signals.h"
+#include "keeper/vm_keeper.h"
 #include "lockstep/commands.h"
 #include "vmm/host_daemon.h"
 
@@ -24,7 +25,12 @@ struct ServeOptions {
 
 void serve(const ServeOptions& options) {
     value_or_leave(host::make_runtime_base(options.runtime));
-    value_or_leave(control::load_allowances());
+    control::HostConfig config = value_or_leave(control::load_host_config());
+    std::string listen = options.listen.empty() ? config.listen : options.listen;
+    if (listen.empty())
+        leave_with(kUsage,
+                   fmt::format("say where to listen, by `--listen` or by the key listen of [host] in {}",
+                               config.allowances.file));
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
     host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
@@ -33,12 +39,19 @@ void serve(const ServeOptions& options) {
         else
             loop->stop();
     });
-    daemon =
-        value_or_leave(vmm::HostDaemon::create(*loop, {options.listen, options.runtime, options.security}));
+    daemon = value_or_leave(vmm::HostDaemon::create(*loop, {listen, options.runtime, options.security}));
     if (options.security.kind == vmm::Security::kInsecure)
         log_warning("INSECURE: whoever reaches {} is believed; leave `--insecure` to laboratories",
                     daemon->address().text());
     log_info("this host takes backups at {}", daemon->address().text());
+    keeper::KeeperOptions kept{options.runtime, control::vm_folder(), daemon->address().text(), {}};
+    if (options.security.kind == vmm::Security::kInsecure) kept.run_options.emplace_back("--insecure");
+    auto keeper = value_or_leave(keeper::VmKeeper::create(*loop, kept));
+    auto control = value_or_leave(
+        host::ControlServer::create(*loop, keeper::daemon_socket(options.runtime),
+                                    [&keeper](const host::Json& request, host::ControlServer::Reply reply) {
+                                        reply(keeper::answer_keeper_request(*keeper, request));
+                                    }));
     loop->run();
 }
 
@@ -93,6 +106,7 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     control.reset();
     if (!ending) leave(kDone);
     if (vm) log_info("VM {}: {}", vm->status().name, ending->sentence);
+    if (vm) vm->leave_ending(*ending);
     leave(status_of(*ending));
 }
 
@@ -100,9 +114,10 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
 
 void add_host_commands(CLI::App& program, vmm::MachineFactory& factory) {
     auto options = std::make_shared<ServeOptions>();
-    CLI::App* command =
-        program.add_subcommand("serve", "Let other hosts' VMs have their backups on this host");
-    command->add_option("--listen", options->listen, "address:port, as in protection.hosts")->required();
+    CLI::App* command = program.add_subcommand(
+        "serve", "The daemon of this host: looks after its VMs, and takes other hosts' backups");
+    command->add_option("--listen", options->listen,
+                        "address:port, as in protection.hosts (as host.toml says)");
     add_security_options(*command, options->security);
     add_runtime_option(*command, options->runtime);
     command->callback([options] { serve(*options); });

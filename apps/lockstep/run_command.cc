@@ -119,6 +119,7 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
                                         reply(control::answer_request(*vm, request));
                                     }));
     loop->run();
+    vm->leave_ending(*ending);
     return *ending;
 }
 

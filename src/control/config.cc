@@ -36,6 +36,7 @@ constexpr uint64_t kGiB = 1ull << 30;
 constexpr std::string_view kConsoleKinds[] = {"socket", "pty", "terminal", "none"};  // as vmm::ConsoleKind
 constexpr std::string_view kCpuModels[] = {"x86-64-v2", "x86-64-v3", "best"};        // as vmm::CpuChoice
 constexpr std::string_view kDiskFormats[] = {"detect", "raw"};                       // as vmm::DiskFormat
+constexpr std::string_view kRestarts[] = {"on-failure", "always", "never"};          // as vmm::Restart
 constexpr std::string_view kConsolePorts[] = {"serial", "virtio"};                   // as vmm::ConsolePort
 
 // A setter that stores what an expression of `v` (the ConfigValue) yields in a field of `s` (the VmSettings).
@@ -117,6 +118,9 @@ constexpr Row kRows[] = {
     {"vm", "memory", "size", "the guest's memory, a multiple of 2 MiB", Need::kRequired, set_memory},
     {"vm", "cpu", "x86-64-v2, x86-64-v3 or best", "the guest's CPU model; best: of those that the host has (x86-64-v2)", Need::kOptional, LOCKSTEP_SET(cpu, word(kCpuModels))},
     {"vm", "low_latency", "true or false", "the host's processors stay awake while the guest has traffic (true)", Need::kOptional, LOCKSTEP_SET(low_latency, flag())},
+    {"vm", "autostart", "true or false", "the daemon of this host starts it with the host (false)", Need::kOptional, LOCKSTEP_SET(start.automatic, flag())},
+    {"vm", "restart", "on-failure, always or never", "when the daemon starts it again (on-failure)", Need::kOptional, LOCKSTEP_SET(start.restart, word(kRestarts))},
+    {"vm", "restart_limit", "number", "how often at most in ten minutes (5)", Need::kOptional, LOCKSTEP_SET(start.limit, number(vmm::kRestartLimit))},
     {"disk", "path", "path", "a raw image", Need::kRequired, LOCKSTEP_SET(disks.back().path, path())},
     {"disk", "serial", "text", "a serial number for the guest, at most 20 characters", Need::kOptional, set_serial},
     {"disk", "read_only", "true or false", "the guest can't write to it (false)", Need::kOptional, LOCKSTEP_SET(disks.back().read_only, flag())},
@@ -294,10 +298,13 @@ Result<VmSettings> parse_config(std::string_view text, const std::string& file) 
     return Parser(root, file).parse();
 }
 
+std::string vm_folder() { return host::config_folder() + "/vms"; }
+
 std::string find_config(const std::string& name) {
     if (std::filesystem::exists(name) || name.find('/') != std::string::npos) return name;
-    std::string known = host::config_folder() + "/" + name + ".toml";
-    return std::filesystem::exists(known) ? known : name;
+    for (const std::string& folder : {host::config_folder(), vm_folder()})
+        if (std::string known = folder + "/" + name + ".toml"; std::filesystem::exists(known)) return known;
+    return name;
 }
 
 Result<VmSettings> load_config(const std::string& path) {

@@ -18,7 +18,10 @@ namespace lockstep::control {
 /// Reads and checks the file at `path`. A relative path in it counts from the file's folder.
 Result<vmm::VmSettings> load_config(const std::string& path);
 
-/// The path meant by `name`: "web" is also the configuration web.toml of the configuration folder.
+/// The folder of the VMs that this host's daemon looks after: NAME.toml each.
+std::string vm_folder();
+
+/// The path meant by `name`: "web" is also the configuration web.toml of the configuration folder, or of the one above.
 std::string find_config(const std::string& name);
 
 /// The same from text; `file` is the name for messages and the origin of relative paths.

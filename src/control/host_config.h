@@ -10,10 +10,17 @@
 
 namespace lockstep::control {
 
-/// What hosts may name that want backups here; without a file what Allowances has to begin with.
-Result<vmm::Allowances> load_allowances();
+struct HostConfig {
+    std::string listen;  ///< address and port of its daemon; empty: the command line says it
+    vmm::Allowances allowances;
+};
 
+/// Without a file what HostConfig has to begin with.
+Result<HostConfig> load_host_config();
 /// The same from text; `file` is its path.
-Result<vmm::Allowances> parse_allowances(std::string_view text, const std::string& file);
+Result<HostConfig> parse_host_config(std::string_view text, const std::string& file);
+
+/// What hosts may name that want backups here, as of now.
+Result<vmm::Allowances> load_allowances();
 
 }  // namespace lockstep::control

@@ -17,6 +17,8 @@ class ProcessHandle {
     static std::optional<ProcessHandle> open(pid_t number);
 
     pid_t number() const { return number_; }
+    /// Readable once the process has ended.
+    int descriptor() const { return handle_.get(); }
     /// Whether it, and no other process, holds the lock on an open file (F_OFD_SETLK).
     bool holds_lock(int file) const;
     /// False, with errno, where that isn't allowed or it has ended.

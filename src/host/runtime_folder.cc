@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/log.h"
 #include "host/files.h"
 
 namespace lockstep::host {
@@ -41,10 +42,18 @@ bool is_still_named(int fd, const std::string& path) {
 }
 
 /// What a process that was killed has left in the folder would be taken for its successor's.
-void remove_all_but_lock(const std::string& folder) {
+void remove_all_but_lock(const std::string& folder, std::string_view kept = "pid") {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-        if (entry.path().filename() != "pid") std::filesystem::remove(entry.path(), ignored);
+        if (entry.path().filename() != "pid" && entry.path().filename() != kept)
+            std::filesystem::remove(entry.path(), ignored);
+}
+
+Result<void> write_own_file(const std::string& path, const std::string& text) {
+    FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+        return file_error("write", path, errno);
+    return {};
 }
 
 Result<void> write_process_number(int fd, const std::string& path) {
@@ -138,7 +147,7 @@ Result<RuntimeFolder> RuntimeFolder::create(const std::string& base, const std::
 
 RuntimeFolder::~RuntimeFolder() {
     if (!lock_) return;
-    remove_all_but_lock(path_);
+    remove_all_but_lock(path_, leaves_ending_ ? "ended" : "pid");
     std::error_code ignored;
     std::filesystem::remove(path_ + "/pid", ignored);
     std::filesystem::remove(path_, ignored);
@@ -167,11 +176,31 @@ Result<pid_t> RuntimeFolder::find(const std::string& base, const std::string& vm
 }
 
 Result<void> RuntimeFolder::write_claimant(const Claimant& claimant) {
-    std::string path = path_ + "/claimant", text = claimant.name + "\n" + claimant.arbiter;
-    FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-        return file_error("write", path, errno);
-    return {};
+    return write_own_file(path_ + "/claimant", claimant.name + "\n" + claimant.arbiter);
+}
+
+void RuntimeFolder::mark_live() const {
+    if (Result<void> written = write_own_file(path_ + "/live", ""); !written)
+        log_warning("{}", written.error().message());
+}
+
+void RuntimeFolder::leave_ending(const std::string& text) {
+    std::filesystem::path folder(path_);
+    std::string kept = kept_file(folder.parent_path().string(), folder.filename().string());
+    if (access(kept.c_str(), F_OK) == 0 && write_own_file(path_ + "/ended", text)) leaves_ending_ = true;
+}
+
+bool RuntimeFolder::is_live(const std::string& base, const std::string& vm) {
+    return access((base + "/" + vm + "/live").c_str(), F_OK) == 0;
+}
+
+std::string RuntimeFolder::take_ending(const std::string& base, const std::string& vm) {
+    std::string folder = base + "/" + vm;
+    Result<std::string> text = read_text(folder + "/ended");
+    std::error_code ignored;
+    std::filesystem::remove(folder + "/ended", ignored);
+    if (process_of(base, vm) == 0) std::filesystem::remove(folder, ignored);  // if it is empty
+    return text ? text.take() : "";
 }
 
 Result<Claimant> RuntimeFolder::claimant_of(const std::string& base, const std::string& vm) {

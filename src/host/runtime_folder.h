@@ -5,6 +5,9 @@
 //     <base>/<vm>/claimant  who it is at which arbiter; none: the VM has no arbiter
 //     <base>/<vm>/control   the control socket
 //     <base>/<vm>/console   the console's socket or link
+//     <base>/<vm>/live      the guest runs in this process: a backup has none
+//     <base>/<vm>/ended     how the last process that the guest ran in has ended, where a daemon wants to know
+//     <base>/.kept/<vm>     the daemon looks after this VM (src/keeper)
 #pragma once
 
 #include <sys/types.h>
@@ -50,6 +53,10 @@ class RuntimeFolder {
     /// For others on this host, that must know whether this process may own the VM.
     Result<void> write_claimant(const Claimant& claimant);
 
+    /// For the daemon of this host: the guest runs here; and at the end, how it ended, where a daemon looks after the VM.
+    void mark_live() const;
+    void leave_ending(const std::string& text);
+
     const std::string& path() const { return path_; }
     std::string control_socket() const { return path_ + "/control"; }
     std::string console() const { return path_ + "/console"; }
@@ -64,6 +71,13 @@ class RuntimeFolder {
     static std::optional<ProcessHandle> holder(const std::string& base, const std::string& vm);
     /// Of the process that runs it. The sentence says that it claims nothing, or can't be read.
     static Result<Claimant> claimant_of(const std::string& base, const std::string& vm);
+    /// Whether the guest runs in the process that there is.
+    static bool is_live(const std::string& base, const std::string& vm);
+    /// What the last process has left by leave_ending(), and nothing afterwards. Empty: it was killed, or there was none.
+    static std::string take_ending(const std::string& base, const std::string& vm);
+    static std::string kept_file(const std::string& base, const std::string& vm) {
+        return base + "/.kept/" + vm;
+    }
     static std::string control_socket_of(const std::string& base, const std::string& vm) {
         return base + "/" + vm + "/control";
     }
@@ -72,6 +86,7 @@ class RuntimeFolder {
     RuntimeFolder(std::string path, FileDescriptor lock) : path_(std::move(path)), lock_(std::move(lock)) {}
     std::string path_;
     FileDescriptor lock_;
+    bool leaves_ending_ = false;
 };
 
 }  // namespace lockstep::host

@@ -2,7 +2,6 @@
 #include "vmm/host_daemon.h"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,9 +18,8 @@
 #include "host/identity.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
+#include "host/spawn.h"
 #include "host/term_lease.h"
-
-extern char** environ;
 
 namespace lockstep::vmm {
 
@@ -46,44 +44,6 @@ std::string host_of(const host::FileDescriptor& connection) {
     std::string address = host::peer_address(connection.get()).text();
     return address.substr(0, address.rfind(':'));
 }
-
-/// What a process to be started inherits: its own session, no blocked signals, the connection as descriptor
-/// 3, what it closes after the introduction as descriptor 4.
-class SpawnSettings {
-  public:
-    SpawnSettings(int connection, int stranger) {
-        posix_spawn_file_actions_init(&actions_);
-        posix_spawn_file_actions_adddup2(&actions_, connection, kConnectionDescriptor);
-        posix_spawn_file_actions_adddup2(&actions_, stranger, kStrangerDescriptor);
-        posix_spawnattr_init(&attributes_);
-        sigset_t none, all;
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawnattr_setsigmask(&attributes_, &none);
-        posix_spawnattr_setsigdefault(&attributes_, &all);
-        posix_spawnattr_setflags(
-            &attributes_,
-            static_cast<short>(POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF));
-    }
-    ~SpawnSettings() {
-        posix_spawn_file_actions_destroy(&actions_);
-        posix_spawnattr_destroy(&attributes_);
-    }
-    SpawnSettings(const SpawnSettings&) = delete;
-    SpawnSettings& operator=(const SpawnSettings&) = delete;
-
-    /// 0, or an errno.
-    int spawn(std::vector<std::string> arguments, pid_t& process) {
-        std::vector<char*> pointers;
-        for (std::string& argument : arguments) pointers.push_back(argument.data());
-        pointers.push_back(nullptr);
-        return posix_spawn(&process, "/proc/self/exe", &actions_, &attributes_, pointers.data(), environ);
-    }
-
-  private:
-    posix_spawn_file_actions_t actions_;
-    posix_spawnattr_t attributes_;
-};
 
 /// Whether the VM process that owns a control socket is only starting, and so owns nothing yet: two starts at the
 /// same moment must not turn each other away. One that doesn't answer may be an owner that hangs.
@@ -155,17 +115,18 @@ void HostDaemon::start_process(const std::string& peer, const host::FileDescript
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return log_error("cannot make a pipe: {}; raise the limit of open files", std::strerror(errno));
     host::FileDescriptor told(ends[0]), stranger(ends[1]);
-    pid_t process = 0;
     std::vector<std::string> arguments = {"lockstep",     "backup",
                                           "--connection", std::to_string(kConnectionDescriptor),
                                           "--stranger",   std::to_string(kStrangerDescriptor),
                                           "--host",       address().text(),
                                           "--runtime",    options_.runtime_base};
     if (options_.security.kind == Security::kInsecure) arguments.emplace_back("--insecure");
-    int problem = SpawnSettings(connection.get(), stranger.get()).spawn(arguments, process);
-    if (problem) return log_error("cannot start a process for a backup: {}", std::strerror(problem));
-    log_debug("process {} talks to {}", process, host::peer_address(connection.get()).text());
-    add_stranger(peer, std::move(told), process);
+    // A session of its own; the connection, and what it closes after the introduction.
+    Result<pid_t> process = host::spawn_self(
+        arguments, {{connection.get(), kConnectionDescriptor}, {stranger.get(), kStrangerDescriptor}});
+    if (!process) return log_error("no backup for {}: {}", peer, process.error().message());
+    log_debug("process {} talks to {}", process.value(), host::peer_address(connection.get()).text());
+    add_stranger(peer, std::move(told), process.value());
 }
 
 bool HostDaemon::admits(const std::string& peer) const {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "record/fields.h"
@@ -105,6 +106,20 @@ struct ProtectionSettings {
     }
 };
 
+/// When this host's daemon starts the VM again by itself.
+enum class Restart : uint8_t { kOnFailure, kAlways, kNever };
+constexpr std::string_view name_of(Restart restart) {
+    constexpr std::string_view kNames[] = {"on-failure", "always", "never"};
+    return kNames[static_cast<size_t>(restart)];
+}
+
+/// What the daemon of the host that has the configuration does about it; stays there.
+struct StartSettings {
+    bool automatic = false;  ///< it is started with the host
+    Restart restart = Restart::kOnFailure;
+    uint64_t limit = 5;  ///< restarts within ten minutes
+};
+
 struct VmSettings {
     std::string name;
     std::string kernel;  ///< path of a bzImage; empty: there is firmware
@@ -119,6 +134,7 @@ struct VmSettings {
     ConsoleSettings console;
     ProtectionSettings protection;
     translate::EngineOptions engine;
+    StartSettings start;  ///< doesn't travel
 
     template <typename Codec>
     void fields(Codec& codec) {

@@ -21,6 +21,7 @@ inline constexpr Range kHashMs{10, 3'600'000};
 inline constexpr Range kCopyRate{1ull << 20, 1ull << 40};  ///< where there is a bound
 inline constexpr Range kCodeCacheBytes{1ull << 20, 2ull << 30};
 inline constexpr Range kBlockLimit{1, 4096};
+inline constexpr Range kRestartLimit{1, 1000};
 inline constexpr size_t kLongestSerial = 20;
 
 /// What no value can tell alone: names that stand twice, values that don't go together. The sentence names

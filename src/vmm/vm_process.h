@@ -107,6 +107,8 @@ class VmProcess : private pair::Host, private pair::Clock {
     void stop_and_end(const std::string& sentence);
     /// Ends this process without a word to the other side, as a failure would: for tests of a fail-over.
     [[noreturn]] void crash();
+    /// For this host's daemon, if it looks after the VM and the guest ran here.
+    void leave_ending(const Ending& ending);
     const host::RuntimeFolder& folder() const { return folder_; }
 
   private:
@@ -174,6 +176,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     uint64_t vm_ = 0;    ///< replica::Config::vm
     uint64_t self_ = 0;  ///< replica::Config::self
     std::string build_;
+    bool was_live_ = false;
     bool named_ = false;                   ///< its folder says what it is called at the arbiter
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 

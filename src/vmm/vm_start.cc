@@ -46,6 +46,12 @@ std::string identity_text(const record::CpuIdentity& cpu) {
                        cpu.family, cpu.model, cpu.features.bits, cpu.mxcsr_mask, cpu.arithmetic);
 }
 
+std::string_view end_name(Ending::Kind kind) {
+    using enum Ending::Kind;
+    if (kind == kPoweredOff) return "powered off";
+    return kind == kHandedOver || kind == kLost ? "elsewhere" : "failed";
+}
+
 }  // namespace
 
 replica::Timing timing_of(const ProtectionSettings& protection) {
@@ -267,6 +273,8 @@ void VmProcess::ask_for_backup() {
 }
 
 void VmProcess::went_live() {
+    was_live_ = true;
+    folder_.mark_live();
     // Not while it only starts: then it may claim a term at any moment.
     if (arbiter_->exists() && !std::exchange(named_, true))
         if (Result<void> told = folder_.write_claimant({claimant_name(self_), settings_.protection.arbiter});
@@ -292,6 +300,11 @@ void VmProcess::ended(const Ending& ending) {
     bool cut_short = !recorded && ending.kind == Ending::Kind::kPoweredOff;
     finish_ending(cut_short ? Ending{Ending::Kind::kFailed, recorded.error().message()} : ending,
                   kLastWordsAttempts);
+}
+
+void VmProcess::leave_ending(const Ending& ending) {
+    // The first line is keeper::End's name.
+    if (was_live_) folder_.leave_ending(fmt::format("{}\n{}", end_name(ending.kind), ending.sentence));
 }
 
 /// Last words to the other side leave before the process does, if they can.

@@ -40,6 +40,7 @@ inline constexpr Room kRooms[] = {
     {"sim", "base record bus disk replica pair"},
     {"control", "base replica pair host vmm"},
     {"api", "base host vmm control"},
+    {"keeper", "base host vmm control"},
 };
 
 /// Rooms that must not observe the host: all below it, and the simulation, which runs from a seed alone.

@@ -120,22 +120,26 @@ TEST_F(AllowancesTest, ADeviceMayBeNamedByItself) {
 }
 
 TEST(HostConfig, IsReadAndItsMistakesAreNamed) {
-    auto read = control::parse_allowances(
-        "[allow]\nfolders = [\"/shared\"]\nbridges = [\"br0\"]\ntaps = [\"web*\"]\n", "host.toml");
+    auto read = control::parse_host_config(
+        "[host]\nlisten = \"10.1.0.1:7700\"\n[allow]\nfolders = [\"/shared\"]\nbridges = [\"br0\"]\ntaps = "
+        "[\"web*\"]\n",
+        "host.toml");
     ASSERT_TRUE(read.ok()) << read.error().message();
-    EXPECT_EQ(read.value().folders, host::AllowedPaths{"/shared"});
-    EXPECT_EQ(read.value().bridges, std::vector<std::string>{"br0"});
-    EXPECT_EQ(read.value().taps, std::vector<std::string>{"web*"});
-    auto nothing = control::parse_allowances("", "host.toml");
+    EXPECT_EQ(read.value().listen, "10.1.0.1:7700");
+    EXPECT_EQ(read.value().allowances.folders, host::AllowedPaths{"/shared"});
+    EXPECT_EQ(read.value().allowances.bridges, std::vector<std::string>{"br0"});
+    EXPECT_EQ(read.value().allowances.taps, std::vector<std::string>{"web*"});
+    auto nothing = control::parse_host_config("", "host.toml");
     ASSERT_TRUE(nothing.ok());
-    EXPECT_EQ(nothing.value().folders, host::AllowedPaths{"/var/lib/lockstep"});
-    EXPECT_TRUE(nothing.value().bridges.empty() && nothing.value().taps.empty());
+    EXPECT_EQ(nothing.value().allowances.folders, host::AllowedPaths{"/var/lib/lockstep"});
+    EXPECT_TRUE(nothing.value().allowances.bridges.empty() && nothing.value().allowances.taps.empty());
     for (auto [text, part] : {std::pair{"[alow]\n", "host.toml:1: unknown section \"alow\""},
+                              {"[host]\nlisten = \"10.1.0.1\"\n", "host.toml:2: host.listen"},
                               {"[allow]\nfolder = [\"/a\"]\n", "host.toml:2: allow.folder"},
                               {"[allow]\nfolders = \"/a\"\n", "must be a list"},
                               {"[allow]\nfolders = [\"a\"]\n", "must be an absolute path"},
                               {"[allow\n", "isn't TOML"}}) {
-        auto bad = control::parse_allowances(text, "host.toml");
+        auto bad = control::parse_host_config(text, "host.toml");
         ASSERT_FALSE(bad.ok()) << text;
         EXPECT_NE(bad.error().message().find(part), std::string::npos) << bad.error().message();
     }
