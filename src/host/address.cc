@@ -65,6 +65,12 @@ bool SocketAddress::is_any() const {
     return reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr.s_addr == INADDR_ANY;
 }
 
+std::string SocketAddress::ip_text() const {
+    std::string whole = text();
+    std::string ip = whole.substr(0, whole.rfind(':'));
+    return ip.starts_with('[') ? ip.substr(1, ip.size() - 2) : ip;
+}
+
 std::string SocketAddress::text() const {
     char host[NI_MAXHOST] = "";
     if (getnameinfo(get(), length, host, sizeof host, nullptr, 0, NI_NUMERICHOST) != 0) return "(no address)";

@@ -26,6 +26,8 @@ struct SocketAddress {
     /// Any address of this host: good to listen at, and leads nowhere.
     bool is_any() const;
     std::string text() const;
+    /// Without port and brackets.
+    std::string ip_text() const;
 };
 
 }  // namespace lockstep::host

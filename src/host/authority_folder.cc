@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "host/address.h"
 #include "host/files.h"
 #include "host/random.h"
 
@@ -113,6 +114,15 @@ Result<std::vector<std::string>> serials_of(const std::string& folder, const std
     return serials;
 }
 
+/// A name that can't be looked up now is left out.
+std::vector<std::string> ips_of(const std::vector<std::string>& addresses) {
+    std::vector<std::string> ips;
+    for (const std::string& address : addresses)
+        if (Result<SocketAddress> parsed = SocketAddress::parse(address))
+            ips.push_back(parsed.value().ip_text());
+    return ips;
+}
+
 }  // namespace
 
 bool is_authority(const std::string& folder) { return ::access(key_path(folder).c_str(), F_OK) == 0; }
@@ -123,6 +133,10 @@ Result<std::vector<std::string>> authority_addresses(const std::string& folder) 
     for (std::string line; std::getline(lines, line);)
         if (!line.empty()) addresses.push_back(line);
     return addresses;
+}
+
+Result<std::vector<std::string>> authority_ips(const std::string& folder) {
+    return ips_of(TRY(authority_addresses(folder)));
 }
 
 Result<void> write_authority_addresses(const std::string& folder, const std::vector<std::string>& addresses) {
@@ -139,7 +153,8 @@ Result<void> begin_cluster(const std::string& folder, const std::string& host_na
     Authority authority = TRY(make_authority("Lockstep cluster " + random_name(), now_s));
     Identity identity;
     identity.key = TRY(make_key());
-    identity.own = TRY(sign_host(authority, *identity.key, host_name, validity_from(now_s)));
+    identity.own =
+        TRY(sign_host(authority, *identity.key, host_name, validity_from(now_s), ips_of(addresses)));
     X509_up_ref(authority.certificate.get());
     identity.authority.reset(authority.certificate.get());
     TRY(make_folders(folder + "/tokens"));
@@ -190,15 +205,15 @@ Result<std::string> use_token(const std::string& folder, const TokenId& id, cons
 }
 
 Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
-                                      uint64_t now_s) {
+                                      uint64_t now_s, const std::vector<std::string>& addresses) {
     Authority authority = TRY(load_authority(folder));
-    Certificate certificate = TRY(sign_host(authority, host_key, name, validity_from(now_s)));
+    Certificate certificate = TRY(sign_host(authority, host_key, name, validity_from(now_s), addresses));
     TRY(note_issued(folder, *certificate));
     return certificate;
 }
 
 Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
-                                    uint64_t now_s) {
+                                    uint64_t now_s, const std::vector<std::string>& addresses) {
     TRY(load_authority(folder));
     FileDescriptor lock = TRY(lock_folder(folder));
     Identity identity = TRY(load_identity(folder));
@@ -209,7 +224,7 @@ Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_ke
         return std::ranges::find(removed, serial) != removed.end();
     });
     if (!issued.empty() && has_none_left) return error("{} was removed from the cluster", name);
-    return issue_certificate(folder, host_key, name, now_s);
+    return issue_certificate(folder, host_key, name, now_s, addresses);
 }
 
 std::string listed_name_of_person(const std::string& name) { return "user/" + name; }

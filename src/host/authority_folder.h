@@ -24,6 +24,8 @@ Result<void> begin_cluster(const std::string& folder, const std::string& host_na
 bool is_authority(const std::string& folder);
 
 Result<std::vector<std::string>> authority_addresses(const std::string& folder);
+/// The same without ports, as a certificate has them.
+Result<std::vector<std::string>> authority_ips(const std::string& folder);
 Result<void> write_authority_addresses(const std::string& folder, const std::vector<std::string>& addresses);
 
 // What only the authority can do; elsewhere a sentence says which host that is.
@@ -32,12 +34,12 @@ Result<JoinToken> issue_token(const std::string& folder, const std::string& host
 /// The name that a token is for, whose use this is. Fails with a sentence where it is unknown, was used or is too old.
 Result<std::string> use_token(const std::string& folder, const TokenId& id, const TokenSecret& secret,
                               uint64_t now_s);
-/// A certificate for 90 days.
+/// A certificate for 90 days. `addresses`: the host's, without port.
 Result<Certificate> issue_certificate(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
-                                      uint64_t now_s);
+                                      uint64_t now_s, const std::vector<std::string>& addresses = {});
 /// The same for a host that has one. Fails with a sentence where it was removed, perhaps since its connection was made.
 Result<Certificate> issue_to_member(const std::string& folder, EVP_PKEY& host_key, const std::string& name,
-                                    uint64_t now_s);
+                                    uint64_t now_s, const std::vector<std::string>& addresses = {});
 /// For a person, for a year: his key is made here, and nothing of it is kept.
 struct PersonsCertificate {
     Key key;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/certificates.h"
 
+#include <arpa/inet.h>
 #include <openssl/bn.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -85,6 +86,18 @@ bool sign_member(const Authority& authority, X509& own) {
            X509_sign(&own, authority.key.get(), EVP_sha256()) > 0;
 }
 
+/// The name, and of `addresses` those that are one: whatever else would be read as words of OpenSSL's language.
+std::string alternative_names(const std::string& name, const std::vector<std::string>& addresses) {
+    std::string names = "DNS:" + name;
+    for (const std::string& address : addresses) {
+        in6_addr binary{};
+        bool is_address = inet_pton(AF_INET, address.c_str(), &binary) == 1 ||
+                          inet_pton(AF_INET6, address.c_str(), &binary) == 1;
+        if (is_address) names += ",IP:" + address;
+    }
+    return names;
+}
+
 }  // namespace
 
 Result<Key> make_key() {
@@ -131,11 +144,12 @@ Result<Key> key_of_request(ByteSpan request) {
 }
 
 Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, const std::string& name,
-                              Validity validity) {
+                              Validity validity, const std::vector<std::string>& addresses) {
     Certificate certificate = begin_certificate(host_key, name, validity);
     X509& own = *certificate;
     bool made = add_extension(own, *authority.certificate, NID_ext_key_usage, "serverAuth,clientAuth") &&
-                add_extension(own, *authority.certificate, NID_subject_alt_name, "DNS:" + name) &&
+                add_extension(own, *authority.certificate, NID_subject_alt_name,
+                              alternative_names(name, addresses)) &&
                 sign_member(authority, own);
     if (!made) return failed("make a host's certificate");
     return certificate;
@@ -199,6 +213,21 @@ std::optional<Role> role_of(const X509& certificate) {
     X509_NAME_get_text_by_NID(X509_get_subject_name(&certificate), NID_organizationalUnitName, text,
                               sizeof text);
     return find_role(text);
+}
+
+std::vector<std::string> addresses_of(const X509& certificate) {
+    std::unique_ptr<GENERAL_NAMES, OpenSslFree<GENERAL_NAMES_free>> names(
+        static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
+    std::vector<std::string> addresses;
+    for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+        const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+        if (name->type != GEN_IPADD) continue;
+        char text[INET6_ADDRSTRLEN] = "";
+        int family = ASN1_STRING_length(name->d.iPAddress) == 4 ? AF_INET : AF_INET6;
+        if (inet_ntop(family, ASN1_STRING_get0_data(name->d.iPAddress), text, sizeof text))
+            addresses.emplace_back(text);
+    }
+    return addresses;
 }
 
 std::string serial_of(const X509& certificate) { return digits_of(X509_get0_serialNumber(&certificate)); }

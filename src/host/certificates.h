@@ -41,8 +41,9 @@ Result<Bytes> make_request(EVP_PKEY& key);
 /// The public key of a request that another host has made. Fails with a sentence where the proof is none.
 Result<Key> key_of_request(ByteSpan request);
 
+/// `addresses`: IP addresses (without port) under which others reach the host; names and nonsense are left out.
 Result<Certificate> sign_host(const Authority& authority, EVP_PKEY& host_key, const std::string& name,
-                              Validity validity);
+                              Validity validity, const std::vector<std::string>& addresses = {});
 /// Of a person, who may do by the API what his role allows. It is none of a host: no link of a VM takes it.
 Result<Certificate> sign_person(const Authority& authority, EVP_PKEY& key, const std::string& name, Role role,
                                 Validity validity);
@@ -57,6 +58,8 @@ bool is_persons(const X509& certificate);
 /// A person's; none where it isn't one that this build knows.
 std::optional<Role> role_of(const X509& certificate);
 std::string serial_of(const X509& certificate);
+/// The IP addresses that it is good for, as clients of other programs check them.
+std::vector<std::string> addresses_of(const X509& certificate);
 Validity validity_of(const X509& certificate);
 /// As they were given to sign_removals().
 std::vector<std::string> serials_in(const X509_CRL& list);

@@ -124,7 +124,10 @@ Result<void> IdentityKeeper::keep() {
     host::Identity identity = TRY(host::load_identity(folder_));
     if (host::is_authority(folder_)) return keep_own(identity);
     ClusterRequest request;
-    if (host::is_to_be_renewed(host::validity_of(*identity.own), host::date_s()))
+    // One of before certificates had addresses is replaced, too.
+    bool lacks_address =
+        host::addresses_of(*identity.own).empty() && !std::exchange(asked_for_address_, true);
+    if (lacks_address || host::is_to_be_renewed(host::validity_of(*identity.own), host::date_s()))
         request.key_request = TRY(host::make_request(*identity.key));
     exchange_ = std::make_unique<ClusterExchange>(
         loop_, TRY(host::authority_addresses(folder_)),
@@ -142,9 +145,12 @@ Result<void> IdentityKeeper::keep() {
 }
 
 Result<void> IdentityKeeper::keep_own(const host::Identity& identity) {
-    if (!host::is_to_be_renewed(host::validity_of(*identity.own), host::date_s())) return {};
+    std::vector<std::string> ips = TRY(host::authority_ips(folder_));
+    bool lacks_address = !ips.empty() && host::addresses_of(*identity.own).empty();
+    if (!lacks_address && !host::is_to_be_renewed(host::validity_of(*identity.own), host::date_s()))
+        return {};
     host::Certificate renewed =
-        TRY(host::issue_certificate(folder_, *identity.key, identity.name(), host::date_s()));
+        TRY(host::issue_certificate(folder_, *identity.key, identity.name(), host::date_s(), ips));
     return take({.accepted = true, .certificate = host::pem_of(*renewed)});
 }
 

@@ -68,6 +68,7 @@ class IdentityKeeper {
     host::EventLoop& loop_;
     std::string folder_;
     std::unique_ptr<ClusterExchange> exchange_;
+    bool asked_for_address_ = false;
     std::string complaint_;
     host::Timer timer_;
 };

@@ -10,7 +10,7 @@ namespace lockstep::vmm {
 namespace {
 
 Result<ClusterAnswer> try_to_answer(const std::string& folder, const std::string& peer, ByteSpan frame,
-                                    uint64_t now_s) {
+                                    uint64_t now_s, const std::string& ip) {
     ClusterRequest request = TRY(decode_cluster_request(frame));
     bool joins = request.wish == ClusterWish::kJoin;
     if (!joins && peer.empty()) return error("only a member is told what is new; join the cluster first");
@@ -22,7 +22,7 @@ Result<ClusterAnswer> try_to_answer(const std::string& folder, const std::string
     ClusterAnswer answer{.accepted = true};
     if (key) {
         auto issue = joins ? host::issue_certificate : host::issue_to_member;
-        host::Certificate certificate = TRY(issue(folder, *key, name, now_s));
+        host::Certificate certificate = TRY(issue(folder, *key, name, now_s, {ip}));
         answer.certificate = host::pem_of(*certificate);
     }
     host::Identity own = TRY(host::load_identity(folder));
@@ -46,8 +46,8 @@ Result<ClusterAnswer> decode_cluster_answer(ByteSpan frame) {
 }
 
 ClusterAnswer answer_cluster_request(const std::string& folder, const std::string& peer, ByteSpan frame,
-                                     uint64_t now_s) {
-    Result<ClusterAnswer> answer = try_to_answer(folder, peer, frame, now_s);
+                                     uint64_t now_s, const std::string& ip) {
+    Result<ClusterAnswer> answer = try_to_answer(folder, peer, frame, now_s, ip);
     if (!answer) return {.accepted = false, .sentence = answer.error().message()};
     return answer.take();
 }

@@ -49,8 +49,9 @@ Result<ClusterRequest> decode_cluster_request(ByteSpan frame);
 Bytes encode_cluster_answer(const ClusterAnswer& answer);
 Result<ClusterAnswer> decode_cluster_answer(ByteSpan frame);
 
-/// The authority's answer. `folder`: its own; `peer`: the name in the certificate of who asks, empty where it has shown none.
+/// The authority's answer. `folder`: its own; `peer`: the name in the certificate of who asks, empty where it has shown none;
+/// `ip`: where it asks from, which its certificate will name.
 ClusterAnswer answer_cluster_request(const std::string& folder, const std::string& peer, ByteSpan frame,
-                                     uint64_t now_s);
+                                     uint64_t now_s, const std::string& ip = {});
 
 }  // namespace lockstep::vmm

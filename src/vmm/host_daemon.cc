@@ -235,7 +235,7 @@ Result<void> BackupProcess::open(host::FileDescriptor connection) {
 Result<void> BackupProcess::shake_hands(host::FileDescriptor connection) {
     host::Identity identity = TRY(host::load_identity(environment_.security.folder));
     host::Tls tls = TRY(host::tls_server(identity));
-    std::string peer = host::peer_address(connection.get()).text();
+    host::SocketAddress peer = host::peer_address(connection.get());
     handshake_ = std::make_unique<host::TlsHandshake>(
         loop_, host::make_tcp_stream(std::move(connection), link_options()), std::move(tls),
         [this, peer](Result<host::SecuredStream> stream) {
@@ -247,10 +247,11 @@ Result<void> BackupProcess::shake_hands(host::FileDescriptor connection) {
     return {};
 }
 
-void BackupProcess::secured(host::SecuredStream stream, const std::string& peer) {
-    auto channel = std::make_unique<host::Channel>(loop_, std::move(stream.stream), peer, link_options());
+void BackupProcess::secured(host::SecuredStream stream, const host::SocketAddress& peer) {
+    auto channel =
+        std::make_unique<host::Channel>(loop_, std::move(stream.stream), peer.text(), link_options());
     if (stream.purpose == host::TlsPurpose::kCluster)
-        return wait_for_cluster_request(std::move(channel), stream.peer_name);
+        return wait_for_cluster_request(std::move(channel), stream.peer_name, peer.ip_text());
     if (Result<void> waits = wait_for_introduction(std::move(channel), stream.datagram_keys); !waits)
         end(Ending::Kind::kDismissed, waits.error().message());
 }
@@ -268,11 +269,11 @@ Result<void> BackupProcess::wait_for_introduction(std::unique_ptr<host::Channel>
 
 /// `member`: the name of the host that asks; empty: it is none yet.
 void BackupProcess::wait_for_cluster_request(std::unique_ptr<host::Channel> channel,
-                                             const std::string& member) {
+                                             const std::string& member, const std::string& ip) {
     cluster_channel_ = std::move(channel);
-    auto answer = [this, member](ByteSpan frame) {
+    auto answer = [this, member, ip](ByteSpan frame) {
         ClusterAnswer content =
-            answer_cluster_request(environment_.security.folder, member, frame, host::date_s());
+            answer_cluster_request(environment_.security.folder, member, frame, host::date_s(), ip);
         tell_daemon("i");
         if (!content.accepted) tell_daemon(foreign_text(content.sentence));
         cluster_channel_->send(encode_cluster_answer(content));

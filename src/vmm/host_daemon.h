@@ -99,10 +99,11 @@ class BackupProcess {
                   VmProcess::Ended ended, std::function<void(VmProcess&)> started);
     Result<void> open(host::FileDescriptor connection);
     Result<void> shake_hands(host::FileDescriptor connection);
-    void secured(host::SecuredStream stream, const std::string& peer);
+    void secured(host::SecuredStream stream, const host::SocketAddress& peer);
     Result<void> wait_for_introduction(std::unique_ptr<host::Channel> channel,
                                        const std::optional<host::DatagramKeys>& keys);
-    void wait_for_cluster_request(std::unique_ptr<host::Channel> channel, const std::string& member);
+    void wait_for_cluster_request(std::unique_ptr<host::Channel> channel, const std::string& member,
+                                  const std::string& ip);
     void introduced(ByteSpan frame);
     void tell_daemon(std::string_view text);
     void answer(Answer content);

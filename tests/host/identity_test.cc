@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clusters: who becomes a member, by what, and who is none any more.
 #include <gtest/gtest.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -235,6 +236,22 @@ TEST(Authority, APersonHasARoleAndIsListedApartFromHosts) {
     EXPECT_TRUE(remove_host(folder, "user/alice", date_now_s()).ok());
     EXPECT_EQ(serials_in(*cluster.identity().removals),
               std::vector<std::string>{serial_of(*alice.certificate)});
+}
+
+TEST(Authority, CertificatesNameAddressesThatClientsCheck) {
+    TestCluster cluster;
+    Identity own = cluster.identity(), joined = cluster.join("host-b");
+    EXPECT_EQ(X509_check_ip_asc(own.own.get(), "127.0.0.1", 0), 1) << "where it was begun";
+    EXPECT_TRUE(addresses_of(*joined.own).empty());
+    joined.own = issue_to_member(cluster.folder("authority"), *joined.key, "host-b", date_now_s(),
+                                 {"10.1.0.2", "fd00::2", "", "host-b", "10.1.0.3,DNS:host-a", "fe80::1%eth0"})
+                     .take();
+    EXPECT_EQ(addresses_of(*joined.own), (std::vector<std::string>{"10.1.0.2", "fd00::2"}));
+    EXPECT_EQ(X509_check_ip_asc(joined.own.get(), "fd00::2", 0), 1);
+    EXPECT_EQ(X509_check_ip_asc(joined.own.get(), "10.1.0.3", 0), 0);
+    EXPECT_EQ(X509_check_host(joined.own.get(), "host-a", 0, 0, nullptr), 0)
+        << "an address is no way to another name";
+    EXPECT_EQ(X509_check_host(joined.own.get(), "host-b", 0, 0, nullptr), 1);
 }
 
 TEST(Authority, OfWhichTheKeyAloneWasSavedRenews) {

@@ -228,7 +228,7 @@ void Pair::make_cluster() const {
     EXPECT_TRUE(host::begin_cluster(authority, "host-a", {address("a")}, now_s).ok());
     host::Identity joined = host::load_identity(authority).take();
     joined.key = host::make_key().take();
-    joined.own = host::issue_certificate(authority, *joined.key, "host-b", now_s).take();
+    joined.own = host::issue_certificate(authority, *joined.key, "host-b", now_s, {"127.0.0.1"}).take();
     EXPECT_TRUE(host::write_identity(security_of("b").folder, joined).ok());
     EXPECT_TRUE(host::write_authority_addresses(security_of("b").folder, {address("a")}).ok());
 }

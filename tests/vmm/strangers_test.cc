@@ -202,6 +202,24 @@ TEST(Strangers, ACertificateIsRenewedByItself) {
     pair.start();
 }
 
+/// As certificates were before they had addresses.
+TEST(Strangers, ACertificateWithoutAnAddressIsReplaced) {
+    Pair pair;
+    std::string folder = pair.security_of("b").folder;
+    pair.kill_daemon("b");
+    host::Identity identity = host::load_identity(folder).take();
+    identity.own =
+        host::issue_certificate(pair.security_of("a").folder, *identity.key, "host-b", host::date_s()).take();
+    EXPECT_TRUE(host::write_identity(folder, identity).ok());
+    EXPECT_TRUE(host::addresses_of(*identity.own).empty());
+    pair.start_daemon("b", LOCKSTEP_TOY);
+    pair.wait_for("the certificate names where its host asks from", [&] {
+        auto replaced = host::load_identity(folder);
+        return replaced.ok() &&
+               host::addresses_of(*replaced.value().own) == std::vector<std::string>{"127.0.0.1"};
+    });
+}
+
 TEST(Strangers, AHostThatWasRemovedIsLetInNoMore) {
     Pair pair;
     std::string authority = pair.security_of("a").folder;
