@@ -178,6 +178,7 @@ int run_command_line(int argc, char** argv, vmm::MachineFactory& factory) {
     add_host_commands(program, factory);
     add_api_command(program);
     add_keeper_commands(program);
+    add_evacuate_commands(program);
     add_cluster_commands(program);
     add_vm_commands(program);
     add_log_commands(program);

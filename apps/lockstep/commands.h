@@ -24,6 +24,8 @@ void add_host_commands(CLI::App& program, vmm::MachineFactory& factory);
 void add_api_command(CLI::App& program);
 /// list, start, stop: the VMs that this host's daemon looks after.
 void add_keeper_commands(CLI::App& program);
+/// host: before and after the maintenance of this host.
+void add_evacuate_commands(CLI::App& program);
 /// cluster: the hosts that trust each other.
 void add_cluster_commands(CLI::App& program);
 /// status, console and one command for each action that a running VM takes.

@@ -12,6 +12,7 @@
 #include "host/control_socket.h"
 #include "host/files.h"
 #include "host/signals.h"
+#include "host/systemd_scope.h"
 #include "lockstep/commands.h"
 
 namespace lockstep {
@@ -89,6 +90,7 @@ void on_signal(vmm::VmProcess& vm, const RunOptions& options, unsigned count) {
 
 vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings, const RunOptions& options,
                    Background* background) {
+    host::enter_own_scope(settings.name);
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::VmProcess> vm;
     unsigned signals_seen = 0;

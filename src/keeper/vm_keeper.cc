@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "control/config.h"
 #include "host/clock.h"
+#include "host/evacuation.h"
 #include "host/files.h"
 #include "host/runtime_folder.h"
 #include "host/spawn.h"
@@ -118,7 +119,8 @@ void VmKeeper::look_after(const std::string& name, Vm& vm) {
     if (vm.kept.state() == State::kRunning || vm.kept.state() == State::kStarting)
         return process_ended(name, vm, "its process was killed, or broke off");
     look_at_arbiter(name, vm);
-    if (vm.kept.start_is_due(host::date_s())) begin_start(name, vm);
+    if (vm.kept.start_is_due(host::date_s()) && !host::is_evacuated(options_.runtime_base))
+        begin_start(name, vm);
 }
 
 /// Also of a process that was started by hand, or by an earlier daemon, or as a backup that has gone live since.
@@ -248,6 +250,8 @@ Result<VmKeeper::Vm*> VmKeeper::find(const std::string& name) {
 Result<std::string> VmKeeper::start(const std::string& name) {
     Vm& vm = *TRY(find(name));
     if (!vm.mistake.empty()) return Error(vm.mistake);
+    if (host::is_evacuated(options_.runtime_base))
+        return error("this host is evacuated; VM {} is started here after `lockstep host restore`", name);
     if (vm.process || vm.start) return error("VM {} runs already, or is started; see `lockstep list`", name);
     vm.kept.on_start_wanted(host::date_s());
     look_after(name, vm);

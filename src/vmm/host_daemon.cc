@@ -13,12 +13,14 @@
 #include "base/foreign_text.h"
 #include "base/log.h"
 #include "host/control_socket.h"
+#include "host/evacuation.h"
 #include "host/host_cpu.h"
 #include "host/hung_process.h"
 #include "host/identity.h"
 #include "host/runtime_folder.h"
 #include "host/sockets.h"
 #include "host/spawn.h"
+#include "host/systemd_scope.h"
 #include "host/term_lease.h"
 
 namespace lockstep::vmm {
@@ -328,6 +330,10 @@ void BackupProcess::serve(const Introduction& introduction) {
             fmt::format("the host {} runs another build ({}) than the owner of VM {} ({}); "
                         "install the same build on both",
                         environment_.this_host, own_build.value(), introduction.vm_name, introduction.build));
+    if (host::is_evacuated(environment_.runtime_base))
+        return refuse(
+            fmt::format("the host {} is evacuated and takes no backups until `lockstep host restore` there",
+                        environment_.this_host));
     auto cannot = [&](const std::string& why) {
         refuse(fmt::format("the host {} can't take the backup of VM {}: {}", environment_.this_host,
                            introduction.vm_name, why));
@@ -361,6 +367,7 @@ Result<std::unique_ptr<VmProcess>> BackupProcess::start(const Introduction& intr
     TRY(host::end_hung_process(
         environment_.runtime_base, introduction.vm_name,
         [&](const host::Claimant& process) { return prove_that_it_owns_nothing(process, introduction); }));
+    host::enter_own_scope(introduction.vm_name);
     // The link goes over to the VM process only once that can serve.
     return VmProcess::start_backup(loop_, factory_, introduction, link_, environment_, ended_);
 }

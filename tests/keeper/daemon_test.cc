@@ -83,7 +83,8 @@ TEST(Daemon, StartsWatchesAndStartsAgain) {
     EXPECT_NE(hosts.kept("web").value("why", "").find("restart_limit"), std::string::npos)
         << "its only restart was under the daemon before: " << hosts.kept("web");
 
-    EXPECT_TRUE(hosts.ask("start", "web").contains("done"));
+    hosts.pair.wait_for(
+        "the new daemon starts it", [&] { return hosts.ask("start", "web").contains("done"); }, kPatienceMs);
     hosts.wait_for_process("web", second);
     EXPECT_TRUE(hosts.pair.act("a", {{"action", "poweroff"}}, "web").contains("done"));
     hosts.wait_for("web", "off");
@@ -106,6 +107,36 @@ TEST(Daemon, KnowsThatAVmRunsElsewhere) {
     });
     EXPECT_TRUE(hosts.pair.act("b", {{"action", "poweroff"}}, "web").contains("done"));
     hosts.wait_for("web", "off");
+}
+
+TEST(Daemon, EvacuatesItsHost) {
+    KeptPair hosts;
+    hosts.keep("web", "autostart = true\n", true);
+    hosts.keep("alone", "autostart = true\n", false);
+    hosts.wait_for_process("web");
+    hosts.wait_for_process("alone");
+    hosts.pair.wait_for_state("a", "Protected", "web");
+    auto run = [&](const std::vector<std::string>& words) {
+        std::vector<std::string> command = {LOCKSTEP_TOY, "host"};
+        command.insert(command.end(), words.begin(), words.end());
+        command.insert(command.end(), {"--runtime", hosts.pair.runtime("a")});
+        return Process(command, hosts.pair.folder + "/log.a").wait(kPatienceMs);
+    };
+    EXPECT_EQ(run({"evacuate", "--leave-unprotected"}), 0);
+    hosts.wait_for("web", "elsewhere");
+    hosts.pair.wait_for(
+        "B's owner is told why it has no backup",
+        [&] {
+            return hosts.pair.status("b", "web").value("no_backup_why", "").find("evacuated") !=
+                   std::string::npos;
+        },
+        kPatienceMs);
+    EXPECT_EQ(hosts.kept("alone").value("state", ""), "running");
+    EXPECT_NE(hosts.ask("start", "web").value("error", "").find("host restore"), std::string::npos);
+    EXPECT_EQ(run({"evacuate"}), 0);
+    hosts.wait_for("alone", "off");
+    EXPECT_EQ(run({"restore"}), 0);
+    hosts.pair.wait_for_state("b", "Protected", "web");
 }
 
 }  // namespace
