@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // lockstep serve, and the process that it starts for each connection.
+#include <unistd.h>
+
 #include <csignal>
 
 #include "base/log.h"
 #include "control/actions.h"
+#include "control/config.h"
 #include "control/host_config.h"
 #include "host/control_socket.h"
 #include "host/files.h"
+#include "host/identity.h"
 #include "host/runtime_folder.h"
 #include "host/signals.h"
 #include "keeper/vm_keeper.h"
@@ -23,6 +27,13 @@ struct ServeOptions {
     vmm::LinkSecurity security;
 };
 
+/// VM processes read it as their user, for each link anew.
+void share_identity(const vmm::ConfinementRules& rules, const vmm::LinkSecurity& security) {
+    if (!rules.wanted || security.kind != vmm::Security::kTls || ::geteuid() != 0) return;
+    auto user = host::find_service_user(rules.user);
+    if (user) value_or_leave(host::share_identity(security.folder, user->group));
+}
+
 void serve(const ServeOptions& options) {
     value_or_leave(host::make_runtime_base(options.runtime));
     control::HostConfig config = value_or_leave(control::load_host_config());
@@ -31,6 +42,7 @@ void serve(const ServeOptions& options) {
         leave_with(kUsage,
                    fmt::format("say where to listen, by `--listen` or by the key listen of [host] in {}",
                                config.allowances.file));
+    share_identity(config.confinement, options.security);
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::HostDaemon> daemon;
     host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP, SIGCHLD}, [&](int number) {
@@ -64,17 +76,19 @@ struct BackupOptions {
 };
 
 void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory) {
+    std::signal(SIGPIPE, SIG_IGN);  // whoever connected may be gone at any time
     auto loop = value_or_leave(host::EventLoop::create());
     vmm::VmProcess* vm = nullptr;
     unsigned signals_seen = 0;
-    host::SignalSource signals(*loop, {SIGINT, SIGTERM, SIGHUP}, [&](int) {
+    std::optional<host::SignalSource> signals;
+    auto on_signal = [&](int) {
         if (!vm) return loop->stop();
         bool runs_here = vm->status().live_ms > 0;
         if (runs_here && signals_seen++ == 0)
             (void)vm->power(record::PowerAction::kButton);
         else
             vm->switch_off("a signal came");
-    });
+    };
     std::unique_ptr<host::ControlServer> control;
     std::optional<vmm::Ending> ending;
     auto started = [&](vmm::VmProcess& process) {
@@ -94,6 +108,13 @@ void serve_as_backup(const BackupOptions& options, vmm::MachineFactory& factory)
     environment.this_host = options.host;
     environment.security = options.security;
     environment.allowances = control::load_allowances;
+    environment.confinement = std::make_shared<vmm::Confinement>(
+        value_or_leave(control::load_host_config()).confinement, options.runtime, options.security.folder);
+    // Until then a signal just ends this process. What waits for signals is a thread, and must be confined, too.
+    environment.before_threads = [&](const vmm::VmSettings& settings) {
+        environment.confinement->begin(settings);
+        signals.emplace(*loop, std::vector<int>{SIGINT, SIGTERM, SIGHUP}, on_signal);
+    };
     auto backup = value_or_leave(vmm::BackupProcess::create(
         *loop, factory, host::FileDescriptor(options.connection), host::FileDescriptor(options.stranger),
         environment,

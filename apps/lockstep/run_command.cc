@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "base/log.h"
 #include "control/actions.h"
 #include "control/config.h"
+#include "control/host_config.h"
 #include "host/control_socket.h"
 #include "host/files.h"
 #include "host/signals.h"
@@ -50,15 +52,20 @@ class Background {
         started_ = host::FileDescriptor(ends[1]);
     }
 
-    /// The VM runs: lets the old process leave, and sends the process log to a file.
-    void started(const std::string& log_path) {
-        int log = ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (log < 0)
-            log_warning("{}; the VM runs without", host::file_error("write", log_path, errno).message());
+    /// Opens the file that the process log goes to, while this process may.
+    void open_log(const std::string& path) {
+        (void)host::make_runtime_base(std::filesystem::path(path).parent_path().string());
+        log_ = host::FileDescriptor(
+            ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
+        if (!log_) log_warning("{}; the VM runs without", host::file_error("write", path, errno).message());
+    }
+
+    /// The VM runs: lets the old process leave, and sends the process log to the file.
+    void started() {
         int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
         ::dup2(nothing, STDIN_FILENO);
         ::dup2(nothing, STDOUT_FILENO);
-        ::dup2(log < 0 ? nothing : log, STDERR_FILENO);
+        ::dup2(log_ ? log_.get() : nothing, STDERR_FILENO);
         char yes = 1;
         if (::write(started_.get(), &yes, 1) < 0) log_warning("nobody waits for the start of this VM");
         started_.reset();
@@ -78,6 +85,7 @@ class Background {
     }
 
     host::FileDescriptor started_;
+    host::FileDescriptor log_;
 };
 
 /// A signal asks for an orderly end: the first presses the power button, the second switches off.
@@ -88,9 +96,21 @@ void on_signal(vmm::VmProcess& vm, const RunOptions& options, unsigned count) {
     if (!vm.power(record::PowerAction::kButton)) vm.switch_off("a signal came");
 }
 
+std::shared_ptr<vmm::Confinement> begin_confinement(const vmm::VmSettings& settings,
+                                                    const RunOptions& options) {
+    control::HostConfig host = value_or_leave(control::load_host_config());
+    auto confinement =
+        std::make_shared<vmm::Confinement>(host.confinement, options.runtime, options.security.folder);
+    confinement->begin(settings, {options.record_path, options.from});
+    return confinement;
+}
+
 vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings, const RunOptions& options,
                    Background* background) {
     host::enter_own_scope(settings.name);
+    if (background) background->open_log(options.runtime + "/" + settings.name + ".log");
+    // Before there is a second thread.
+    std::shared_ptr<vmm::Confinement> confinement = begin_confinement(settings, options);
     auto loop = value_or_leave(host::EventLoop::create());
     std::unique_ptr<vmm::VmProcess> vm;
     unsigned signals_seen = 0;
@@ -106,8 +126,8 @@ vmm::Ending run_vm(vmm::MachineFactory& factory, const vmm::VmSettings& settings
     environment.record_path = options.record_path;
     environment.from = options.from;
     if (options.force) environment.caution = replica::Caution::kForce;
-    if (background)
-        environment.started = [&] { background->started(options.runtime + "/" + settings.name + ".log"); };
+    if (background) environment.started = [&] { background->started(); };
+    environment.confinement = confinement;
     if (environment.terminal && settings.console.kind == vmm::ConsoleKind::kTerminal)
         log_to_standard_error(true);
     vm = value_or_leave(

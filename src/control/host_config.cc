@@ -38,7 +38,25 @@ Result<void> set_listen(const ConfigValue& value, HostConfig& config) {
     return value.checked(host::SocketAddress::parse(config.listen));
 }
 
+Result<void> set_confine(const ConfigValue& value, HostConfig& config) {
+    config.confinement.wanted = TRY(value.flag());
+    return {};
+}
+
+Result<void> set_user(const ConfigValue& value, HostConfig& config) {
+    config.confinement.user = TRY(value.text());
+    return {};
+}
+
+Result<void> set_recordings(const ConfigValue& value, HostConfig& config) {
+    config.confinement.recordings = TRY(value.path());
+    return {};
+}
+
 constexpr Row kRows[] = {{"host", "listen", set_listen},
+                         {"host", "confine", set_confine},
+                         {"host", "user", set_user},
+                         {"host", "recordings", set_recordings},
                          {"allow", "folders", set_folders},
                          {"allow", "bridges", set_list<&vmm::Allowances::bridges>},
                          {"allow", "taps", set_list<&vmm::Allowances::taps>}};

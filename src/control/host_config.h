@@ -7,11 +7,13 @@
 
 #include "base/result.h"
 #include "vmm/allowances.h"
+#include "vmm/confinement.h"
 
 namespace lockstep::control {
 
 struct HostConfig {
-    std::string listen;  ///< address and port of its daemon; empty: the command line says it
+    std::string listen;                 ///< address and port of its daemon; empty: the command line says it
+    vmm::ConfinementRules confinement;  ///< of VM processes
     vmm::Allowances allowances;
 };
 

@@ -186,6 +186,7 @@ Json status_json(const vmm::VmStatus& status) {
                  {"peer", status.peer},
                  {"longest_silence_ms", replica.longest_silence_ms},
                  {"insecure", is_insecure(status)},
+                 {"confined", status.confined},
                  {"lag_ms", replica.lag_ms},
                  {"lag_instructions", replica.lag_icount},
                  {"speed_permille", replica.speed_permille},
@@ -230,6 +231,9 @@ namespace {
 /// What an operator must know of the links to other hosts; empty: all is well.
 std::string security_text(const Json& status) {
     std::string lines;
+    if (std::string confined = status.value("confined", std::string());
+        confined != "yes" && !confined.empty())
+        lines += fmt::format("  confined: {}\n", confined);
     if (status.value("insecure", false))
         lines += "  INSECURE: whoever reaches the hosts' ports can read and change the guest (--insecure)\n";
     uint64_t forged = status.value("ignored_datagrams", Json::object()).value("forged", uint64_t{0});

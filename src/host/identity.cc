@@ -71,6 +71,20 @@ Result<void> write_identity(const std::string& folder, const Identity& identity)
     return write_file_atomically(own_path(folder), pem_of(*identity.own));
 }
 
+Result<void> share_identity(const std::string& folder, gid_t group) {
+    auto share = [group](const std::string& path, mode_t mode) -> Result<void> {
+        if (::access(path.c_str(), F_OK) != 0) return {};
+        if (::chown(path.c_str(), static_cast<uid_t>(-1), group) != 0 || ::chmod(path.c_str(), mode) != 0)
+            return file_error("share", path, errno);
+        return {};
+    };
+    std::string tokens = folder + "/tokens";
+    if (::access(tokens.c_str(), F_OK) == 0 && ::chmod(tokens.c_str(), 0700) != 0)
+        return file_error("close to others", tokens, errno);
+    TRY(share(key_path(folder), 0640));
+    return share(folder, 0750);
+}
+
 Result<void> renew_certificate(const std::string& folder, ByteSpan pem) {
     Identity identity = TRY(load_identity(folder));
     Certificate renewed = TRY(read_certificate(pem, "the new certificate"));

@@ -10,4 +10,8 @@ namespace lockstep::memory {
 /// takes the right to mount). The caller closes it.
 int open_huge_file(uint64_t bytes);
 
+/// Makes, once, what open_huge_file() takes the right to mount for: from then on it needs none in this process, nor does the user `owner`.
+/// Its root, which stays open; -1 where the host gives none.
+int prepare_huge_files(uint32_t owner);
+
 }  // namespace lockstep::memory

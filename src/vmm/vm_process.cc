@@ -219,6 +219,7 @@ VmStatus VmProcess::status() const {
     status.link_faults = backends_->link_faults();
     status.peer = link_.is_open() ? link_.link()->peer() : "";
     status.security = environment_.security.kind;
+    if (environment_.confinement) status.confined = environment_.confinement->text();
     status.ignored_datagrams = link_.ignored_datagrams();
     if (session_->is_live() && !link_.is_open()) status.no_backup_why = seeker_->failure();
     status.copy = copy_status();

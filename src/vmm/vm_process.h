@@ -33,6 +33,7 @@
 #include "vmm/allowances.h"
 #include "vmm/backends.h"
 #include "vmm/backup_seeker.h"
+#include "vmm/confinement.h"
 #include "vmm/console_watch.h"
 #include "vmm/file_recording.h"
 #include "vmm/link_security.h"
@@ -57,6 +58,10 @@ struct Environment {
     std::string from;               ///< a snapshot that an owner goes on from; empty: power-on
     std::function<void()> started;  ///< the guest runs (an owner's); optional
     std::function<Result<Allowances>()> allowances;  ///< what a backup's owner may name here, as of now
+    /// How the process gives up rights; an owner has begun it. Null: it doesn't.
+    std::shared_ptr<Confinement> confinement;
+    /// A backup knows its settings, and the process has one thread yet; optional.
+    std::function<void(const VmSettings&)> before_threads;
 };
 
 /// How a VM process ended.
@@ -118,6 +123,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     // vm_start.cc
     Result<void> open(const Backends::Places& places, pair::Config config);
     void look_elsewhere(size_t candidate);
+    void give_up_rights();
     void start_timer();
     pair::Config session_config() const;
     Introduction introduction() const;

@@ -30,7 +30,12 @@ Result<void> VmProcess::begin_file(const std::string& path, Extent extent) {
         return error("VM {} is being copied for a backup; try again when it is protected", settings_.name);
     if (Result<void> opened = open_recording(path); !opened) {
         guest_->take_clone_back();
-        return opened;
+        return environment_.confinement && environment_.confinement->is_wanted()
+                   ? error(
+                         "{} (a VM that runs is recorded into the folder {} alone: `recordings` of [host] in "
+                         "host.toml)",
+                         opened.error().message(), environment_.confinement->recordings())
+                   : std::move(opened);
     }
     only_snapshot_ = extent == Extent::kThisMoment;
     vcpu_->start_clone([this](memory::Clone& clone) {

@@ -159,6 +159,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_owner(host::EventLoop& loop,
     config.configured_ns = check.configured_ns;
     TRY(vm->open({vm->folder_.console(), environment.terminal}, std::move(config)));
     if (!environment.record_path.empty()) TRY(vm->open_recording(environment.record_path));
+    vm->give_up_rights();
     if (!vm->arbiter_->exists())
         vm->session_->own(Term(1), 0);
     else if (environment.caution == replica::Caution::kForce)
@@ -198,6 +199,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     TRY(check_foreign(settings));
     Allowances allowances = TRY(environment.allowances());
     TRY(check_allowances(settings, allowances));
+    if (environment.before_threads) environment.before_threads(settings);
     uint64_t self = random_number();
     host::Claimant claimant{claimant_name(self), settings.protection.arbiter};
     auto folder = TRY(host::RuntimeFolder::create(environment.runtime_base, settings.name, claimant));
@@ -210,6 +212,7 @@ Result<std::unique_ptr<VmProcess>> VmProcess::start_backup(host::EventLoop& loop
     if (!vm->arbiter_->exists())
         return error("VM {} names no arbiter; a backup can't serve without one", settings.name);
     TRY(link->set_peer_udp_port(introduction.udp_port));
+    vm->give_up_rights();
     vm->named_ = true;
     vm->session_->back_up();
     link->send(encode_answer({.accepted = true, .sentence = {}, .udp_port = link->udp_port()}));
@@ -252,6 +255,11 @@ Introduction VmProcess::introduction() const {
             .settings = record::encode_fields(settings_),
             .term = session_->replica() ? session_->replica()->term() : Term(0),
             .claimant = claimant_name(self_)};
+}
+
+/// All that takes root's rights is open, and nothing of the guest has run.
+void VmProcess::give_up_rights() {
+    if (environment_.confinement) environment_.confinement->finish(settings_, folder_.path());
 }
 
 void VmProcess::start_timer() {

@@ -27,6 +27,7 @@ struct VmStatus {
     replica::Status replica;             ///< state, term, lag, ...
     std::string peer;                    ///< address of the other side; empty: none
     Security security = Security::kTls;  ///< of the links to other hosts
+    std::string confined;                ///< "yes", or what the process hasn't given up, and why
     host::DatagramOpener::Ignored
         ignored_datagrams;      ///< heartbeats that weren't the other side's, or came again
     std::string no_backup_why;  ///< why the search for a backup brings none; empty: none is sought

@@ -22,8 +22,12 @@ class FullDisk : public testing::CommandLine {
                     ::mount("tmpfs", small_.c_str(), "tmpfs", 0, "size=1m") == 0;
         if (!made) GTEST_SKIP() << "needs the right to mount (root)";
         mounted_ = true;
+        std::filesystem::create_directories(folder_ + "/etc");
+        std::ofstream(folder_ + "/etc/host.toml") << "[host]\nrecordings = \"" << small_ << "\"\n";
+        ::setenv("LOCKSTEP_CONFIG", (folder_ + "/etc").c_str(), 1);
     }
     void TearDown() override {
+        ::unsetenv("LOCKSTEP_CONFIG");
         if (mounted_) ::umount2(small_.c_str(), MNT_DETACH);
     }
     void fill() {

@@ -250,7 +250,8 @@ void Pair::start_daemon(const std::string& host, const std::string& program) {
 }
 
 void Pair::allow(const std::string& host, const std::string& lines) const {
-    std::ofstream(runtime(host) + "/host.toml") << "[allow]\n" << lines;
+    std::ofstream(runtime(host) + "/host.toml") << "[host]\nrecordings = \"" << folder << "\"\n[allow]\n"
+                                                << lines;
 }
 
 void Pair::configure(const std::string& vm) {
