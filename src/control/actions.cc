@@ -32,8 +32,8 @@ constexpr Occasion kWhileItRuns = {"where the guest runs", of({kSolo, kSynchroni
                                    kAskThePrimary};
 constexpr Occasion kWhileProtected = {"while it is protected, where the guest runs", of({kProtected}),
                                       "wait until its state is Protected (lockstep status)"};
-constexpr Occasion kWhileAlone = {"while it runs alone", of({kSolo}),
-                                  "record a VM while it runs alone (unprotect it first)"};
+constexpr Occasion kWhileCopyable = {"while it runs alone or is protected", of({kSolo, kProtected}),
+                                     "ask the host on which the VM runs, once no backup is being made"};
 
 /// The state of a VM whose machine isn't there yet, as status_json() has it.
 constexpr std::string_view kStarting = "Starting";
