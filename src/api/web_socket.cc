@@ -74,7 +74,8 @@ void WebSocket::close() {
 
 void WebSocket::work() {
     if (wslay_event_send(context_) != 0) is_over_ = true;
-    if (wslay_event_get_close_received(context_)) is_over_ = true;
+    // After nonsense the library reads no more.
+    if (wslay_event_get_close_received(context_) || !wslay_event_get_read_enabled(context_)) is_over_ = true;
 }
 
 std::string web_socket_answer(const std::string& key) {

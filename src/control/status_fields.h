@@ -31,6 +31,7 @@ inline constexpr Field kStatusFields[] = {
     {"state_hashes", Kind::kInteger, "made, or on a backup found equal"},
     {"held_outputs", Kind::kInteger, "outputs that wait for the backup now"},
     {"careful", Kind::kFlag, "the engine does without its optimisations for now"},
+    {"confined", Kind::kText, "yes: the process has given up the rights that it doesn't need; else what it hasn't, and why"},
     {"console", Kind::kText, "where the console is; empty: none"},
     {"recording", Kind::kText, "the recording's file; empty: none"},
     {"snapshot", Kind::kText, "\"under way\", or why the last one failed; empty: it is whole, or there was none"},

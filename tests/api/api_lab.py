@@ -32,6 +32,7 @@ class ApiLab(unittest.TestCase):
         self.addCleanup(temporary.cleanup)
         self.folder = pathlib.Path(temporary.name)
         self.runtime = self.folder / "run"
+        (self.folder / "host.toml").write_text('[host]\nconfine = false\n')
         self.environment = {**os.environ, "LOCKSTEP_CONFIG": str(self.folder), "LOCKSTEP_RUNTIME": str(self.runtime)}
         self.environment.pop("LOCKSTEP_INSECURE", None)
 
