@@ -9,6 +9,7 @@
 #include "api/host_view.h"
 #include "api/metrics.h"
 #include "api/objects.h"
+#include "api/page_files.h"
 #include "api/web_socket.h"
 #include "base/log.h"
 #include "control/actions.h"
@@ -110,6 +111,9 @@ std::span<const Route> Answers::routes() {
 
 void Answers::answer(const Request& request, const Caller& caller, Connection::Reply reply) {
     bool path_is_known = false;
+    for (const PageFile& file : page_files())
+        if (request.path == file.path && request.method == "GET")
+            return reply({.content_type = std::string(file.content_type), .body = std::string(file.content)});
     for (const Route& route : routes()) {
         Call call{request, caller, {}, reply};
         if (!matches(route.pattern, request.path, call.parameters)) continue;

@@ -107,6 +107,23 @@ class Answers(ApiLab):
         self.assertLessEqual(set(problem["required"]), set(self.ask("GET", "/v1/nothing")[1]))
         self.assertIn("/v1/vms/{vm}/actions/failover", document["paths"])
 
+    def test_the_page_asks_for_nothing_that_is_not_there(self):
+        asked, todo = {}, ["/"]
+        while todo:
+            path = todo.pop()
+            connection = self.connect()
+            self.addCleanup(connection.close)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            self.assertEqual(answer.status, 200, path)
+            asked[path] = answer.read().decode()
+            self.assertNotRegex(asked[path], r'(src|href)="https?:|from "https?:', "nothing comes from elsewhere")
+            self.assertNotRegex(asked[path], r' on[a-z]+="| style="|<style|<script>', "the content policy forbids it")
+            names = re.findall(r'(?:src|href)="(/[^"#]+)"', asked[path]) + ["/page/" + name for name in re.findall(r'from "\./([^"]+)"', asked[path])]
+            todo += [name for name in names if name not in asked and name not in todo]
+        page = os.path.join(os.path.dirname(__file__), "../../src/api/page")
+        self.assertEqual(len(asked), len(os.listdir(page)), asked.keys())
+
     def test_the_manual_names_every_path(self):
         manual = (os.path.join(os.path.dirname(__file__), "../../docs/api.md"))
         with open(manual) as file:
