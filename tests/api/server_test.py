@@ -49,6 +49,7 @@ class Answers(ApiLab):
         path = "/v1/vms/toy/actions/"
         status, answer = self.ask("POST", path + "record-start", {"path": record})
         self.assertEqual((status, answer), (200, {"done": f"VM toy is recorded to {record}"}))
+        self.wait_for("it is recorded", lambda: self.ask("GET", "/v1/vms/toy")[1]["recording"] == record)
         self.assertEqual(self.ask("POST", path + "record-stop", {})[0], 200)
         self.assertTrue(os.path.exists(record))
         status, answer = self.ask("POST", path + "poweroff")
