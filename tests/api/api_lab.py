@@ -35,6 +35,7 @@ class ApiLab(unittest.TestCase):
         (self.folder / "host.toml").write_text('[host]\nconfine = false\n')
         self.environment = {**os.environ, "LOCKSTEP_CONFIG": str(self.folder), "LOCKSTEP_RUNTIME": str(self.runtime)}
         self.environment.pop("LOCKSTEP_INSECURE", None)
+        (self.folder / "host.toml").write_text(f'[host]\nrecordings = "{self.folder}"\n')
 
     def run_command(self, *arguments):
         return subprocess.run([self.PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=self.environment)

@@ -112,7 +112,7 @@ arbiter = "{self.shared}/arbiter"
             folder = self.config_folder(host)
             folder.mkdir(exist_ok=True)
             (folder / "host.toml").write_text(
-                f'[allow]\nfolders = ["{self.shared}", "{self.image}", "{self.initrd.parent}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
+                f'[host]\nrecordings = "{self.shared}"\n[allow]\nfolders = ["{self.shared}", "{self.image}", "{self.initrd.parent}"]\nbridges = ["br0"]\ntaps = ["tap*"]\n'
             )
 
     def _make_cluster(self):
