@@ -54,7 +54,7 @@ uint64_t access_of(PathUse use) {
         case PathUse::kRead:
             return kReads;
         case PathUse::kReadWrite:
-            return LANDLOCK_ACCESS_FS_READ_FILE | kWrites;
+            return kReads | kWrites;
         case PathUse::kOwn:
             return kReads | kWrites | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
                    LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;

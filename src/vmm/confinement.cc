@@ -133,7 +133,7 @@ void Confinement::finish(const VmSettings& settings, const std::string& folder) 
                                 : host::restrict_system_calls();
     if (!filtered) lacks(filtered.error().message());
     text_ = lacking_.empty() ? "yes" : "in part: " + lacking_;
-    log_info("VM {}: confined: {}", settings.name, text_);
+    log_debug("VM {}: confined: {}", settings.name, text_);
 }
 
 void Confinement::lacks(const std::string& sentence) {

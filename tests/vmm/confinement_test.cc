@@ -141,7 +141,12 @@ TEST_F(Confined, ARecordingGoesWhereTheHostWantsIt) {
     Json refused = pair_.act("a", {{"action", "record-start"}, {"path", pair_.folder + "/elsewhere"}});
     EXPECT_NE(refused.value("error", "").find("recordings"), std::string::npos) << refused;
     EXPECT_TRUE(pair_.act("a", {{"action", "record-start"}, {"path", folder + "/log"}}).contains("done"));
-    EXPECT_TRUE(pair_.act("a", {{"action", "record-stop"}}).contains("done"));
+    pair_.wait_for(
+        "it is recorded",
+        [&] {
+            return pair_.act("a", {{"action", "record-stop"}}).contains("done");
+        },
+        kPatienceMs);
     EXPECT_TRUE(std::filesystem::exists(folder + "/log"));
 }
 
