@@ -21,7 +21,7 @@ struct Settings {
     std::string runtime;
 };
 
-/// A file that is gone as soon as it needn't have a name.
+/// A file in the VM's own folder, to which its process may always write. It is gone as soon as it needn't have a name.
 class CopyOfVm {
   public:
     CopyOfVm(const Settings& settings) : path_(name_for(settings)) {
@@ -34,7 +34,7 @@ class CopyOfVm {
 
   private:
     static std::string name_for(const Settings& settings) {
-        return fmt::format("{}/{}.debugged.{}", settings.runtime, settings.options.path, ::getpid());
+        return fmt::format("{}/{}/debugged.{}", settings.runtime, settings.options.path, ::getpid());
     }
     std::string path_;
 };

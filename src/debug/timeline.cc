@@ -12,6 +12,7 @@ constexpr uint64_t kSteps = 64;
 
 /// Where copies lie before a place that was gone back to.
 constexpr uint64_t kNear[] = {1'000'000, 10'000};
+constexpr size_t kMostNear = 4;
 
 Stops code_stops(const Stops& stops) {
     Stops code;
@@ -76,14 +77,19 @@ Result<Arrival> Timeline::go(Icount place) {
     return on_the_way ? advance(place, {}) : go_back(place);
 }
 
+void Timeline::stay_near(std::unique_ptr<Copy> copy) {
+    near_.push_back(std::move(copy));
+    if (near_.size() > kMostNear) near_.erase(near_.begin());
+}
+
 Result<Arrival> Timeline::go_back(Icount place) {
     present_ = TRY(copy_before(place));
-    near_.clear();
+    if (icount() + kNear[0] < place) near_.clear();
     for (uint64_t distance : kNear) {
         if (place.value() < icount().value() + 2 * distance) continue;
         Arrival there = TRY(advance(place - distance, {}));
         if (there.why != Why::kThere) return there;
-        near_.push_back(TRY(present_->fork()));
+        stay_near(TRY(present_->fork()));
     }
     if (icount() == place) return Arrival{Why::kThere, place, {}, {}};
     return advance(place, {});
@@ -173,15 +179,19 @@ Result<Arrival> Timeline::last_change(const std::vector<Range>& ranges, Icount u
     return Arrival{Why::kBegin, begin(), {}, {}};
 }
 
+// One machine goes on to where each part begins, forks of it look through the parts. It stays behind, at the place.
 Result<Arrival> Timeline::last_change_between(const std::vector<Range>& ranges, Cursor::Change change) {
-    while (change.to - change.from > 1) {
-        std::unique_ptr<Copy> copy = TRY(copy_before(change.from));
-        if (copy->icount() < change.from)
-            TRY(copy->run(change.from, {}, Here::kWasMet, options_.interruption));
-        auto part = TRY(copy->find_last_change(change.to, kSteps, ranges, options_.interruption));
-        if (!part) return Arrival{Why::kInterrupted, icount(), {}, {}};
+    std::unique_ptr<Copy> base = TRY(copy_before(change.from));
+    while (true) {
+        if (base->icount() < change.from)
+            TRY(base->run(change.from, {}, Here::kWasMet, options_.interruption));
+        if (change.to - change.from <= 1) break;
+        std::unique_ptr<Copy> scout = TRY(base->fork());
+        auto part = TRY(scout->find_last_change(change.to, kSteps, ranges, options_.interruption));
+        if (!part || base->icount() < change.from) return Arrival{Why::kInterrupted, icount(), {}, {}};
         change = *part;
     }
+    stay_near(std::move(base));
     return Arrival{Why::kStop, change.from, {}, {}};
 }
 

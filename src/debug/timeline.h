@@ -69,6 +69,7 @@ class Timeline {
     Result<std::unique_ptr<Copy>> copy_before(Icount place) { return before(place).fork(); }
     /// Makes the present one of those before it; the next step back is a short way then.
     Result<Arrival> go_back(Icount place);
+    void stay_near(std::unique_ptr<Copy> copy);
     /// The last of the stops in [from, until).
     Result<Arrival> last_stop(Icount from, Icount until, const Stops& stops);
     Result<Arrival> last_change(const std::vector<Range>& ranges, Icount until);
@@ -77,7 +78,7 @@ class Timeline {
     TimelineOptions options_;
     std::unique_ptr<Copy> present_;
     std::vector<std::unique_ptr<Copy>> ring_;  ///< by icount; the first is where the recording begins
-    std::vector<std::unique_ptr<Copy>> near_;  ///< shortly before the last place that it went back to
+    std::vector<std::unique_ptr<Copy>> near_;  ///< shortly before places that it went back to of late
 };
 
 }  // namespace lockstep::debug
