@@ -284,8 +284,8 @@ void Replica::go_live() {
     writes_from_ms_ = backup_.writes_from_ms;
     LogPos left = planted(PlantedBug::kSkipLast) ? backup_.replayed : backup_.left_before;
     send(Live{backup_.replayed});
-    close_channel();
     enter(State::kSolo, "the guest runs here now");
+    // Which ends the channel, but not the datagrams: what the other side still has for the guest.
     actions_.push_back(GoLive{term_, backup_.replayed, left});
     peer_ = {};
     backup_ = {};

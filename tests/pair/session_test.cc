@@ -377,6 +377,21 @@ TEST(Session, AGuestThatGoesOffAfterAFailOverIsWokenUpForItsLastWrites) {
     EXPECT_EQ(two.backup.host.ending->kind, Ending::Kind::kPoweredOff);
 }
 
+TEST(Session, ASideToWhichTheGuestIsHandedOverHearsTheOthersDatagrams) {
+    Two two;
+    two.protect();
+    ASSERT_TRUE(two.primary.session.hand_over());
+    two.primary.session.on_paused(two.primary.guest.paused, Icount(100));
+    two.primary.session.on_settled(two.primary.guest.settled);
+    two.carry();
+    two.backup.session.on_claimed(Term(2), replica::ArbiterAnswer::kWon, "");
+    ASSERT_TRUE(two.backup.session.is_live());
+    EXPECT_EQ(two.backup.calls.count("close the channel"), 1u);
+    EXPECT_EQ(two.backup.calls.count("close"), 0u);
+    two.carry();
+    EXPECT_EQ(two.primary.host.ending->kind, Ending::Kind::kHandedOver);
+}
+
 TEST(Session, AnOwnerThatHasLostItsTermSaysThatItIsDone) {
     Side side{11};
     side.go_live();
