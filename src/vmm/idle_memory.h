@@ -43,8 +43,9 @@ class WorkMeter {
 
     /// `cpu_ns` as above.
     bool works(uint64_t now_ns, uint64_t cpu_ns) {
-        if (now_ns < since_ns_ + kPeriodNs) return works_;
-        works_ = since_ns_ != 0 && (cpu_ns - cpu_ns_) * 1000 >= (now_ns - since_ns_) * kBusyPermille;
+        bool begins = since_ns_ == 0;
+        if (!begins && now_ns < since_ns_ + kPeriodNs) return works_;
+        works_ = !begins && (cpu_ns - cpu_ns_) * 1000 >= (now_ns - since_ns_) * kBusyPermille;
         since_ns_ = now_ns;
         cpu_ns_ = cpu_ns;
         return works_;

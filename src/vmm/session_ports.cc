@@ -108,7 +108,9 @@ void VcpuGuest::want_log(bool wanted) {
 // --- The link ---
 
 LinkPort::LinkPort(Leaving leaving, host::OrphanFrames& orphans)
-    : leaving_(std::move(leaving)), orphans_(orphans), death_watch_([&orphans] { orphans.forward("has died"); }) {}
+    : leaving_(std::move(leaving)),
+      orphans_(orphans),
+      death_watch_([&orphans] { orphans.forward("has died"); }) {}
 
 void LinkPort::attach(std::unique_ptr<PairLink> link) {
     former_link_.reset();

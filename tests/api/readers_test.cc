@@ -129,11 +129,12 @@ TEST(WebSocket, SendsBytesUnmasked) {
 }
 
 TEST(WebSocket, RefusesWhatAClientMayNotSend) {
-    std::string too_long("\x82\xff\x00\x00\x00\x00\x7f\xff\xff\xff\x01\x02\x03\x04", 14);
+    // Its length is judged with its first byte.
+    std::string too_long("\x82\xff\x00\x00\x00\x00\x7f\xff\xff\xff\x01\x02\x03\x04x", 15);
     for (const std::string& bytes : {frame(0x82, "x", false), frame(0xf2, "reserved"), too_long}) {
         Heard heard;
         heard.socket.receive(bytes_of(bytes));
-        EXPECT_TRUE(heard.socket.is_over());
+        EXPECT_TRUE(heard.socket.is_over()) << testing::PrintToString(bytes);
         EXPECT_EQ(heard.all, "");
     }
 }

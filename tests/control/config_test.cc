@@ -17,6 +17,9 @@ command_line = "console=ttyS0"
 memory = "1 GiB"
 cpu = "x86-64-v3"
 low_latency = false
+autostart = true
+restart = "always"
+restart_limit = 3
 
 [[disk]]
 path = "/shared/web.raw"
@@ -78,6 +81,9 @@ TEST(Config, EveryKeyIsRead) {
     EXPECT_EQ(s.memory_bytes, 1ull << 30);
     EXPECT_EQ(s.cpu, vmm::CpuChoice::kV3);
     EXPECT_FALSE(s.low_latency);
+    EXPECT_TRUE(s.start.automatic);
+    EXPECT_EQ(s.start.restart, vmm::Restart::kAlways);
+    EXPECT_EQ(s.start.limit, 3u);
     ASSERT_EQ(s.disks.size(), 2u);
     EXPECT_EQ(s.disks[0].serial, "root");
     EXPECT_EQ(s.disks[0].format, vmm::DiskFormat::kDetect);
@@ -174,7 +180,7 @@ TEST_P(ConfigMistake, GetsOneSentenceWithPlaceKeyAndRemedy) {
 }
 
 const Mistake kMistakes[] = {
-    {"UnknownSection", "[console]", "[consol]", {"web.toml:26", "consol", "did you mean \"console\""}},
+    {"UnknownSection", "[console]", "[consol]", {"web.toml:29", "consol", "did you mean \"console\""}},
     {"UnknownKey", "kernel = ", "kernal = ", {"web.toml:3", "kernal", "[vm]", "did you mean \"kernel\""}},
     {"StrangeKey", "kernel = ", "zzzzzz = ", {"web.toml:3", "known are", "command_line"}},
     {"MissingKey", "name = \"web\"\n", "", {"web.toml:1", "vm.name is missing", "add it"}},
@@ -182,7 +188,7 @@ const Mistake kMistakes[] = {
     {"BadName", "name = \"web\"", "name = \"../web\"", {"web.toml:2", "vm.name", "letters"}},
     {"EmptyText", "name = \"web\"", "name = \"\"", {"web.toml:2", "vm.name is empty"}},
     {"NumberForText", "name = \"web\"", "name = 7", {"web.toml:2", "vm.name is 7", "quotes"}},
-    {"TextForFlag", "shared = true", "shared = \"yes\"", {"web.toml:13", "disk.shared", "true or false"}},
+    {"TextForFlag", "shared = true", "shared = \"yes\"", {"web.toml:16", "disk.shared", "true or false"}},
     {"UnknownCpu", "cpu = \"x86-64-v3\"", "cpu = \"x86-64-v4\"", {"web.toml:7", "vm.cpu", "x86-64-v3"}},
     {"TextForNumber",
      "block_limit = 16",

@@ -62,7 +62,7 @@ TEST_F(Unprivileged, AVmOfAnotherUser) {
     Process vm({LOCKSTEP_TOY, "run", config(""), "--runtime", folder_ + "/run"}, folder_ + "/vm");
     wait_for_text(folder_ + "/vm", "VM toy: it runs");
     Outcome outcome = run_as_nobody({"poweroff", "toy", "--runtime", folder_ + "/run"});
-    expect_sentence(outcome, {folder_ + "/run/toy", "Permission denied"});
+    expect_sentence(outcome, {folder_ + "/run/toy", "Permission denied"}, 6);
     EXPECT_EQ(run({"poweroff", "toy", "--runtime", folder_ + "/run"}).status, 0);
     EXPECT_EQ(vm.wait(), 0);
 }
