@@ -66,6 +66,17 @@ constexpr unsigned long kNewNamespaces =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 constexpr int kProcessSettings[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_SET_PDEATHSIG, PR_GET_DUMPABLE};
 
+/// A call whose argument is that; 32 bits of it, as the kernel reads them.
+scmp_arg_cmp argument(unsigned number, uint64_t value) {
+    constexpr uint64_t kLow = 0xffffffff;
+    return {.arg = number, .op = SCMP_CMP_MASKED_EQ, .datum_a = kLow, .datum_b = value & kLow};
+}
+
+/// One in which none of these bits is set.
+scmp_arg_cmp without_bits(unsigned number, uint64_t bits) {
+    return {.arg = number, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = 0};
+}
+
 class Filter {
   public:
     Filter() : filter_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {
@@ -74,8 +85,8 @@ class Filter {
         note(seccomp_attr_set(filter_.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2));  // a tree: hundreds of calls
     }
     void allow(int call) { note(seccomp_rule_add(filter_.get(), SCMP_ACT_ALLOW, call, 0)); }
-    void allow(int call, scmp_arg_cmp argument) {
-        note(seccomp_rule_add_array(filter_.get(), SCMP_ACT_ALLOW, call, 1, &argument));
+    void allow(int call, scmp_arg_cmp where) {
+        note(seccomp_rule_add_array(filter_.get(), SCMP_ACT_ALLOW, call, 1, &where));
     }
     /// Fails as if the kernel didn't know it.
     void hide(int call) { note(seccomp_rule_add(filter_.get(), SCMP_ACT_ERRNO(ENOSYS), call, 0)); }
@@ -98,18 +109,14 @@ class Filter {
 Result<void> restrict_system_calls() {
     Filter filter;
     for (int call : kAllowed) filter.allow(call);
-    for (unsigned long request : kIoctls)
-        filter.allow(SCMP_SYS(ioctl), SCMP_A1_32(SCMP_CMP_EQ, static_cast<uint32_t>(request)));
-    for (int family : kSocketFamilies)
-        filter.allow(SCMP_SYS(socket), SCMP_A0_32(SCMP_CMP_EQ, static_cast<uint32_t>(family)));
-    filter.allow(SCMP_SYS(socketpair), SCMP_A0_32(SCMP_CMP_EQ, static_cast<uint32_t>(AF_UNIX)));
-    for (int setting : kProcessSettings)
-        filter.allow(SCMP_SYS(prctl), SCMP_A0_32(SCMP_CMP_EQ, static_cast<uint32_t>(setting)));
+    for (unsigned long request : kIoctls) filter.allow(SCMP_SYS(ioctl), argument(1, request));
+    for (int family : kSocketFamilies) filter.allow(SCMP_SYS(socket), argument(0, family));
+    filter.allow(SCMP_SYS(socketpair), argument(0, AF_UNIX));
+    for (int setting : kProcessSettings) filter.allow(SCMP_SYS(prctl), argument(0, setting));
     // Signals to itself.
-    for (int call : {SCMP_SYS(kill), SCMP_SYS(tgkill)})
-        filter.allow(call, SCMP_A0_32(SCMP_CMP_EQ, static_cast<uint32_t>(::getpid())));
+    for (int call : {SCMP_SYS(kill), SCMP_SYS(tgkill)}) filter.allow(call, argument(0, ::getpid()));
     // Threads, and the watcher of this process's death. clone3() has its flags in memory; the library does without.
-    filter.allow(SCMP_SYS(clone), SCMP_A0_64(SCMP_CMP_MASKED_EQ, kNewNamespaces, 0));
+    filter.allow(SCMP_SYS(clone), without_bits(0, kNewNamespaces));
     filter.hide(SCMP_SYS(clone3));
     if (int problem = filter.load(); problem < 0)
         return error("the kernel takes no filter of system calls: {}", std::strerror(-problem));
