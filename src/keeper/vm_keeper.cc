@@ -31,6 +31,20 @@ constexpr size_t kMostStartText = 16384;
 
 std::string kept_folder(const std::string& base) { return base + "/.kept"; }
 
+/// What a file of the kept ones holds; null for one that a daemon was about to write when it was killed: it has another name.
+Json read_kept(const fs::path& path) {
+    Result<std::string> text = host::read_text(path.string());
+    Json json = text ? Json::parse(text.value(), nullptr, false) : Json();
+    bool is_whole = json.is_object() && json.value("name", Json()) == path.filename().string();
+    return is_whole ? json : Json();
+}
+
+void remove_unfinished(const std::string& folder) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+        if (read_kept(entry.path()).is_null()) fs::remove(entry.path(), ignored);
+}
+
 /// The sentence that `lockstep run` has left its caller.
 std::string start_failure(const std::string& text) {
     constexpr std::string_view kMark = "lockstep: ";
@@ -45,6 +59,7 @@ std::string start_failure(const std::string& text) {
 
 Result<std::unique_ptr<VmKeeper>> VmKeeper::create(host::EventLoop& loop, const KeeperOptions& options) {
     TRY(host::make_folders(kept_folder(options.runtime_base)));
+    remove_unfinished(kept_folder(options.runtime_base));
     std::unique_ptr<VmKeeper> keeper(new VmKeeper(loop, options));
     keeper->on_time();
     return keeper;
@@ -288,9 +303,7 @@ std::vector<Json> kept_vms(const std::string& runtime_base) {
     std::error_code failed;
     for (fs::directory_iterator next(kept_folder(runtime_base), failed);
          !failed && next != fs::directory_iterator(); next.increment(failed)) {
-        Result<std::string> text = host::read_text(next->path().string());
-        Json json = text ? Json::parse(text.value(), nullptr, false) : Json();
-        if (json.is_object() && json.contains("name")) vms.push_back(std::move(json));
+        if (Json json = read_kept(next->path()); !json.is_null()) vms.push_back(std::move(json));
     }
     std::ranges::sort(vms, {}, [](const Json& vm) { return vm["name"].get<std::string>(); });
     return vms;

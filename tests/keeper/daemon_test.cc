@@ -93,6 +93,20 @@ TEST(Daemon, StartsWatchesAndStartsAgain) {
     EXPECT_TRUE(hosts.ask("destroy", "web").contains("error"));
 }
 
+TEST(Daemon, WhatAKilledOneHasHalfWrittenCountsForNothing) {
+    KeptPair hosts;
+    hosts.keep("rest", "", false);
+    hosts.wait_for("rest", "off");
+    hosts.pair.kill_daemon("a");
+    std::string unfinished = hosts.pair.runtime("a") + "/.kept/rest.0123.tmp";
+    std::ofstream(unfinished) << R"({"name": "rest", "state": "running"})";
+    EXPECT_EQ(kept_vms(hosts.pair.runtime("a")).size(), 1u);
+    EXPECT_EQ(hosts.kept("rest").value("state", ""), "off");
+    hosts.pair.start_daemon("a", LOCKSTEP_TOY);
+    hosts.pair.wait_for(
+        "it is gone", [&] { return !std::filesystem::exists(unfinished); }, kPatienceMs);
+}
+
 TEST(Daemon, KnowsThatAVmRunsElsewhere) {
     KeptPair hosts;
     hosts.keep("web", "autostart = true\n", true);
