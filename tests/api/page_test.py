@@ -21,7 +21,7 @@ PICTURE = os.environ.get("LOCKSTEP_PICTURE")
 
 def browser():
     options = webdriver.ChromeOptions()
-    for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1000", "--force-color-profile=srgb"):
+    for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1500", "--force-color-profile=srgb"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options)
@@ -84,6 +84,7 @@ class Page(ApiLab):
         self.driver.execute_script("document.querySelector('[aria-describedby=why-toy-console]').focus()")
         self.driver.switch_to.active_element.send_keys(Keys.ENTER)
         self.wait_for_text(".console", r"\d+\n\d+")
+        self.assertFalse(self.driver.find_elements(By.CSS_SELECTOR, '[data-action="snapshot"]'), "it needs a path, which a button can't say")
 
         self.assertEqual(self.run_command("failover", "toy", "--runtime", self.folder / "a").returncode, 0)
         self.wait_for_text("#vm-toy .mark", "primary|solo")
@@ -94,6 +95,7 @@ class Page(ApiLab):
         self.wait_for_text("#vm-toy .mark", "primary")
         self.wait_for_text("#vm-toy .protection", "protected by 127.0.0.1")
         if PICTURE:
+            self.driver.execute_script("scrollTo(0, 0)")
             self.driver.save_screenshot(PICTURE)
         self.driver.switch_to.active_element.send_keys(Keys.CONTROL, "]")
         self.wait_for("the console is left", lambda: not self.driver.find_elements(By.CSS_SELECTOR, ".console"))

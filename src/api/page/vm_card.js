@@ -6,8 +6,8 @@ import { Chart } from "./chart.js";
 import { Console } from "./console.js";
 
 const DRASTIC = ["poweroff", "reset"];
-/** These need words that a button hasn't. */
-const NOT_SHOWN = ["status", "console", "record-start"];
+/** What a button can ask for: not what only asks, and nothing that needs words. */
+const has_button = (action) => !["status", "console"].includes(action.name) && !action.arguments.some((argument) => argument.required);
 
 const mib = (bytes) => `${Math.round(bytes / 1048576)} MiB`;
 const bits = (rate) => (rate >= 1e6 ? `${(rate / 1e6).toFixed(2)} Mbit/s` : `${(rate / 1e3).toFixed(1)} kbit/s`);
@@ -72,7 +72,7 @@ export class VmCard {
     try {
       const { actions } = await ask(`/v1/vms/${encodeURIComponent(this.name)}/actions`);
       const console_action = actions.find((action) => action.name === "console");
-      const shown = actions.filter((action) => !NOT_SHOWN.includes(action.name));
+      const shown = actions.filter(has_button);
       const had = document.activeElement?.dataset.action;
       this.actions.replaceChildren(...shown.map((action) => this.row(action)), this.console_row(console_action));
       if (had && this.element.contains(document.activeElement) === false) this.actions.querySelector(`[data-action="${had}"]`)?.focus();
