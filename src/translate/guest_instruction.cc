@@ -134,6 +134,7 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_VPGATHERDQ:
         case ZYDIS_MNEMONIC_VPGATHERQD:
         case ZYDIS_MNEMONIC_VPGATHERQQ:
+        case ZYDIS_MNEMONIC_VCVTPS2PH:  // its flags are in MXCSR when its store faults, on Intel's CPUs
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
         case ZYDIS_MNEMONIC_CLD:
