@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 
-from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError, GuestConsole
+from labkit.console import SHELL_PROMPT, ConsoleError, GuestConsole
 from labkit.lab import GUEST_ADDRESS
 from labkit.pair import Pair, Vm, other
 
@@ -324,7 +324,7 @@ def end(process):
 
 def boot(console, start):
     """Waits for the login prompt and logs in; returns the seconds from `start` to the prompt."""
-    console.wait_for(LOGIN_PROMPT, BOOT_TIMEOUT)
+    console.wait_for_login(BOOT_TIMEOUT)
     seconds = time.monotonic() - start
     console.login(60)
     # Nothing may come between the lines of a workload: no sequences of the line editor, no kernel messages.

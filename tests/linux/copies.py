@@ -19,7 +19,6 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
-from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
 from labkit.pair import PATIENT, Pair, other  # noqa: E402
@@ -33,7 +32,7 @@ WRITE = (
 
 def write_memory(pair):
     console, client = pair.console("a")
-    console.wait_for(LOGIN_PROMPT, BOOT_TIMEOUT)
+    console.wait_for_login(BOOT_TIMEOUT)
     console.login(120)
     console.run(WRITE, 120)
     client.kill()

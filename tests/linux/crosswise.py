@@ -17,7 +17,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
-from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
+from labkit.console import ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
 from labkit.pair import PATIENT, SECOND_VM, Pair, other  # noqa: E402
@@ -41,7 +41,7 @@ def wait_for_login(pair, host):
     console, carrier = pair.console(host)
     try:
         console.send("\r")
-        console.wait_for(LOGIN_PROMPT.pattern, 120)
+        console.wait_for_login(120)
     finally:
         carrier.kill()
         carrier.wait()

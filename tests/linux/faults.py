@@ -18,7 +18,6 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
-from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.load import Load, losses  # noqa: E402
 from labkit.pair import PATIENT, Pair, other  # noqa: E402
@@ -180,7 +179,7 @@ class Faults:
         term = self.pair.status(self.live)["term"]
         console, process = self.pair.console(self.live)
         console.send("\r")
-        console.wait_for(LOGIN_PROMPT.pattern, 60)
+        console.wait_for_login(60)
         console.login(60)
         console.send("systemctl poweroff\r")
         for host in "ab":

@@ -20,7 +20,7 @@ import tempfile
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
-from labkit.console import LOGIN_PROMPT, ConsoleError  # noqa: E402
+from labkit.console import ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.pair import PATIENT, Pair, other  # noqa: E402
 
@@ -160,7 +160,7 @@ class Guest:
         self.pair = pair
         self.console, self.carrier = pair.console(HOST)
         self.console.send("\r")
-        self.console.wait_for(LOGIN_PROMPT.pattern, 120)
+        self.console.wait_for_login(120)
         self.console.login(120)
         self.processes = self._processes()
 

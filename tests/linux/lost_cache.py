@@ -20,7 +20,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
 from labkit import fresh_logs  # noqa: E402
-from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, ConsoleError  # noqa: E402
+from labkit.console import SHELL_PROMPT, ConsoleError  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.pair import PATIENT, Pair  # noqa: E402
 
@@ -66,7 +66,7 @@ def written_so_far(console):
 def lose_host(pair, share):
     """Kills host a when the guest has written that share, and looks at what the guest then reads on host b."""
     console, client = pair.console("a")
-    console.wait_for(LOGIN_PROMPT, BOOT_TIMEOUT)
+    console.wait_for_login(BOOT_TIMEOUT)
     console.login(60)
     run(console, PREPARE)
     pair.wait_protected("a", PROTECT_TIMEOUT)

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from labkit.console import LOGIN_PROMPT, SHELL_PROMPT, GuestConsole
+from labkit.console import SHELL_PROMPT, GuestConsole
 from labkit.lab import GUEST_ADDRESS
 
 VM_NAME = "recorded"
@@ -91,7 +91,7 @@ path = "{self.disk}"
         self._log_in()
 
     def _log_in(self):
-        self.console.wait_for(LOGIN_PROMPT.pattern, BOOT_TIMEOUT)
+        self.console.wait_for_login(BOOT_TIMEOUT)
         self.console.login(120)
 
     def must(self, command, timeout=120):

@@ -14,7 +14,6 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools"))
-from labkit.console import LOGIN_PROMPT  # noqa: E402
 from labkit.pair import guest_image  # noqa: E402
 from recording import Recording, WorkFolder, last_icount, replay  # noqa: E402
 
@@ -35,7 +34,7 @@ class UefiRecording(Recording):
         return f'[vm]\nname = "recorded"\nmemory = "{self.memory}"\n[[disk]]\npath = "{self.disk}"\n'
 
     def _log_in(self):
-        self.console.wait_for(LOGIN_PROMPT.pattern, BOOT_TIMEOUT)
+        self.console.wait_for_login(BOOT_TIMEOUT)
         self.console.login(300)
 
     def reboot(self):

@@ -11,12 +11,18 @@ import select
 import time
 
 LOGIN_PROMPT = re.compile(rb"login: ?$")
+COVERED_PROMPT = re.compile(rb"login: ?\S")
+ASK_AGAIN_S = 2
 SHELL_PROMPT = re.compile(rb"root@[^ ]*# ?$")
 ESCAPE_SEQUENCE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class ConsoleError(Exception):
     """The guest did not print what was waited for."""
+
+
+class ConsoleClosed(ConsoleError):
+    """Nobody holds the other end of the console any more."""
 
 
 class GuestConsole:
@@ -37,10 +43,14 @@ class GuestConsole:
                 self.unread = self.unread[match.end() :]
                 return seen
             left = end - time.monotonic()
-            if left <= 0 or not self._read(left):
-                why = "in time" if left <= 0.01 or time.monotonic() >= end else "before the console closed"
-                tail = self.transcript[-400:].decode(errors="replace")
-                raise ConsoleError(f"the guest did not print {pattern!r} {why}; the last it printed: {tail}")
+            if left <= 0:
+                raise ConsoleError(self._missed(pattern, "in time"))
+            if not self._read(left):
+                raise ConsoleClosed(self._missed(pattern, "before the console closed"))
+
+    def _missed(self, pattern, when):
+        tail = self.transcript[-400:].decode(errors="replace")
+        return f"the guest did not print {pattern!r} {when}; the last it printed: {tail}"
 
     def _read(self, timeout):
         """Reads what is there, waiting at most `timeout` seconds for it; false at the console's end."""
@@ -63,6 +73,21 @@ class GuestConsole:
 
     def send(self, text):
         os.write(self.write_fd, text.encode())
+
+    def wait_for_login(self, timeout):
+        """Waits for the login prompt, and asks for another where the kernel has printed a line behind it."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                return self.wait_for(LOGIN_PROMPT, min(ASK_AGAIN_S, end - time.monotonic()))
+            except ConsoleClosed:
+                raise
+            except ConsoleError:
+                if time.monotonic() >= end:
+                    raise
+            if COVERED_PROMPT.search(self.unread):
+                self.unread = b""
+                self.send("\r")
 
     def login(self, timeout, password="lockstep"):
         """From the login prompt to a shell of root."""
