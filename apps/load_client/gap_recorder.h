@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 class GapRecorder {
   public:
     /// Gaps of at least this length are kept one by one.
-    static constexpr double kLongGapMs = 50;
+    static constexpr double kLongGapMs = 10;
 
     /// The work begins (again): the time before is no gap.
     void start();

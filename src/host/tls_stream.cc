@@ -47,7 +47,9 @@ int TlsStream::bio_read(BIO* bio, char* out, size_t size, size_t* got) {
 int TlsStream::bio_write(BIO* bio, const char* bytes, size_t size, size_t* written) {
     auto* stream = static_cast<TlsStream*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
-    stream->encrypted_.insert(stream->encrypted_.end(), bytes, bytes + size);
+    // As what it is put into: characters would be put in one by one.
+    const auto* begin = reinterpret_cast<const uint8_t*>(bytes);
+    stream->encrypted_.insert(stream->encrypted_.end(), begin, begin + size);
     *written = size;
     return 1;
 }

@@ -20,7 +20,7 @@ LOADS = OPEN_LOADS + NEW_LOADS
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A time of 50 ms or more in which a load had no answer."""
+    """A time of 10 ms or more in which a load had no answer."""
 
     load: str
     start_s: float  # steady clock
@@ -45,14 +45,15 @@ class Gap:
         return "request lost while nobody read" if self.asked_s < live_s else "request lost later"
 
 
-def gaps_between(report, from_s, to_s):
-    """Every gap of a report that has a part in the time between two moments, in the order of their beginnings."""
+def gaps_between(report, from_s, to_s, least_ms=50):
+    """Every gap of a report that lasts so long and has a part in the time between two moments, in the order of their beginnings."""
     gaps = [
         Gap(load, gap["end_s"] - gap["gap_ms"] / 1000, gap["gap_ms"], gap["asked_s"], gap["resent"])
         for load in LOADS
         for gap in report[load]["gaps"]["long_gaps"]
     ]
-    return sorted((gap for gap in gaps if gap.end_s > from_s and gap.start_s < to_s), key=lambda gap: gap.start_s)
+    between = (gap for gap in gaps if gap.length_ms >= least_ms and gap.end_s > from_s and gap.start_s < to_s)
+    return sorted(between, key=lambda gap: gap.start_s)
 
 
 def longest_ms(gaps, loads):
