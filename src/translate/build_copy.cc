@@ -252,8 +252,9 @@ void BlockBuilder::emit_copy(const GuestInstruction& instruction) {
         note_operation();
         HostMem target = found(address);
         // Stores that change more than memory where the page is missing. Some CPUs have made the x87
-        // registers MMX ones by then; others hold an x87 exception back and never reach for the page.
-        if (source_.mode.window && write && instruction.uses_x87_registers())
+        // registers MMX ones by then, or put the flags of a conversion into MXCSR; others hold an x87 exception
+        // back and never reach for the page.
+        if (source_.mode.window && write && instruction.stores_more_than_memory())
             emit_touch_for_write(target, operand->size / 8);
         if (has_high_byte(instruction)) {
             emit_copy_high_byte(instruction, fields, target);

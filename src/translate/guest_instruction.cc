@@ -134,7 +134,6 @@ Kind classify_mnemonic(const GuestInstruction& instruction) {
         case ZYDIS_MNEMONIC_VPGATHERDQ:
         case ZYDIS_MNEMONIC_VPGATHERQD:
         case ZYDIS_MNEMONIC_VPGATHERQQ:
-        case ZYDIS_MNEMONIC_VCVTPS2PH:  // its flags are in MXCSR when its store faults, on Intel's CPUs
         case ZYDIS_MNEMONIC_CLI:
         case ZYDIS_MNEMONIC_STI:
         case ZYDIS_MNEMONIC_CLD:
@@ -413,6 +412,10 @@ bool GuestInstruction::uses_x87_registers() const {
             ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
             return true;
     return false;
+}
+
+bool GuestInstruction::stores_more_than_memory() const {
+    return uses_x87_registers() || decoded.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
 }
 
 bool GuestInstruction::waits_for_x87() const {

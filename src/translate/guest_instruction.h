@@ -74,6 +74,8 @@ struct GuestInstruction {
     bool is_aligned_move() const;
     /// The x87 registers, be it as MMX ones.
     bool uses_x87_registers() const;
+    /// Of a store: whether it changes the x87 registers or MXCSR as well.
+    bool stores_more_than_memory() const;
     /// Whether a pending x87 exception is raised by it, before anything else (Intel SDM vol. 1, 8.7).
     bool waits_for_x87() const;
     /// Target of a direct branch.

@@ -96,9 +96,10 @@ void compare_flags(std::string& out, uint64_t expected, uint64_t actual) {
 }
 
 /// A repeated comparison that faults midway: its flags are those before it (Intel) or of the last step (AMD).
-bool leaves_flags_open(const Outcome& outcome) {
+bool leaves_flags_open(const Case& test_case, const Outcome& outcome) {
     if (outcome.vector == cpu::kBp) return false;
-    std::optional<Disassembly> instruction = decode_in(outcome.memory, outcome.state.rip);
+    std::optional<Disassembly> instruction =
+        decode_in(outcome.memory, outcome.state.rip, test_case.narrow_code);
     return instruction && instruction->repeated_comparison;
 }
 
@@ -110,11 +111,17 @@ uint32_t comparable_error_code(const Outcome& outcome) {
 }
 
 UserState comparable_state(const LeftOut& without, UserState state) {
-    constexpr size_t kStatus = 2, kTags = 4, kX87Registers = 32, kX87End = 160;
+    constexpr size_t kStatus = 2, kTags = 4, kMxcsr = 24, kX87Registers = 32, kX87End = 160,
+                     kVectorsEnd = kX87End + 16 * 16;
     if (without.x87) {
         std::fill_n(&state.fx.bytes[kStatus], 2, uint8_t{0});
         state.fx.bytes[kTags] = 0;
         std::fill(&state.fx.bytes[kX87Registers], &state.fx.bytes[kX87End], uint8_t{0});
+    }
+    if (without.mxcsr) std::fill_n(&state.fx.bytes[kMxcsr], 4, uint8_t{0});
+    if (without.vectors) {
+        std::fill(&state.fx.bytes[kX87End], &state.fx.bytes[kVectorsEnd], uint8_t{0});
+        state.upper_halves = {};
     }
     if (without.upper_registers)
         for (auto number : {cpu::kRcx, cpu::kRsi, cpu::kRdi}) state.gpr[number] &= 0xffffffff;
@@ -140,7 +147,7 @@ std::string compare(const Case& test_case, const Outcome& expected, const Outcom
     compare_registers(out, comparable_state(without, expected.state),
                       comparable_state(without, actual.state));
     uint64_t ignored = test_case.ignored_flags;
-    if (leaves_flags_open(expected)) ignored |= cpu::kArithmeticFlags;
+    if (leaves_flags_open(test_case, expected)) ignored |= cpu::kArithmeticFlags;
     compare_flags(out, expected.state.rflags & ~ignored, actual.state.rflags & ~ignored);
     if (!without.memory) compare_memory(out, test_case, expected.memory, actual.memory);
     if (test_case.count_instructions) difference(out, "retired", expected.retired, actual.retired);

@@ -14,6 +14,8 @@ namespace lockstep::instructions {
 struct LeftOut {
     bool everything = false;       ///< the case ended differently, rightly so on both sides
     bool fault_address = false;    ///< which byte of the operand a page fault names
+    bool vectors = false;          ///< the XMM and YMM registers
+    bool mxcsr = false;            ///< its flags
     bool x87 = false;              ///< the x87 and MMX registers, with their status
     bool upper_registers = false;  ///< the upper halves of RCX, RSI and RDI
     bool memory = false;           ///< what a store of several steps had written before it faulted

@@ -28,7 +28,6 @@ struct DifferentialOptions {
 class Differential {
   public:
     Differential(Oracle& oracle, DifferentialOptions options);
-    ~Differential();
 
     /// `kind`: what failures are counted by.
     void add(Case test_case, const std::string& kind);
@@ -54,7 +53,6 @@ class Differential {
     std::map<std::string, unsigned> failures_;
     uint64_t reports_ = 0;
     uint64_t judged_ = 0;
-    uint64_t left_open_ = 0;  ///< cases that weren't compared with the bare CPU
     Image image_;
     Outcome first_actual_, actual_;
 };

@@ -8,14 +8,17 @@ namespace lockstep::instructions {
 
 namespace {
 
-const ZydisDecoder& decoder() {
-    static const ZydisDecoder value = [] {
-        ZydisDecoder made;
-        ZydisDecoderInit(&made, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-        ZydisDecoderEnableMode(&made, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
-        return made;
-    }();
-    return value;
+ZydisDecoder make_decoder(ZydisMachineMode mode, ZydisStackWidth stack) {
+    ZydisDecoder made;
+    ZydisDecoderInit(&made, mode, stack);
+    ZydisDecoderEnableMode(&made, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
+    return made;
+}
+
+const ZydisDecoder& decoder(bool narrow_code) {
+    static const ZydisDecoder wide = make_decoder(ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    static const ZydisDecoder narrow = make_decoder(ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+    return narrow_code ? narrow : wide;
 }
 
 uint32_t register_bit(ZydisRegister reg) {
@@ -30,7 +33,30 @@ bool is_repeated_comparison(const ZydisDecodedInstruction& instruction) {
            instruction.attributes & (ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 }
 
-/// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory.
+/// XCHG of R8 with RAX or EAX behind the prefix F3, which makes a NOP a PAUSE.
+bool exchanges_after_f3(const ZydisDecodedInstruction& instruction) {
+    return instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && instruction.opcode == 0x90 &&
+           instruction.raw.rex.B && instruction.mnemonic == ZYDIS_MNEMONIC_PAUSE;
+}
+
+/// LOOPE or LOOPNE behind F3 or F2.
+bool is_repeated_loop(const ZydisDecodedInstruction& instruction) {
+    bool loop = instruction.mnemonic == ZYDIS_MNEMONIC_LOOPE || instruction.mnemonic == ZYDIS_MNEMONIC_LOOPNE;
+    for (unsigned i = 0; i < instruction.raw.prefix_count; ++i) {
+        uint8_t prefix = instruction.raw.prefixes[i].value;
+        if (loop && (prefix == 0xf2 || prefix == 0xf3)) return true;
+    }
+    return false;
+}
+
+/// VPEXTRQ or VPINSRQ outside of 64-bit code, where the decoder takes them for the doubleword's forms.
+bool is_quadword_element(const ZydisDecodedInstruction& instruction) {
+    bool element =
+        instruction.mnemonic == ZYDIS_MNEMONIC_VPEXTRD || instruction.mnemonic == ZYDIS_MNEMONIC_VPINSRD;
+    return element && instruction.raw.vex.W;
+}
+
+/// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory, MOVSXD to 16 bits.
 bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
     bool far_pointer = instruction.mnemonic == ZYDIS_MNEMONIC_LSS ||
                        instruction.mnemonic == ZYDIS_MNEMONIC_LFS ||
@@ -38,6 +64,9 @@ bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
     if (instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && instruction.opcode == 0x0d &&
         instruction.raw.modrm.mod == 3)
         return true;
+    if (exchanges_after_f3(instruction) || is_repeated_loop(instruction) || is_quadword_element(instruction))
+        return true;
+    if (instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD && instruction.operand_width == 16) return true;
     bool memory = instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM;
     switch (instruction.meta.branch_type) {
         case ZYDIS_BRANCH_TYPE_NONE:
@@ -53,6 +82,7 @@ void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecode
                    Disassembly& out) {
     for (unsigned i = 0; i < instruction.operand_count; ++i) {
         const ZydisDecodedOperand& operand = operands[i];
+        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) out.memory_bytes = operand.size / 8;
         out.uses_mmx |= operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
                         ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_MMX;
         if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -64,10 +94,11 @@ void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecode
     }
 }
 
-std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
+std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text, bool narrow_code = false) {
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &instruction, operands)))
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(narrow_code), bytes.data(), bytes.size(), &instruction,
+                                             operands)))
         return std::nullopt;
     Disassembly out;
     out.length = instruction.length;
@@ -75,7 +106,7 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text) {
     out.extension = ZydisISAExtGetString(instruction.meta.isa_ext);
     out.string = instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
     out.repeated_comparison = is_repeated_comparison(instruction);
-    out.narrow = instruction.address_width == 32;
+    out.narrow = instruction.address_width == (narrow_code ? 16 : 32);
     out.segment_base = instruction.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
     out.depends_on_the_maker = depends_on_the_maker(instruction);
     fill_operands(instruction, operands, out);
@@ -106,8 +137,8 @@ Bytes code_bytes(const Image& image, uint64_t at) {
 std::optional<Disassembly> decode(ByteSpan bytes, uint64_t at) { return decode_with(bytes, at, false); }
 std::optional<Disassembly> disassemble(ByteSpan bytes, uint64_t at) { return decode_with(bytes, at, true); }
 
-std::optional<Disassembly> decode_in(const Image& image, uint64_t at) {
-    return decode(code_bytes(image, at), at);
+std::optional<Disassembly> decode_in(const Image& image, uint64_t at, bool narrow_code) {
+    return decode_with(code_bytes(image, at), at, false, narrow_code);
 }
 
 std::string listing(const Case& test_case) {
@@ -117,7 +148,7 @@ std::string listing(const Case& test_case) {
     uint64_t end = test_case.code_start + test_case.code_size;
     for (uint64_t at = test_case.code_start; at < end;) {
         Bytes bytes = code_bytes(image, at);
-        std::optional<Disassembly> instruction = disassemble(bytes, at);
+        std::optional<Disassembly> instruction = decode_with(bytes, at, true, test_case.narrow_code);
         unsigned length = instruction ? instruction->length : 1;
         std::string hex;
         for (unsigned i = 0; i < length && i < bytes.size(); ++i) hex += fmt::format("{:02x} ", bytes[i]);

@@ -19,9 +19,10 @@ struct Disassembly {
     bool uses_mmx = false;              ///< has an MMX register
     bool string = false;                ///< a string instruction
     bool repeated_comparison = false;   ///< CMPS or SCAS with a prefix
-    bool narrow = false;                ///< has 32-bit addresses
+    bool narrow = false;                ///< addresses of half the code's width
     bool depends_on_the_maker = false;  ///< AMD's CPUs and Intel's read it otherwise
     bool segment_base = false;          ///< by FS or GS
+    unsigned memory_bytes = 0;          ///< of its memory operand
     uint32_t explicit_writes = 0;       ///< general registers written through operands, a bit each
     uint32_t hidden_writes = 0;         ///< and implicitly
 };
@@ -30,8 +31,8 @@ struct Disassembly {
 std::optional<Disassembly> decode(ByteSpan bytes, uint64_t at);
 /// The same with `text`.
 std::optional<Disassembly> disassemble(ByteSpan bytes, uint64_t at);
-/// The instruction at `at` of the sandbox's contents.
-std::optional<Disassembly> decode_in(const Image& image, uint64_t at);
+/// The instruction at `at` of the sandbox's contents; `narrow_code`: as 32-bit code.
+std::optional<Disassembly> decode_in(const Image& image, uint64_t at, bool narrow_code);
 
 /// The code of a case, an instruction a line.
 std::string listing(const Case& test_case);

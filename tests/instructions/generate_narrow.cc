@@ -160,6 +160,7 @@ class NarrowCase {
   public:
     explicit NarrowCase(uint64_t seed) : random_(seed * 0x2545f4914f6cdd1d + 99) {
         case_.name = fmt::format("narrow:{}", seed);
+        case_.narrow_code = true;
     }
 
     Case generate() {

@@ -108,6 +108,7 @@ struct Case {
     std::vector<AddressRange> ignored_memory;  ///< parts of an FXSAVE image that depend on the host's kernel
     /// FXSAVE and its kind: which byte of a missing page is named is up to the CPU
     bool large_operand = false;
+    bool narrow_code = false;  ///< 32-bit code
     /// Single-step it on the bare CPU, to know the number of retired instructions
     bool count_instructions = false;
 };
