@@ -93,7 +93,8 @@ void Vcpu::Impl::enter_host() {
     cpu.state.rflags = from_engine_flags(cpu.state.rflags, engine.flags);
 }
 
-// User code is entered without the dispatcher only where that one would have nothing to do before.
+// User code is entered without the dispatcher only where that one would have nothing to do before. What follows from the
+// MSRs alone is made anew when they have changed, by WRMSR or with the whole state.
 void Vcpu::Impl::prepare_transfers() {
     EngineState::Transfers& transfers = cache.state().transfers;
     const cpu::CpuState& state = cpu.state;
@@ -106,12 +107,15 @@ void Vcpu::Impl::prepare_transfers() {
     transfers.into_user = enabled && idle ? reinterpret_cast<uint64_t>(into_user) : 0;
     transfers.kernel_base = shadow_map.read_base(false);
     transfers.user_base = windowed ? window.table_base() : shadow_map.read_base(true);
-    uint64_t kernel = state.star >> 32, user = state.star >> 48;
+    SyscallRegisters now{state.star, state.sfmask};
+    if (transfers_made_of == now) return;
+    transfers_made_of = now;
+    uint64_t kernel = now.star >> 32, user = now.star >> 48;
     transfers.kernel_code = flat_start(kernel, x86::kFlatCode64, 0);
     transfers.kernel_stack = flat_start(kernel + 8, x86::kFlatData, 0);
     transfers.user_code = flat_start(user + 16, x86::kFlatCode64, 3);
     transfers.user_stack = flat_start(user + 8, x86::kFlatData, 3);
-    transfers.kept_flags = ~(state.sfmask | cpu::kFlagRf) | 2;
+    transfers.kept_flags = ~(now.sfmask | cpu::kFlagRf) | 2;
     transfers.kept_slot = to_engine_flags(transfers.kept_flags);
 }
 

@@ -263,6 +263,12 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
         GuestInstruction instruction;
         std::array<uint8_t, 15> bytes{};
     };
+    /// The MSRs of which EngineState::transfers is made; empty: it hasn't been made yet.
+    struct SyscallRegisters {
+        uint64_t star, sfmask;
+        bool operator==(const SyscallRegisters&) const = default;
+    };
+    std::optional<SyscallRegisters> transfers_made_of;
     struct CopyOf {
         Block* copy;
         const Block* variant;
