@@ -50,9 +50,14 @@ void print_report(const std::string& path, const vmm::ReplayReport& report) {
                report.hash.registers, report.hash.memory, report.hash.devices);
 }
 
-void print_counters(const translate::EngineReport& report) {
-    for (const translate::Figure& figure : translate::figures(report))
+void print_counters(const vmm::ReplayReport& report) {
+    for (const translate::Figure& figure : translate::figures(report.engine))
         fmt::print(stderr, "{} {}\n", figure.name, figure.value);
+    double millions = static_cast<double>(std::max<uint64_t>(report.icount.value(), 1)) / 1e6;
+    fmt::print(stderr, "\n{:<12} {:<26} {:>12} {:>24}\n", "why", "", "times", "per million instructions");
+    for (const translate::Departure& departure : report.departures)
+        fmt::print(stderr, "{:<12} {:<26} {:>12} {:>24.2f}\n", departure.group, departure.name,
+                   departure.times, static_cast<double>(departure.times) / millions);
 }
 
 void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
@@ -65,7 +70,7 @@ void replay(ReplaySettings& settings, vmm::MachineFactory& factory) {
     vmm::ReplayReport report =
         value_or_leave(vmm::replay_file(settings.path, factory, settings.options, kNeverAborted));
     print_report(settings.path, report);
-    if (settings.counters) print_counters(report.engine);
+    if (settings.counters) print_counters(report);
     if (report.divergence)
         leave_with(kDiverged, fmt::format("{}: {}", settings.path, report.divergence->sentence));
     if (!report.problem.empty()) leave_with(kFailed, report.problem);
@@ -87,7 +92,8 @@ void add_replay_command(CLI::App& program, vmm::MachineFactory& factory) {
     command->add_flag("--console", settings->console, "show the guest's console output");
     command->add_flag("--describe", settings->describe,
                       "print the machine's state at each stop and at the end");
-    command->add_flag("--counters", settings->counters, "print at the end what the engine did");
+    command->add_flag("--counters", settings->counters,
+                      "print at the end what the engine did, and why translated code was left");
     command->add_flag("--perf-map", settings->options.engine.perf_map,
                       "list translated code in /tmp/perf-PID.map for profiles");
     command->add_option_function<std::string>(

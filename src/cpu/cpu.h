@@ -5,6 +5,7 @@
 #include "cpu/breakpoints.h"
 #include "cpu/cpu_state.h"
 #include "cpu/instruction.h"
+#include "cpu/interpreted_counts.h"
 #include "cpu/mmu.h"
 #include "cpu/platform.h"
 #include "memory/guest_memory.h"
@@ -23,8 +24,9 @@ struct Cpu {
     Platform& platform;
     Mmu mmu;
     DecodeCache decode_cache;
-    Breakpoints breakpoints;        ///< derived from the state
-    uint64_t handlers_entered = 0;  ///< by exceptions, interrupts and INT, so far; no part of the state
+    Breakpoints breakpoints;          ///< derived from the state
+    InterpretedCounts interpreted{};  ///< no part of the state
+    uint64_t handlers_entered = 0;    ///< by exceptions, interrupts and INT, so far; no part of the state
 };
 
 /// The power-on state of a 64-bit Linux boot is made by machine/; this is the architectural reset state

@@ -184,6 +184,7 @@ bool decode(const uint8_t* bytes, size_t size, Instruction& out, CodeWidth width
     if (has_implied_memory(from)) out.segment = implied_segment(from, width);
     out.handler = choose_handler(from, *row, out);
     out.sequential = row->sequential;
+    out.kind = kind_of(from.mnemonic, out);
     return out.handler != nullptr;
 }
 

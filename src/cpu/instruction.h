@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "cpu/cpu_state.h"
+#include "cpu/interpreted_counts.h"
 
 namespace lockstep::cpu {
 
@@ -78,6 +79,8 @@ struct Instruction {
     // AVX
     uint8_t vector_size = 0;             ///< bytes, by VEX.L
     uint8_t vector_index = kNoRegister;  ///< of the memory operand, in place of `index`
+
+    InstructionKind kind = 0;  ///< to be counted by
 
     uint64_t immediate = 0, immediate2 = 0;
 };

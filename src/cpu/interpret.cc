@@ -350,6 +350,7 @@ StepResult execute(Cpu& cpu, const Instruction& instruction, Exception& exceptio
     CpuState& state = cpu.state;
     uint8_t shadow = state.interrupt_shadow;
     state.interrupt_shadow = 0;
+    ++cpu.interpreted[instruction.kind];
     Outcome outcome = instruction.handler(cpu, instruction, exception);
     if (outcome == Outcome::kFault) state.interrupt_shadow = shadow;
     return finish(state, instruction, outcome);

@@ -20,4 +20,7 @@ const TableRow* find_row(ZydisMnemonic mnemonic);
 /// Whether `size` bytes hold a whole instruction, or something that no further byte makes valid.
 bool is_complete(const uint8_t* bytes, size_t size, CodeWidth width);
 
+/// The kind under which an instruction, whole but for it, is counted.
+InstructionKind kind_of(ZydisMnemonic mnemonic, const Instruction& instruction);
+
 }  // namespace lockstep::cpu

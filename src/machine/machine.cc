@@ -73,6 +73,7 @@ class MachineImpl : public Machine, public Probe, public bus::IcountSource {
     std::vector<bus::Output> unanswered() const override { return board_.unanswered(); }
     std::string describe() const override;
     translate::EngineReport engine_report() const override { return vcpu_->report(); }
+    std::vector<translate::Departure> departures() const override { return vcpu_->departures(); }
     void set_optimisations(translate::Optimisations wanted) override { vcpu_->set_optimisations(wanted); }
     bool take_memory_ahead() override { return vcpu_->take_memory_ahead(); }
     void give_memory_back() override { vcpu_->give_memory_back(); }

@@ -131,6 +131,8 @@ class Machine {
     virtual void set_optimisations(translate::Optimisations wanted) = 0;
     /// What the engine did for this machine. It depends on the host's timing, too.
     virtual translate::EngineReport engine_report() const = 0;
+    /// Why translated code was left; the same holds.
+    virtual std::vector<translate::Departure> departures() const = 0;
     /// For an idle moment: takes a piece of the memory that the engine will need from the host, which lasts
     /// some milliseconds at most. False: there is enough for a while.
     virtual bool take_memory_ahead() = 0;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -48,6 +49,13 @@ struct Figure {
 };
 /// All figures of a report, in an order for reading.
 std::vector<Figure> figures(const EngineReport& report);
+
+/// A reason for which translated code was left, or the interpreter called, and how often that was so far.
+struct Departure {
+    std::string_view group;  ///< "exit", "slow access" or "interpreted"
+    std::string name;
+    uint64_t times;
+};
 
 enum class CodeKind : uint8_t {
     kBlock,

@@ -235,6 +235,7 @@ Vcpu::Impl::Next Vcpu::Impl::after_exit() {
     while (true) {
         uint32_t index = static_cast<uint32_t>(engine.exit_record);
         ExitRecord record = cache.record(index);
+        departures.count(record.kind);
         if (record.kind == ExitKind::kHostFault) {
             if (auto next = host_fault_exit()) return *next;
             resume_host();
@@ -532,6 +533,8 @@ void Vcpu::state_replaced() { impl_->clear_everything(); }
 EngineReport Vcpu::report() const {
     return {impl_->counters, impl_->cache.use_of(Part::kHot), impl_->cache.use_of(Part::kCold)};
 }
+
+std::vector<Departure> Vcpu::departures() const { return impl_->departures.list(impl_->cpu.interpreted); }
 
 bool Vcpu::take_memory_ahead() {
     return impl_->table.take_memory_ahead() || impl_->targets.take_memory_ahead() ||

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/strong.h"
 #include "cpu/cpu.h"
@@ -47,6 +48,8 @@ class Vcpu {
 
     /// On the thread of run(), and not during it, as all but request_stop().
     EngineReport report() const;
+    /// Why translated code was left since the vCPU was made.
+    std::vector<Departure> departures() const;
     /// For an idle moment: takes a piece of the memory that blocks will need from the host, which lasts some
     /// milliseconds at most. False: there is enough for a while.
     bool take_memory_ahead();

@@ -135,7 +135,9 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     bool crosses = (address & kPageMask) + record.size > kPageSize;
     bool misaligned = record.requires_alignment && address % record.size;
     bool other_half = user() && address >> 63;
-    if (crosses || misaligned || other_half) return slow_step();
+    if (crosses) return slow_step(SlowCause::kAcrossPages);
+    if (misaligned || other_half)
+        return slow_step(misaligned ? SlowCause::kMisaligned : SlowCause::kOtherHalf);
     watch.misses += user();
 
     auto access = record.write ? cpu::Access::kWrite : cpu::Access::kRead;
@@ -147,10 +149,11 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::memory_exit(const ExitRecord& record
     }
     const cpu::TlbEntry& entry = *std::get<const cpu::TlbEntry*>(reached);
     GuestPhys page(entry.page);
-    if (!cpu.memory.is_ram(page, kPageSize) || cpu.breakpoints.has_data_on_page(address)) return slow_step();
+    if (!cpu.memory.is_ram(page, kPageSize)) return slow_step(SlowCause::kDevice);
+    if (cpu.breakpoints.has_data_on_page(address)) return slow_step(SlowCause::kBreakpoint);
     bool allowed = !record.write || (entry.writable && cpu.memory.prepare_write(page));
     shadow_map.fill(GuestVirt(address), entry);
-    if (!allowed) return slow_step();
+    if (!allowed) return slow_step(SlowCause::kMarkedPage);
     if (drops != drops_before && record.block->shares_lookups)
         return finish_instruction(record);  // perhaps a group's page has gone
     return std::nullopt;
@@ -251,7 +254,8 @@ uint64_t Vcpu::Impl::call_target(const GuestInstruction& instruction, const uint
 // Executes the one instruction at state.rip with its memory in the bounce buffer: for accesses that cross
 // pages, reach devices, or write to code. Its block finds all of its accesses in the buffer, so it can't come
 // back here; if it did, it would for ever.
-Vcpu::Impl::Next Vcpu::Impl::slow_step() {
+Vcpu::Impl::Next Vcpu::Impl::slow_step(SlowCause cause) {
+    departures.count(cause);
     ++counters.slow_accesses;
     cpu::Exception exception;
     BlockSource source;
@@ -310,7 +314,8 @@ Vcpu::Impl::Next Vcpu::Impl::lone_step() {
     cpu::Exception exception;
     BlockSource source;
     CHECK(fetch(source, exception));
-    return slow_instruction(source).kind == Kind::kInterpret ? interpret(false) : slow_step();
+    bool special = slow_instruction(source).kind == Kind::kInterpret;
+    return special ? interpret(false) : slow_step(SlowCause::kAlone);
 }
 
 std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
@@ -342,18 +347,18 @@ std::optional<Vcpu::Impl::Next> Vcpu::Impl::host_fault_exit() {
             case WindowFault::kException:
                 return deliver_precise(exception, source.physical);
             case WindowFault::kNotForWindow:
-                return slow_step();
+                return slow_step(SlowCause::kNotForWindow);
         }
     }
     // A pending x87 exception comes before the look at the page, which a block for the map has had by then.
-    if (block->mode.window && engine.fault.trap == cpu::kMf) return slow_step();
+    if (block->mode.window && engine.fault.trap == cpu::kMf) return slow_step(SlowCause::kHostFault);
     // Some CPUs refuse a misaligned operand (SHA) before they look for its page.
     if (block->mode.window && engine.fault.trap == cpu::kGp &&
         make_sure_of_accesses(instruction, exception) == WindowFault::kException)
         return deliver_precise(exception, source.physical);
     if (auto raised = guest_exception(instruction, block->mode.window))
         return deliver_precise(*raised, source.physical);
-    return slow_step();
+    return slow_step(SlowCause::kHostFault);
 }
 
 // What a host fault means in the guest; empty: an address that only the slow path can judge.

@@ -24,6 +24,7 @@
 #include "translate/block_builder.h"
 #include "translate/block_table.h"
 #include "translate/code_cache.h"
+#include "translate/departures.h"
 #include "translate/direct_targets.h"
 #include "translate/host_faults.h"
 #include "translate/host_window.h"
@@ -163,7 +164,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     std::optional<Next> memory_exit(const ExitRecord& record);
     /// Empty: what the fault was for is done, the instruction can go on.
     std::optional<Next> host_fault_exit();
-    Next slow_step();
+    Next slow_step(SlowCause cause);
     Next lone_step();
     std::optional<Next> move_slowly(const BlockSource& source, const GuestInstruction& instruction,
                                     const MemoryAccess& access);
@@ -222,6 +223,7 @@ struct Vcpu::Impl : cpu::TlbListener, memory::MarkListener {
     std::array<JumpCache, kWays> jump_caches;
     JumpIndex jump_index;
     VcpuCounters counters;
+    DepartureCounts departures;
     CodeVisitor code_visitor;
 
     Icount limit;                   ///< of this entry

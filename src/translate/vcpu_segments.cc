@@ -76,7 +76,7 @@ Vcpu::Impl::Next Vcpu::Impl::execute_segmented(const GuestInstruction& instructi
     Icount before = cpu.state.icount;
     uint8_t shadow = std::exchange(cpu.state.interrupt_shadow, 0);
     if (instruction.clears_upper_halves()) return clear_narrow_registers(instruction);
-    Next next = slow_step();
+    Next next = slow_step(SlowCause::kNarrow);
     if (cpu.state.icount == before) cpu.state.interrupt_shadow = shadow;
     return next;
 }

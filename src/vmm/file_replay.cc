@@ -87,6 +87,7 @@ class FileReplay {
         report.divergence = player_.replayer().divergence();
         report.hash = machine.hash();
         report.engine = machine.engine_report();
+        report.departures = machine.departures();
         report.problem = player_.problem();
         report.complete = complete_ && report.problem.empty();
         if (options_.stopped) options_.stopped(machine);

@@ -39,6 +39,7 @@ struct ReplayReport {
     uint64_t checkpoints = 0;  ///< hashes that were equal
     machine::StateHash hash;   ///< of the machine at the end, memory included
     translate::EngineReport engine;
+    std::vector<translate::Departure> departures;
     std::optional<drive::Divergence> divergence;
     bool complete = false;  ///< the log was replayed to its end mark
     std::string problem;    ///< the log is damaged or cut behind what was replayed; empty: it isn't

@@ -97,5 +97,19 @@ TEST_F(InterpreterForms, OperandSizeDoesNotChangeNearBranches) {
     }
 }
 
+TEST_F(InterpreterForms, AreCountedUnderAName) {
+    auto name_of = [](Bytes bytes) {
+        bytes.resize(15);
+        Instruction instruction;
+        EXPECT_TRUE(decode(bytes.data(), bytes.size(), instruction)) << text(bytes, bytes.size());
+        return name_of_kind(instruction.kind);
+    };
+    EXPECT_EQ(name_of({0x48, 0xcf}), "iretq");
+    EXPECT_EQ(name_of({0xf3, 0xa4}), "movsb");
+    EXPECT_EQ(name_of({0x0f, 0x22, 0xd8}), "mov cr3");
+    EXPECT_EQ(name_of({0x0f, 0x23, 0xf8}), "mov dr7");
+    EXPECT_EQ(name_of({0x8e, 0xd0}), "mov ss");
+}
+
 }  // namespace
 }  // namespace lockstep::cpu

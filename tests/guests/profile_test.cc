@@ -81,6 +81,20 @@ TEST_P(ProfileTest, TheReportCounts) {
     EXPECT_LE(report.hot.room + report.cold.room, machine.configuration.options.code_cache_bytes);
 }
 
+TEST_P(ProfileTest, DeparturesAreCounted) {
+    translate::EngineReport report = run_guest();
+    uint64_t exits = 0, interpreted = 0, halts = 0;
+    for (const translate::Departure& departure : machine.vcpu->departures()) {
+        EXPECT_GT(departure.times, 0u) << departure.name;
+        if (departure.group == "exit") exits += departure.times;
+        if (departure.group == "interpreted") interpreted += departure.times;
+        if (departure.name == "hlt") halts += departure.times;
+    }
+    EXPECT_GT(exits, 0u);
+    EXPECT_EQ(halts, 1u);
+    EXPECT_EQ(interpreted, report.counters.interpreted);
+}
+
 LOCKSTEP_IN_EVERY_CONFIGURATION(ProfileTest);
 
 }  // namespace

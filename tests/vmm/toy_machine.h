@@ -65,6 +65,7 @@ class ToyMachine : public machine::Machine {
     translate::EngineReport engine_report() const override {
         return {.counters = {.interpreted = state_.icount.value()}, .hot = {}, .cold = {}};
     }
+    std::vector<translate::Departure> departures() const override { return {}; }
     void set_code_visitor(translate::CodeVisitor /*visitor*/) override {}
 
   private:
