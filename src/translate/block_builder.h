@@ -317,6 +317,8 @@ class BlockBuilder {
     void emit_base_move(const GuestInstruction& instruction);
     /// A guest register from a temporary of the host's.
     void store_guest(uint8_t number, HostReg from);
+    /// Its low 16 bits.
+    void store_guest_word(uint8_t number, HostReg from);
 
     // build_transfer.cc
     /// Whether a translated instruction ends its block: what follows runs at another privilege level.

@@ -53,7 +53,7 @@ bool BlockBuilder::is_translated_move(const GuestInstruction& instruction) const
     const ZydisDecodedOperand &to = instruction.operands[0], &from = instruction.operands[1];
     if (class_of(from) == ZYDIS_REGCLASS_CONTROL)
         return !source_.mode.user && control_field(number_of(from)).has_value();
-    if (class_of(from) == ZYDIS_REGCLASS_SEGMENT) return is_wide_gpr(to);
+    if (class_of(from) == ZYDIS_REGCLASS_SEGMENT) return is_gpr(to);
     if (source_.mode.window) return false;  // which takes the bases of FS and GS for constants of a block
     uint8_t segment = class_of(to) == ZYDIS_REGCLASS_SEGMENT ? number_of(to) : uint8_t{cpu::kCs};
     return segment != cpu::kCs && segment != cpu::kSs && segment <= cpu::kGs && is_gpr(from);
@@ -65,6 +65,16 @@ void BlockBuilder::store_guest(uint8_t number, HostReg from) {
     asm_.mov(static_cast<HostReg>(number), from);
 }
 
+void BlockBuilder::store_guest_word(uint8_t number, HostReg from) {
+    if (number < cpu::kR10) {
+        if (number == cpu::kRsp) stack_aligned_ = false;
+        return asm_.mov16(static_cast<HostReg>(number), from);
+    }
+    asm_.load(kHostR13, slot(number));
+    asm_.mov16(kHostR13, from);
+    asm_.store(slot(number), kHostR13);
+}
+
 void BlockBuilder::emit_system_move(const GuestInstruction& instruction) {
     const ZydisDecodedOperand &to = instruction.operands[0], &from = instruction.operands[1];
     if (class_of(to) == ZYDIS_REGCLASS_SEGMENT) return emit_load_selector(number_of(to), number_of(from));
@@ -72,6 +82,7 @@ void BlockBuilder::emit_system_move(const GuestInstruction& instruction) {
         asm_.load(kHostR12, state_field(*control_field(number_of(from))));
     } else {
         asm_.load(kHostR12, state_field(segment_field(number_of(from))));
+        if (class_of(to) == ZYDIS_REGCLASS_GPR16) return store_guest_word(number_of(to), kHostR12);
         asm_.movzx16(kHostR12, kHostR12);
     }
     store_guest(number_of(to), kHostR12);

@@ -54,6 +54,12 @@ transfers_entry:
     mix r9
     mov r10d, ss
     mix r10
+    mov ax, ds                    // a word: the rest of the register stays
+    mix rax
+    mov r12w, es
+    mix r12
+    mov bp, ss
+    mix rbp
     rdfsbase rax
     mix rax
     rdgsbase r12
@@ -102,6 +108,8 @@ transfers_entry:
     mix rax
     mov rax, es
     mix rax
+    mov r10w, ds
+    mix r10
     rdgsbase rax
     mix rax
     rdfsbase r15
