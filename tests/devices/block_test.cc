@@ -49,6 +49,27 @@ struct BlockTest : testing::Test {
         bench->transport.input(entry(kDevice, record::DiskCompletion{number, status, std::move(data)}));
     }
     uint8_t status(uint64_t at = kStatus) { return bench->get(at, 1)[0]; }
+    /// Writes a sector full of `value`, to its end; then the guest uses the memory for something else.
+    void write_sector(uint64_t sector, uint8_t value) {
+        bench->put(kData, Bytes(512, value));
+        request(kOut, sector, {{kData, 512, false}});
+        complete(sent(sink.outputs.size() - 1).number);
+        bench->put(kData, Bytes(512, 0));
+    }
+    /// The state of the device when a new guest has written all of these.
+    struct Write {
+        uint64_t sector;
+        uint8_t value;
+    };
+    Bytes state_after(const std::vector<Write>& writes) {
+        make({kDiskBytes, false, ""});
+        for (const Write& write : writes) write_sector(write.sector, write.value);
+        EXPECT_TRUE(block->unanswered().empty());
+        Bytes state;
+        ByteWriter out(state);
+        block->save(out);
+        return state;
+    }
 
     TestSink sink;
     RequestNumbers numbers;
@@ -193,6 +214,42 @@ TEST_F(BlockTest, UnansweredRequestsSurviveSaveAndLoad) {
         entry(kDevice, record::DiskCompletion{sent(1).number, record::DiskStatus::kOk, Bytes(512, 9)}));
     EXPECT_EQ(bench->get(kData + 0x1000, 512), Bytes(512, 9));
     EXPECT_EQ(copy.unanswered().size(), 1u);
+}
+
+// The state hash is made of this, and so finds a disk that got something else, though all else is equal again.
+TEST_F(BlockTest, TheStateTellsWhatWasWritten) {
+    const Bytes state = state_after({{3, 0x11}, {4, 0x22}});
+    EXPECT_EQ(state_after({{3, 0x11}, {4, 0x22}}), state);
+    EXPECT_NE(state_after({{3, 0x11}, {4, 0x23}}), state) << "other data";
+    EXPECT_NE(state_after({{3, 0x11}, {5, 0x22}}), state) << "another place";
+    EXPECT_NE(state_after({{4, 0x22}, {3, 0x11}}), state) << "another order";
+    EXPECT_NE(state_after({{3, 0x11}, {3, 0x11}, {4, 0x22}}), state) << "once more";
+    EXPECT_NE(state_after({{3, 0x12}, {3, 0x11}, {4, 0x22}}), state) << "overwritten since";
+}
+
+TEST_F(BlockTest, OnlyWritesThatAreIssuedCountAsWritten) {
+    const Bytes before = state_after({{3, 0x11}});
+    request(kIn, 3, {{kData, 512, true}});
+    complete(sent(sink.outputs.size() - 1).number, record::DiskStatus::kOk, Bytes(512, 0x11));
+    request(kFlush, 0, {});
+    complete(sent(sink.outputs.size() - 1).number);
+    request(kOut, kDiskBytes / 512, {{kData, 512, false}});  // beyond the disk
+    Bytes after;
+    ByteWriter out(after);
+    block->save(out);
+    EXPECT_EQ(after, before);
+}
+
+TEST_F(BlockTest, WhatWasWrittenIsKnownAfterAReset) {
+    write_sector(3, 0x11);
+    uint64_t written = block->state().hash_of_writes;
+    EXPECT_NE(written, 0u);
+    bench->start(0);
+    EXPECT_EQ(block->state().hash_of_writes, written);
+    write_sector(4, 0x22);
+    uint64_t both = block->state().hash_of_writes;
+    state_after({{3, 0x11}, {4, 0x22}});
+    EXPECT_EQ(block->state().hash_of_writes, both);
 }
 
 TEST_F(BlockTest, LateCompletionsAfterAResetAreIgnored) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "record/payloads.h"
 
 namespace lockstep::devices::virtio {
@@ -18,6 +19,16 @@ constexpr uint64_t kFeatureSizeMax = 1 << 1, kFeatureSegMax = 1 << 2, kFeatureRe
 enum RequestType : uint32_t { kIn = 0, kOut = 1, kFlush = 4, kGetId = 8 };
 constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2;
 constexpr uint64_t kHeaderSize = 16, kIdSize = 20;
+
+/// The running hash, once `write` follows what `before` stands for.
+uint64_t hash_with(uint64_t before, const DiskRequest& write) {
+    Bytes head;
+    ByteWriter out(head);
+    out.fixed(before);
+    out.fixed(write.offset);
+    const ByteSpan parts[] = {head, write.data};
+    return hash64(parts);
+}
 
 }  // namespace
 
@@ -89,8 +100,10 @@ void Block::issue(DiskOperation operation, uint64_t sector, Chain& chain) {
     if (operation == DiskOperation::kWrite && config_.read_only) good = false;
     if (operation != DiskOperation::kFlush && request.size == 0) good = false;
     if (!good) return finish(chain, kIoError, 0);
-    if (operation == DiskOperation::kWrite)
+    if (operation == DiskOperation::kWrite) {
         request.data = gather(transport().memory(), chain.readable, kHeaderSize, request.size);
+        state_.hash_of_writes = hash_with(state_.hash_of_writes, request);
+    }
     request.number = numbers_.next();
     sink_.output(output_of(request));
     state_.in_flight.push_back({std::move(request), std::move(chain)});

@@ -31,9 +31,12 @@ struct BlockInFlight {
 
 struct BlockState {
     std::deque<BlockInFlight> in_flight;
+    /// Running hash of every write that was issued since power-on: place and data, in order. Nothing in the guest
+    /// reads it. What goes to an image is seen by no other hash once the guest has used its memory for something else.
+    uint64_t hash_of_writes = 0;
     template <typename Codec>
     void fields(Codec& codec) {
-        codec(in_flight);
+        codec(in_flight, hash_of_writes);
     }
 };
 
@@ -57,7 +60,8 @@ class Block : public Model, public Requester {
     std::vector<uint16_t> queue_sizes() const override { return {kQueueSize}; }
     Bytes config() const override;
     void notified(unsigned queue) override;
-    void reset() override { state_ = {}; }
+    /// What was written stays written, so its hash goes on.
+    void reset() override { state_.in_flight.clear(); }
     void input(const record::Entry& entry) override;
     void save(ByteWriter& out) const override;
     Result<void> load(ByteReader& in) override;
