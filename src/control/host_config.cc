@@ -33,9 +33,10 @@ Result<void> set_folders(const ConfigValue& value, HostConfig& config) {
     return {};
 }
 
+template <std::string HostConfig::*address>
 Result<void> set_listen(const ConfigValue& value, HostConfig& config) {
-    config.listen = TRY(value.text());
-    return value.checked(host::SocketAddress::parse(config.listen));
+    config.*address = TRY(value.text());
+    return value.checked(host::SocketAddress::parse(config.*address));
 }
 
 Result<void> set_confine(const ConfigValue& value, HostConfig& config) {
@@ -53,10 +54,11 @@ Result<void> set_recordings(const ConfigValue& value, HostConfig& config) {
     return {};
 }
 
-constexpr Row kRows[] = {{"host", "listen", set_listen},
+constexpr Row kRows[] = {{"host", "listen", set_listen<&HostConfig::listen>},
                          {"host", "confine", set_confine},
                          {"host", "user", set_user},
                          {"host", "recordings", set_recordings},
+                         {"api", "listen", set_listen<&HostConfig::api_listen>},
                          {"allow", "folders", set_folders},
                          {"allow", "bridges", set_list<&vmm::Allowances::bridges>},
                          {"allow", "taps", set_list<&vmm::Allowances::taps>}};
@@ -84,8 +86,8 @@ Result<HostConfig> parse_host_config(std::string_view text, const std::string& f
     for (auto&& [section, node] : root) {
         const toml::table* table = node.as_table();
         if (known_keys(section.str()).empty() || !table)
-            return error("{}: unknown section \"{}\"; there are [host] and [allow]", place_of(file, node),
-                         section.str());
+            return error("{}: unknown section \"{}\"; there are [host], [api] and [allow]",
+                         place_of(file, node), section.str());
         for (auto&& [key, value] : *table)
             TRY(read_key(section.str(), key.str(),
                          ConfigValue(value, file, fmt::format("{}.{}", section.str(), key.str())), config));

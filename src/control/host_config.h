@@ -13,6 +13,7 @@ namespace lockstep::control {
 
 struct HostConfig {
     std::string listen;                 ///< address and port of its daemon; empty: the command line says it
+    std::string api_listen;             ///< address and port of its API; empty: the command line says it
     vmm::ConfinementRules confinement;  ///< of VM processes
     vmm::Allowances allowances;
 };

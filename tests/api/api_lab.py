@@ -65,7 +65,9 @@ class ApiLab(unittest.TestCase):
 
     def start_api(self, *more):
         arguments = ["--insecure"] if self.INSECURE else []
-        process = self.start("api", "api", "--listen", "127.0.0.1:0", *arguments, *more)
+        return self.find_api(self.start("api", "api", "--listen", "127.0.0.1:0", *arguments, *more))
+
+    def find_api(self, process):
         log = self.folder / "api.log"
         said = self.wait_for("the API listens", lambda: re.search(r"the API is at https?://127.0.0.1:(\d+)/", log.read_text()))
         self.port = int(said[1])

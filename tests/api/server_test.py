@@ -18,6 +18,16 @@ ApiLab.PROGRAM = sys.argv.pop(1)
 COUNTING = re.compile(rb"\d+\n")
 
 
+class Address(ApiLab):
+    def test_it_is_that_of_the_hosts_configuration(self):
+        none = self.run_command("api", "--insecure")
+        self.assertEqual(none.returncode, 2)
+        self.assertIn("host.toml", none.stderr)
+        (self.folder / "host.toml").write_text('[api]\nlisten = "127.0.0.1:0"\n')
+        self.find_api(self.start("api", "api", "--insecure"))
+        self.assertEqual(self.ask("GET", "/v1/vms"), (200, {"vms": []}))
+
+
 class Answers(ApiLab):
     def setUp(self):
         super().setUp()

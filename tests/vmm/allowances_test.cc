@@ -121,11 +121,13 @@ TEST_F(AllowancesTest, ADeviceMayBeNamedByItself) {
 
 TEST(HostConfig, IsReadAndItsMistakesAreNamed) {
     auto read = control::parse_host_config(
-        "[host]\nlisten = \"10.1.0.1:7700\"\n[allow]\nfolders = [\"/shared\"]\nbridges = [\"br0\"]\ntaps = "
+        "[host]\nlisten = \"10.1.0.1:7700\"\n[api]\nlisten = \"10.1.0.1:7780\"\n[allow]\nfolders = "
+        "[\"/shared\"]\nbridges = [\"br0\"]\ntaps = "
         "[\"web*\"]\n",
         "host.toml");
     ASSERT_TRUE(read.ok()) << read.error().message();
     EXPECT_EQ(read.value().listen, "10.1.0.1:7700");
+    EXPECT_EQ(read.value().api_listen, "10.1.0.1:7780");
     EXPECT_EQ(read.value().allowances.folders, host::AllowedPaths{"/shared"});
     EXPECT_EQ(read.value().allowances.bridges, std::vector<std::string>{"br0"});
     EXPECT_EQ(read.value().allowances.taps, std::vector<std::string>{"web*"});
@@ -135,6 +137,7 @@ TEST(HostConfig, IsReadAndItsMistakesAreNamed) {
     EXPECT_TRUE(nothing.value().allowances.bridges.empty() && nothing.value().allowances.taps.empty());
     for (auto [text, part] : {std::pair{"[alow]\n", "host.toml:1: unknown section \"alow\""},
                               {"[host]\nlisten = \"10.1.0.1\"\n", "host.toml:2: host.listen"},
+                              {"[api]\nlisten = \"host-a\"\n", "host.toml:2: api.listen"},
                               {"[allow]\nfolder = [\"/a\"]\n", "host.toml:2: allow.folder"},
                               {"[allow]\nfolders = \"/a\"\n", "must be a list"},
                               {"[allow]\nfolders = [\"a\"]\n", "must be an absolute path"},
