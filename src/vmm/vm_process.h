@@ -106,7 +106,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     /// Ends the recording and gives its path.
     Result<std::string> stop_recording();
     /// The way out for whoever started the process: switches the guest off, on both sides; a backup just
-    /// ends.
+    /// ends. Where the guest is off, but the arbiter is out of reach, the process ends without the guest's last outputs.
     void switch_off(const std::string& sentence);
     /// Ends the guest here and now, with a recording's end mark and a last state hash: for `lockstep record`.
     void stop_and_end(const std::string& sentence);
@@ -153,6 +153,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     void add_input(drive::Input input);
     void packet_came();
     bool polls() const;
+    bool last_outputs_wait() const;
     uint64_t rest_ns() const;
     void on_timer();
     void prefer_when_waited_for();
@@ -183,6 +184,7 @@ class VmProcess : private pair::Host, private pair::Clock {
     uint64_t self_ = 0;  ///< replica::Config::self
     std::string build_;
     bool was_live_ = false;
+    bool guest_is_off_ = false;
     bool named_ = false;                   ///< its folder says what it is called at the arbiter
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 

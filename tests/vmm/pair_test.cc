@@ -188,6 +188,26 @@ TEST(Pair, APrimaryThatMayLetNothingOutIsNotCalledOne) {
     pair.wait_for("a may act again", [&] { return pair.status("a")["role"] == "solo"; });
 }
 
+TEST(Pair, AnOwnerWithoutArbiterIsEndedBySignals) {
+    Pair pair;
+    pair.start();
+    std::filesystem::rename(pair.shared + "/arbiter", pair.shared + "/away");
+    pair.signal("b", SIGKILL);
+    pair.wait_for_state("a", "PrimaryClaiming");
+    pair.signal("a", SIGTERM);
+    sleep_ms(500);
+    EXPECT_EQ(pair.state("a"), "PrimaryClaiming") << "the guest's last outputs may leave yet";
+    pair.wait_for("a ends", [&] {
+        pid_t running = pair.process("a");
+        if (running > 0) ::kill(running, SIGTERM);
+        return running <= 0;
+    });
+    std::filesystem::rename(pair.shared + "/away", pair.shared + "/arbiter");
+    std::ifstream lease(pair.shared + "/arbiter/toy.lease-1");
+    std::string text((std::istreambuf_iterator<char>(lease)), {});
+    EXPECT_TRUE(text.starts_with("held")) << text;
+}
+
 TEST(Pair, APlannedFailOverLosesNothing) {
     Pair pair;
     pair.start();
