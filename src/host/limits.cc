@@ -82,8 +82,9 @@ void allow_many_files() {
 }
 
 void return_large_allocations() {
-    constexpr int kLargeBytes = 4 << 20;
+    constexpr int kLargeBytes = 4 << 20, kFewBytes = 1 << 20;
     mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+    mallopt(M_TRIM_THRESHOLD, kFewBytes);
 }
 
 Result<void> check_host(const HostNeeds& needs) {

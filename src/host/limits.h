@@ -32,7 +32,8 @@ uint64_t max_map_count();
 /// This process may open as many files as the host lets it.
 void allow_many_files();
 /// From now on what was allocated in one large piece goes back to the host as soon as it is freed. (The
-/// library keeps such pieces once some of their size have been freed: a VM's initial RAM disk thrice.)
+/// library keeps such pieces once some of their size have been freed: a VM's initial RAM disk thrice.) Of what is free behind all
+/// others a little is kept, so that pieces of a copy, which come and go, don't take and give back their pages each time.
 void return_large_allocations();
 
 }  // namespace lockstep::host
