@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random instructions, for as long as one likes.
 //
+//     instruction_fuzzer                          a minute at most, always the same cases
 //     instruction_fuzzer --seconds=3600 --seed=0  an hour, from a new seed, which is printed
 //     instruction_fuzzer --seed=5                 from this one
 //     instruction_fuzzer --case=random:123        one case, as a failure prints it
@@ -32,6 +33,8 @@ struct Arguments {
     uint64_t seconds = 60;
     /// Always the same cases, so that a failure is the change's; 0: a new seed, by hand.
     uint64_t seed = 20'000'000;
+    /// Cases of either half: without --seconds a fast machine isn't given others than a slow one.
+    uint64_t most_cases = 100'000;
     std::string one_case;
 };
 Arguments arguments;
@@ -56,7 +59,7 @@ uint64_t run_portions(Run&& run) {
     constexpr uint64_t kPortion = 256;
     Clock::time_point end = Clock::now() + std::chrono::milliseconds(arguments.seconds * 500);
     uint64_t done = 0;
-    for (; Clock::now() < end; done += kPortion)
+    for (; Clock::now() < end && done < arguments.most_cases; done += kPortion)
         for (uint64_t i = 0; i < kPortion; ++i)
             if (!run(arguments.seed + done + i)) return done + i;
     return done;
@@ -174,6 +177,7 @@ bool parse(std::string_view argument) {
     };
     std::string number;
     if (take("--case=", arguments.one_case)) return true;
+    if (argument.starts_with("--seconds=")) arguments.most_cases = ~uint64_t{0};
     uint64_t* target = take("--seconds=", number) ? &arguments.seconds
                        : take("--seed=", number)  ? &arguments.seed
                                                   : nullptr;
