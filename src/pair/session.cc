@@ -101,6 +101,8 @@ void Session::on_time() {
         starter_->on_time(now_ms());
         return act_start();
     }
+    std::optional<uint64_t> held_ns = gate_->oldest_ns();
+    replica_->set_held_since(held_ns ? std::optional(*held_ns / kNsPerMs) : std::nullopt);
     replica_->on_time(now_ms());
     act();
 }

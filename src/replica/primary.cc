@@ -39,6 +39,11 @@ void Replica::primary_time() {
     if (since && now_ms_ > std::max(*since, awake_ms_) + timing.ack_ms)
         return trigger(Trigger::kChannelBroken,
                        fmt::format("the backup has not acknowledged the log for {} ms", now_ms_ - *since));
+    // Acknowledged late and with the lease over by then: neither wait is too long, but both together are.
+    if (state_ == State::kProtected && held_since_ms_ && !planted(PlantedBug::kFreeze) &&
+        now_ms_ > std::max(*held_since_ms_, awake_ms_) + timing.ack_ms)
+        return trigger(Trigger::kChannelBroken, fmt::format("an output has waited for {} ms for the backup",
+                                                            now_ms_ - *held_since_ms_));
     if (state_ == State::kHandingOver && now_ms_ >= primary_.hand_over_until_ms) {
         if (primary_.offered) return trigger(Trigger::kPeerSilent, "the backup did not take over in time");
         primary_.vm_stopped = false;
@@ -328,6 +333,14 @@ void Replica::on_guest_off(uint64_t now_ms) {
 void Replica::guest_is_off() {
     bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
     if (!alone || tenure_holds(now_ms_)) trigger(Trigger::kGuestOff);
+}
+
+// A claim that the arbiter gets is answered sooner than a renewal of the term would be due.
+bool Replica::waits_for_arbiter() const {
+    if (!primary_.guest_off) return false;
+    if (state_ == State::kPrimaryClaiming) return now_ms_ > claimed_ms_ + config_.timing.renew_ms;
+    bool alone = state_ == State::kSolo || state_ == State::kSynchronising;
+    return alone && !tenure_holds(now_ms_);
 }
 
 /// A backup that has acknowledged the end of the log will never take over, so no lease is needed.

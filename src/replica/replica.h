@@ -208,6 +208,8 @@ class Replica {
 
     /// So many of the guest's networks lead nowhere on this host.
     void set_links_lost(uint8_t count) { links_lost_ = count; }
+    /// When the oldest output that is held was made; empty: none is. Before on_time().
+    void set_held_since(std::optional<uint64_t> made_ms) { held_since_ms_ = made_ms; }
 
     // --- The operator ---
 
@@ -226,6 +228,8 @@ class Replica {
     bool may_write(LogPos entry, uint64_t now_ms) const {
         return now_ms >= writes_from_ms_ && may_release(entry, now_ms);
     }
+    /// Whether the guest is off, and its owner can't finish: the last outputs wait for an arbiter that is out of reach.
+    bool waits_for_arbiter() const;
     /// When on_time() and on_flush() must be called at the latest, beside the usual; empty: nothing is due.
     std::optional<uint64_t> due_ms() const;
     /// The backup holds the entries before this one.
@@ -409,6 +413,7 @@ class Replica {
     HaltReason leave_as_ = HaltReason::kDismissed;
     std::string why_;
     uint8_t links_lost_ = 0;
+    std::optional<uint64_t> held_since_ms_;
     std::vector<Action> actions_;
     Peer peer_;
     LagControl lag_;

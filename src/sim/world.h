@@ -93,9 +93,11 @@ class World {
     /// Runs until `until`, or until a checker fails.
     void run(Micros until);
     uint64_t trace_hash() const { return trace_hash_; }
-    /// An output that waits for longer in a protected guest is frozen. Its entry isn't acknowledged for a while, and once
-    /// it is, the lease is over: each may last as long as the primary puts up with it, the one behind the other.
-    Micros longest_wait() const { return (timing_.ack_ms + timing_.failure_ms + 100) * kMillisecond; }
+    /// An output that waits for longer in a protected guest is frozen. The lease ends, and the primary must
+    /// act within the failure bound; or the log isn't acknowledged.
+    Micros longest_wait() const {
+        return (std::max(timing_.lease_ms + timing_.failure_ms, timing_.ack_ms) + 100) * kMillisecond;
+    }
 
     // --- What processes do ---
 

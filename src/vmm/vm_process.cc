@@ -94,10 +94,7 @@ void VmProcess::take(drive::Divergence& made) {
     session_->on_divergence(made.sentence, made.position, made.icount, made.parts);
 }
 
-void VmProcess::take(GuestOff&) {
-    guest_is_off_ = true;
-    session_->on_guest_off();
-}
+void VmProcess::take(GuestOff&) { session_->on_guest_off(); }
 
 /// On a backup, of the log that has come.
 void VmProcess::replayed_entry(const record::Entry& entry) {
@@ -283,20 +280,12 @@ Result<void> VmProcess::power(record::PowerAction action) {
 
 void VmProcess::switch_off(const std::string& sentence) {
     if (!session_->is_live()) return session_->end(Ending::Kind::kDismissed, sentence);
-    if (!last_outputs_wait()) return (void)power(record::PowerAction::kPowerOff);
+    if (!session_->replica()->waits_for_arbiter()) return (void)power(record::PowerAction::kPowerOff);
     // A failure, not a power-off: the term isn't marked as free, so a start elsewhere waits for the proof that it needs.
     session_->end(Ending::Kind::kFailed,
                   fmt::format("{}; the guest is off, and what it wrote and sent last is lost, since the "
                               "arbiter is out of reach",
                               sentence));
-}
-
-/// Whether the guest is off and its owner can't finish before the arbiter answers. A backup that may take over is waited for.
-bool VmProcess::last_outputs_wait() const {
-    if (!guest_is_off_) return false;
-    replica::State state = session_->replica()->state();
-    return state == replica::State::kSolo || state == replica::State::kSynchronising ||
-           state == replica::State::kPrimaryClaiming;
 }
 
 void VmProcess::stop_and_end(const std::string& sentence) {

@@ -153,7 +153,6 @@ class VmProcess : private pair::Host, private pair::Clock {
     void add_input(drive::Input input);
     void packet_came();
     bool polls() const;
-    bool last_outputs_wait() const;
     uint64_t rest_ns() const;
     void on_timer();
     void prefer_when_waited_for();
@@ -184,7 +183,6 @@ class VmProcess : private pair::Host, private pair::Clock {
     uint64_t self_ = 0;  ///< replica::Config::self
     std::string build_;
     bool was_live_ = false;
-    bool guest_is_off_ = false;
     bool named_ = false;                   ///< its folder says what it is called at the arbiter
     std::vector<std::string> candidates_;  ///< other hosts of the VM
 

@@ -170,7 +170,7 @@ class LoadClientTest(unittest.TestCase):
         self.assertEqual(status, 0)
         self.assertGreater(report["longest_gap_ms"], 490)
         self.assertLess(report["longest_gap_ms"], 900)
-        gap = max(report["echo"]["gaps"]["long_gaps"], key=lambda gap: gap["gap_ms"])
+        gap = report["echo"]["gaps"]["long_gaps"][0]
         self.assertEqual(gap["gap_ms"], report["longest_gap_ms"])
         self.assertEqual(gap["resent"], 0)
         self.assertGreater(gap["end_s"] - gap["asked_s"], 0.49)
@@ -186,7 +186,7 @@ class LoadClientTest(unittest.TestCase):
                 gaps = json.loads(client.stdout.readline())["echo"]["gaps"]
                 client.kill()
         self.assertGreater(gaps["open_ms"], 500)
-        self.assertEqual([gap for gap in gaps["long_gaps"] if gap["gap_ms"] >= 500], [])  # the one that goes on
+        self.assertEqual(gaps["long_gaps"], [])
 
     def test_a_lost_value_is_noticed(self):
         status, report = run_load("redis", lambda operation: "lose-value" if operation > 60 else None)

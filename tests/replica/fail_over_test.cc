@@ -361,6 +361,17 @@ TEST(FailOver, AChannelThatCarriesNothingIsAFailureThoughHeartbeatsArrive) {
     EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
 }
 
+/// Its entry was acknowledged late, and the lease was over by then: each is bounded, and so is both together.
+TEST(FailOver, AnOutputThatHasWaitedForTooLongIsAFailureThoughTheLogIsAcknowledged) {
+    Pair pair;
+    pair.protect();
+    pair.primary.replica.set_held_since(pair.now);
+    pair.run(Timing{}.ack_ms - 50);
+    EXPECT_EQ(pair.primary.state(), State::kProtected);
+    pair.run(100);
+    EXPECT_EQ(pair.primary.state(), State::kPrimaryClaiming);
+}
+
 TEST(FailOver, WhenTheLinkIsCutOneSideWinsAndTheOtherHalts) {
     for (bool primary_first : {true, false}) {
         Pair pair;
