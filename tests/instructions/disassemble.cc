@@ -56,7 +56,7 @@ bool is_quadword_element(const ZydisDecodedInstruction& instruction) {
     return element && instruction.raw.vex.W;
 }
 
-/// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory, MOVSXD to 16 bits.
+/// A near branch with the prefix 66, a far pointer with REX.W, 0F 0D without memory.
 bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
     bool far_pointer = instruction.mnemonic == ZYDIS_MNEMONIC_LSS ||
                        instruction.mnemonic == ZYDIS_MNEMONIC_LFS ||
@@ -64,9 +64,6 @@ bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
     if (instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && instruction.opcode == 0x0d &&
         instruction.raw.modrm.mod == 3)
         return true;
-    if (exchanges_after_f3(instruction) || is_repeated_loop(instruction) || is_quadword_element(instruction))
-        return true;
-    if (instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD && instruction.operand_width == 16) return true;
     bool memory = instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM;
     switch (instruction.meta.branch_type) {
         case ZYDIS_BRANCH_TYPE_NONE:
@@ -76,6 +73,12 @@ bool depends_on_the_maker(const ZydisDecodedInstruction& instruction) {
         default:
             return instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
     }
+}
+
+bool is_read_otherwise_by_intel(const ZydisDecodedInstruction& instruction) {
+    bool to_16_bits = instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD && instruction.operand_width == 16;
+    return exchanges_after_f3(instruction) || is_repeated_loop(instruction) ||
+           is_quadword_element(instruction) || to_16_bits;
 }
 
 void fill_operands(const ZydisDecodedInstruction& instruction, const ZydisDecodedOperand* operands,
@@ -109,6 +112,7 @@ std::optional<Disassembly> decode_with(ByteSpan bytes, uint64_t at, bool text, b
     out.narrow = instruction.address_width == (narrow_code ? 16 : 32);
     out.segment_base = instruction.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
     out.depends_on_the_maker = depends_on_the_maker(instruction);
+    out.read_otherwise_by_intel = is_read_otherwise_by_intel(instruction);
     fill_operands(instruction, operands, out);
     if (text) {
         ZydisFormatter formatter;

@@ -34,7 +34,7 @@ struct Arguments {
     /// Always the same cases, so that a failure is the change's; 0: a new seed, by hand.
     uint64_t seed = 20'000'000;
     /// Cases of either half: without --seconds a fast machine isn't given others than a slow one.
-    uint64_t most_cases = 100'000;
+    uint64_t most_cases = 200'000;
     std::string one_case;
 };
 Arguments arguments;
