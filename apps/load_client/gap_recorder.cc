@@ -36,7 +36,7 @@ void GapRecorder::event(uint64_t resent) {
     // Of a new connection all that was sent again counts.
     uint64_t newly_resent = resent >= resent_ ? resent - resent_ : resent;
     resent_ = resent;
-    if (gap >= kLongGapMs) long_gaps_.push_back({seconds(now), gap, seconds(asked_), newly_resent});
+    if (gap >= long_gap_ms_) long_gaps_.push_back({seconds(now), gap, seconds(asked_), newly_resent});
 }
 
 void GapRecorder::pause() {

@@ -17,9 +17,8 @@ using Clock = std::chrono::steady_clock;
 /// by one, all of them in a histogram. Used by one thread that records and one that reads.
 class GapRecorder {
   public:
-    /// Gaps of at least this length are kept one by one.
-    static constexpr double kLongGapMs = 10;
-
+    /// Gaps of at least this length are kept one by one. Before start().
+    void keep_from(double ms) { long_gap_ms_ = ms; }
     /// The work begins (again): the time before is no gap.
     void start();
     /// The client asks the guest for something.
@@ -50,6 +49,7 @@ class GapRecorder {
     double open_gap_ms() const;
     double percentile_ms(double share) const;
 
+    double long_gap_ms_ = 50;
     mutable std::mutex mutex_;
     bool running_ = false;
     Clock::time_point last_;

@@ -65,7 +65,10 @@ void Load::count_lost(const std::string& why) {
 }
 
 void Load::pace() {
-    if (pause_us_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(pause_us_));
+    if (pause_us_ == 0) return;
+    gaps_.pause();
+    std::this_thread::sleep_for(std::chrono::microseconds(pause_us_));
+    gaps_.start();
 }
 
 nlohmann::json Load::report() const {

@@ -33,6 +33,7 @@ struct Options {
     unsigned http_pause_us = 20000;
     uint64_t redis_keys = 20000;
     std::string http_file = "1m";
+    double long_gap_ms = 50;
     uint16_t echo_port = 7000;
     uint16_t redis_port = 6379;
     uint16_t http_port = 80;
@@ -152,7 +153,10 @@ int run(const Options& options) {
     int signals = signalfd(-1, &watched, SFD_CLOEXEC);
 
     Loads loads = make_loads(options);
-    for (auto& load : loads) load->start();
+    for (auto& load : loads) {
+        load->gaps().keep_from(options.long_gap_ms);
+        load->start();
+    }
     attend(options, signals, loads);
     for (auto& load : loads) load->stop();
     print_report(loads, true);
@@ -168,6 +172,8 @@ int main(int argc, char** argv) {
     CLI::App app("Works against a guest from outside and tells what was lost.", "load_client");
     app.add_option("host", options.target.host, "the guest's IPv4 address")->required();
     app.add_option("--seconds", options.seconds, "ends after so long; 0: when told to")
+        ->capture_default_str();
+    app.add_option("--long-gap", options.long_gap_ms, "gaps of so many ms are told one by one")
         ->capture_default_str();
     app.add_option("--loads", options.loads, "which of echo, redis, http")
         ->delimiter(',')

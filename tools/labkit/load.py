@@ -20,7 +20,7 @@ LOADS = OPEN_LOADS + NEW_LOADS
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A time of 10 ms or more in which a load had no answer."""
+    """A time of 50 ms or more, or of as many as the client was told, in which a load had no answer."""
 
     load: str
     start_s: float  # steady clock
