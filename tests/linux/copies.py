@@ -87,9 +87,7 @@ def main():
                 wait_for_hashes(pair, other(live), 3)
             lost = losses(load.end())
             pair.power_off(live)
-            end = time.monotonic() + 60
-            while any(pair.process(host) for host in "ab") and time.monotonic() < end:
-                time.sleep(0.2)
+            pair.wait_ended(60)
             logs = "".join(log.read_text(errors="replace") for log in pathlib.Path(lab.folder).rglob("*.log"))
             ended = len(re.findall("the guest is off", logs))
             print(f"lost {lost}, divergences {pair.divergences()}, sides that ended with the guest {ended}")

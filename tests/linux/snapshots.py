@@ -97,14 +97,6 @@ class Snapshots:
         numbers.end()
         return file, disk, least, most, copy["longest_pause_ms"]
 
-    def switch_off(self):
-        self.pair.power_off(self.live)
-        end = time.monotonic() + OFF_TIMEOUT
-        while any(self.pair.process(host) for host in "ab"):
-            if time.monotonic() > end:
-                raise RuntimeError("the VM is not off")
-            time.sleep(0.1)
-
     def go_on_from(self, file, disk):
         disk.rename(self.disk)
         self.live = other(self.live)
@@ -114,7 +106,8 @@ class Snapshots:
     def round(self, number):
         """Returns what is wrong, as sentences."""
         file, disk, least, most, pause_ms = self.take(number)
-        self.switch_off()
+        self.pair.power_off(self.live)
+        self.pair.wait_ended(OFF_TIMEOUT)
         self.go_on_from(file, disk)
         found, wrong = int(self.redis("GET", "count")), self.redis("EVAL", COUNT_WRONG, "0")
         print(f"round {number}: longest pause {pause_ms:.2f} ms (bound {WORST_PAUSE_MS}), numbers up to {found} ({least} to {most} may be),"

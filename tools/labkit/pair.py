@@ -226,6 +226,14 @@ arbiter = "{self.shared}/arbiter"
         except (OSError, ValueError):
             return None
 
+    def wait_ended(self, timeout):
+        """Waits until neither host has a process of the VM."""
+        end = time.monotonic() + timeout
+        while any(self.process(host) for host in LOGGING_ADDRESS):
+            if time.monotonic() > end:
+                raise RuntimeError(f"the VM has not ended within {timeout} s")
+            time.sleep(0.1)
+
     def kill_vm(self, host, what=signal.SIGKILL):
         """Kills the VM's process on a host, as a power cut would; returns the time (steady clock, s)."""
         pid = int((self.runtime(host) / self.vm.name / "pid").read_text())
